@@ -1,0 +1,1 @@
+"""The Lovász losses for PyTorch: segmentation models trained on the Jaccard index, by counting."""
