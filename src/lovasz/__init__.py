@@ -1,1 +1,30 @@
 """The Lovász losses for PyTorch: segmentation models trained on the Jaccard index, by counting."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from .counts import Counts, count
+from .functional import lovasz_cross_entropy, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from .modules import (
+    LovaszCrossEntropyLoss,
+    LovaszHingeLoss,
+    LovaszSigmoidLoss,
+    LovaszSoftmaxLoss,
+)
+
+try:
+    __version__ = version("lovasz")
+except PackageNotFoundError:  # run from the source tree
+    __version__ = "unknown"
+
+__all__ = [
+    "Counts",
+    "LovaszCrossEntropyLoss",
+    "LovaszHingeLoss",
+    "LovaszSigmoidLoss",
+    "LovaszSoftmaxLoss",
+    "count",
+    "lovasz_cross_entropy",
+    "lovasz_hinge",
+    "lovasz_sigmoid",
+    "lovasz_softmax",
+]

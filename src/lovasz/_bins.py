@@ -1,0 +1,71 @@
+"""The bin map: which of the K grid points stands for an error, and where the points lie.
+
+Every kernel quantises with `index` (or cites it); `grid` and `edges` say what that did. Two maps, both
+increasing, both with 0 and 1 on the grid so that one-hot predictions lose nothing:
+
+- softmax and sigmoid, errors in [0, 1]:    u = √m,           points at u = i / (K - 1)
+- hinge, errors in [0, ∞):                  u = m / (m + 4),  points at u = i / S, S = K - K mod 15
+
+Equal steps in √m resolve the small errors of a trained network. A hinge error is exactly zero there
+instead, so its map is linear at 0, resolves about the margin and still tells 10^5 from 10^4; S makes 1 and 2
+(a wrong prediction at the margin) grid points as well.
+"""
+
+import torch
+from torch import Tensor
+
+MIN_BINS, MAX_BINS = 16, 65536
+HINGE_SCALE = 4.0
+
+
+def default_bins(num_classes: int, form: str) -> int:
+    """Number of bins that `bins="auto"` takes.
+
+    The quantisation of a class is a random error that falls as 1 / K and, in the mean over C classes,
+    as 1 / √C: so K √C is what is held. The hinge spreads its bins over an open range and gets four
+    times as many.
+    """
+    bins = 16384
+    while bins > 4096 and bins * bins * num_classes > 16384 * 16384:
+        bins //= 2
+    return 4 * bins if form == "hinge" else bins
+
+
+def _hinge_steps(bins: int) -> int:
+    return bins - bins % 15
+
+
+def index(errors: Tensor, bins: int, form: str) -> Tensor:
+    """Nearest grid point (in u) of each error, int32 in 0 .. K - 1; K for NaN."""
+    if form == "hinge":
+        steps = _hinge_steps(bins)
+        position = (errors / (errors + HINGE_SCALE)).mul_(steps).clamp_(max=steps - 1)
+    else:
+        position = errors.sqrt().mul_(bins - 1)
+    return position.nan_to_num_(nan=float(bins)).add_(0.5).to(torch.int32)
+
+
+def _error_at(position: Tensor, bins: int, form: str) -> Tensor:
+    if form == "hinge":
+        u = position / _hinge_steps(bins)
+        return HINGE_SCALE * u / (1 - u)
+    return (position / (bins - 1)).square()
+
+
+def grid(bins: int, form: str, device: torch.device | None = None) -> Tensor:
+    """The K errors that the bins stand for, float64, increasing from 0."""
+    i = torch.arange(bins, dtype=torch.float64, device=device)
+    if form == "hinge":
+        i = i.clamp(max=_hinge_steps(bins) - 1)
+    return _error_at(i, bins, form)
+
+
+def edges(bins: int, form: str, device: torch.device | None = None) -> Tensor:
+    """The K + 1 errors between which each bin lies, float64: bin i holds edges[i] <= m < edges[i + 1]."""
+    i = torch.arange(bins + 1, dtype=torch.float64, device=device) - 0.5
+    if form == "hinge":
+        # Whatever is beyond the last point belongs to it: its bin has no upper end.
+        last = _hinge_steps(bins) - 1
+        e = _error_at(i.clamp(0, last - 0.5), bins, form)
+        return torch.where(i > last, torch.inf, e)
+    return _error_at(i.clamp(0, bins - 1), bins, form)

@@ -1,0 +1,249 @@
+"""What callers may pass: layouts, ignored labels, masks, classes, and every message about them.
+
+Behind this module there is one view of the pixels: logits (N, C, P) with whatever strides they have, target and
+mask (N, P) for the softmax and (N, C, P) for the sigmoid and the hinge.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _bins
+
+_INTEGERS = (
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    torch.uint16, torch.uint32, torch.uint64,
+)  # fmt: skip
+FORMS = ("softmax", "sigmoid", "hinge")
+REDUCTIONS = ("mean", "sum", "none")
+_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+class Pixels(NamedTuple):
+    """The one view of the pixels that everything behind this module works on."""
+
+    logits: Tensor
+    target: Tensor
+    mask: Tensor | None
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    return tuple(tensor.shape)
+
+
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    """One of a few allowed strings."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
+    """The ignored labels as a list, from one integer or several."""
+    values = [ignore_index] if isinstance(ignore_index, int) else ignore_index
+    if not isinstance(values, (list, tuple, set, frozenset, range)) or not all(_integer(v) for v in values):
+        raise TypeError(f"ignore_index must be an int or a sequence of ints, got {ignore_index!r}")
+    return [int(v) for v in values]
+
+
+def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, form: str) -> int | None:
+    """The number of bins, or None to sort.
+
+    "auto" sorts fewer pixels than its table would have bins, unless `pixels` is None.
+    """
+    if bins is None:
+        return None
+    if isinstance(bins, str) and bins == "auto":
+        number = _bins.default_bins(num_classes, form)
+        return None if pixels is not None and pixels < number else number
+    if not (_integer(bins) and _bins.MIN_BINS <= int(bins) <= _bins.MAX_BINS):
+        raise ValueError(
+            f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
+            f"{_bins.MAX_BINS}, got {bins!r}"
+        )
+    return int(bins)
+
+
+def num_labels(form: str, num_classes: int) -> int:
+    """How many labels a target may hold: the classes, or background and foreground of each channel."""
+    return num_classes if form == "softmax" else 2
+
+
+def class_selection(
+    classes: str | Sequence[int], num_classes: int, device: torch.device
+) -> tuple[bool, Tensor | None]:
+    """Whether a class must be present to take part, and which classes may: a bool (C,), None for all."""
+    if isinstance(classes, str):
+        return choice("classes", classes, ("present", "all")) == "present", None
+    if (
+        not isinstance(classes, (list, tuple, set, frozenset, range))
+        or not all(_integer(c) and 0 <= c < num_classes for c in classes)
+        or len(set(classes)) != len(classes)
+        or not len(classes)
+    ):
+        raise ValueError(
+            f'classes must be "present", "all" or different class indices from 0 to '
+            f"{num_classes - 1}, got {classes!r}"
+        )
+    selected = torch.zeros(num_classes, dtype=torch.bool, device=device)
+    for c in classes:  # one by one: a tensor made from the list would wait for the device
+        selected[c] = True
+    return False, selected
+
+
+def takes_part(
+    valid: Tensor, foreground: Tensor, classes: str | Sequence[int], weight: Tensor | None
+) -> Tensor:
+    """Which classes take part: bool (N or 1, C), from their numbers of valid and of foreground pixels."""
+    num_classes = valid.shape[-1]
+    check_weight(weight, num_classes, valid.device)
+    only_present, selected = class_selection(classes, num_classes, valid.device)
+    part = (foreground if only_present else valid) > 0
+    return part if selected is None else part & selected
+
+
+def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) -> None:
+    """A floating (C,) tensor on the device of the logits, or None."""
+    if weight is None:
+        return
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise TypeError(f"weight must be a floating-point tensor of shape ({num_classes},), got {got}")
+    if _shape(weight) != (num_classes,):
+        raise ValueError(f"weight must have shape ({num_classes},), got {_shape(weight)}")
+    if weight.device != device:
+        raise ValueError(f"weight must be on the device of the logits, {device}, got {weight.device}")
+
+
+def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
+    for name, tensor in (("logits", logits), ("target", target)):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if logits.dtype not in _FLOATS:
+        raise TypeError(f"logits must be float64, float32, bfloat16 or float16, got {logits.dtype}")
+    if target.dtype not in _INTEGERS:
+        raise TypeError(
+            f"target must hold integer labels (or bool), got {target.dtype}: the Jaccard loss is defined "
+            "on sets of pixels, so soft targets have no place in it; from one-hot use target.argmax(1), "
+            "from 0.0 / 1.0 masks target.long()"
+        )
+    if target.device != logits.device:
+        raise ValueError(f"target must be on the device of the logits, {logits.device}, got {target.device}")
+    if mask is not None:
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise TypeError(f"mask must be a bool tensor, True where a pixel counts, got {got}")
+        if mask.device != logits.device:
+            raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """(N, C, *) -> (N, C, P); a point cloud (P, C) becomes one image (1, C, P)."""
+    return tensor.t()[None] if tensor.ndim == 2 else tensor.flatten(2)
+
+
+def _flat_target(tensor: Tensor) -> Tensor:
+    """(N, *) -> (N, P); the labels (P,) of a point cloud become (1, P)."""
+    return tensor[None] if tensor.ndim == 1 else tensor.flatten(1)
+
+
+def softmax_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
+    """Logits (N, C, *) or (P, C) with a target (N, *) of class indices."""
+    _check_tensors(logits, target, mask)
+    if logits.ndim < 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
+    expected = (logits.shape[0], *logits.shape[2:])
+    if _shape(target) != expected:
+        raise ValueError(
+            f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}"
+        )
+    if mask is not None and _shape(mask) != expected:
+        raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")
+    return Pixels(_flat(logits), _flat_target(target), None if mask is None else _flat_target(mask))
+
+
+def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
+    """Logits with one foreground per channel, target of 0 and 1.
+
+    With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
+    (N, C, D, H, W) logits, while 1-D (P,) and 3-D (N, H, W) logits have none. With a target that lacks
+    axis 1, logits are (N, 1, *). A mask has the shape of the target, or the same for all channels.
+    """
+    _check_tensors(logits, target, mask)
+    shape = _shape(logits)
+    if logits.ndim == 0:
+        raise ValueError("logits must have at least one axis, got a scalar")
+    if _shape(target) == shape:
+        if logits.ndim in (1, 3):
+            logits, target = logits.unsqueeze(1), target.unsqueeze(1)
+    elif logits.ndim >= 2 and shape[1] == 1 and _shape(target) == (shape[0], *shape[2:]):
+        target = target.unsqueeze(1)
+    elif logits.ndim >= 2 and _shape(target) == (shape[0], *shape[2:]):
+        raise ValueError(
+            f"target must have the shape of logits {shape}, one mask of 0 and 1 per channel, got "
+            f"{_shape(target)}; for one label per pixel use lovasz_softmax"
+        )
+    else:
+        raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
+                         f"got {_shape(target)}")  # fmt: skip
+    if logits.shape[1] == 0:
+        raise ValueError(f"logits must have at least one channel, got {shape}")
+    if mask is not None:
+        without = (logits.shape[0], *logits.shape[2:])
+        if _shape(mask) == without:
+            mask = mask.unsqueeze(1).expand(_shape(target))
+        elif _shape(mask) != _shape(target):
+            raise ValueError(
+                f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}"
+            )
+        mask = _flat(mask)
+    return Pixels(_flat(logits), _flat(target), mask)
+
+
+def view(logits: Tensor, target: Tensor, mask: Tensor | None, form: str) -> Pixels:
+    """The one view of the pixels, for a form of the loss."""
+    choice("form", form, FORMS)
+    return (softmax_pixels if form == "softmax" else binary_pixels)(logits, target, mask)
+
+
+def canonical_target(
+    target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int
+) -> Tensor:
+    """Labels as int64 with -1 where void; any other label that is no class is an error.
+
+    The comparison is made in int64: in a narrow type -100 would equal the label 156. On CUDA the error is
+    a device-side assertion, which does not wait; elsewhere it names the labels and how many there are.
+    """
+    labels = target.long()
+    if target.dtype == torch.uint64:  # beyond int64: no class, and no ignored label either
+        labels = torch.where(labels < 0, torch.iinfo(torch.int64).max, labels)
+    void = torch.zeros_like(labels, dtype=torch.bool) if mask is None else ~mask
+    for label in ignore_index:
+        void = void | (labels == label)
+    bad = ((labels < 0) | (labels >= num_classes)) & ~void
+    if labels.device.type == "cuda":
+        torch._assert_async(
+            ~bad.any(),
+            f"target holds a label that is neither one of the {num_classes} classes nor ignored",
+        )
+    elif bad.any():
+        raise ValueError(_bad_labels(labels[bad], ignore_index, num_classes))
+    return labels.masked_fill_(void, -1) if labels is not target else labels.masked_fill(void, -1)
+
+
+def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:
+    values, numbers = found.unique(return_counts=True)
+    named = ", ".join(f"{v} ({n}x)" for v, n in zip(values[:5].tolist(), numbers[:5].tolist(), strict=True))
+    more = ", ..." if len(values) > 5 else ""
+    ignored = ", ".join(map(str, ignore_index)) or "none"
+    hint = "; for a binary head with one channel use lovasz_sigmoid" if num_classes == 1 else ""
+    return (
+        f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
+        f"got {found.numel()} other: {named}{more}{hint}"
+    )

@@ -1,0 +1,135 @@
+"""The mathematics: a table of counts -> the loss, its weights, its bound, the Jaccard curve.
+
+A table is int64 of shape (..., 2, K + 1): background and foreground pixels of each of K bins of the error,
+and last those whose error is not a number. For G foreground pixels, the Jaccard loss of a set of wrong
+pixels that holds k foreground and j background pixels is
+
+    J(k, j) = 1 - (G - k) / (G + j) = (k + j) / (G + j)
+
+and the loss is the integral over the threshold t of J at the pixels whose error exceeds t (Berman et al.
+2018, Theorem 1; the Choquet integral of J). All of it in float64, from integers that are exact below 2^53.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _bins
+
+#: Largest error of a probability computed in float32, as a share of the whole (32 ulp of 1).
+ROUNDING = 32 * 2.0**-24
+#: Share of a bin by which the rounding of the bin's position can move a pixel over its edge.
+EDGE_ROUNDING = 2.0**-6
+
+
+def jaccard_loss(k: Tensor, j: Tensor, G: Tensor) -> Tensor:
+    """J(k, j), the Jaccard loss of k foreground and j background pixels; of none it is 0."""
+    return (k + j).double() / (G + j).clamp(min=1).double()
+
+
+def increments(k: Tensor, j: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+    """Growth of J when one foreground or one background pixel joins k and j others, in closed form.
+
+    Differences of neighbouring J cancel; these do not. Without foreground J is 1 for every nonempty set,
+    so the first pixel takes all.
+    """
+    j_after = (G + j).double()
+    foreground = 1 / j_after.clamp(min=1)
+    background = (G - k).double() / (j_after * (j_after + 1)).clamp(min=1)
+    return foreground, torch.where(G > 0, background, (j == 0).double())
+
+
+def pixels(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of valid pixels and of foreground pixels, each of shape (...)."""
+    per_side = table.sum(-1)
+    return per_side.sum(-1), per_side[..., 1]
+
+
+def _cumulative(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Per bin: (n_b, n_f) in it, (j, k) in the bins above it; and G with a trailing axis of 1."""
+    n = table[..., :-1]
+    above = n.flip(-1).cumsum(-1).flip(-1) - n
+    G = n[..., 1, :].sum(-1, keepdim=True)
+    return n[..., 0, :], n[..., 1, :], above[..., 0, :], above[..., 1, :], G
+
+
+def block_sum(terms: Tensor) -> Tensor:
+    """Sum over the last axis in blocks, so that no count of threads changes the order of addition."""
+    blocks = F.pad(terms, (0, -terms.shape[-1] % 256)).unflatten(-1, (-1, 256))
+    return blocks.sum(-1).sum(-1)
+
+
+def _poisoned(result: Tensor, table: Tensor) -> Tensor:
+    """NaN wherever the table holds a pixel whose error is not a number."""
+    bad = table[..., -1].sum(-1) > 0
+    return torch.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), torch.nan, result)
+
+
+def losses(table: Tensor, form: str) -> Tensor:
+    """The loss of each class, float64 (...): Σ over grid points of the step below it times J there."""
+    n_b, n_f, j, k, G = _cumulative(table)
+    steps = _bins.grid(table.shape[-1] - 1, form, table.device).diff(prepend=G.new_zeros(1).double())
+    return _poisoned(block_sum(steps * jaccard_loss(k + n_f, j + n_b, G)), table)
+
+
+def weights(table: Tensor, form: str) -> Tensor:
+    """∂loss / ∂error of a pixel in each bin, float64 (..., 2, K + 1), the last column for NaN.
+
+    Inside a bin the order is unknown: each weight is the mean over the two extreme orders, foreground
+    first and background first.
+    """
+    n_b, n_f, j, k, G = _cumulative(table)
+    before, after = (G + j).double(), (G + j + n_b).double()
+    foreground = (1 / before.clamp(min=1) + 1 / after.clamp(min=1)) / 2
+    background = ((G - k).double() - n_f.double() / 2) / (before * after).clamp(min=1)
+    top = (j == 0).double() / n_b.clamp(min=1).double()  # no foreground: the largest errors share the whole
+    background = torch.where(G > 0, background, top)
+    both = torch.stack((background, foreground), -2)
+    return _poisoned(F.pad(both, (0, 1)), table)
+
+
+def bounds(table: Tensor, form: str) -> Tensor:
+    """Certified |loss - exact| of each class, float64 (...), the float32 arithmetic of the errors included.
+
+    In a bin J lies between its values at the two edges and the estimate jumps at the grid point, so the
+    bin adds at most the longer of its two parts times the growth of J across it. The loss moves by no more
+    than the largest error of a pixel's error (its weights are >= 0 and sum to 1): that is the rounding.
+    """
+    n_b, n_f, j, k, G = _cumulative(table)
+    bins = table.shape[-1] - 1
+    points, ends = _bins.grid(bins, form, table.device), _bins.edges(bins, form, table.device)
+    part = torch.maximum(points - ends[:-1], ends[1:] - points) * (1 + EDGE_ROUNDING)
+    growth = jaccard_loss(k + n_f, j + n_b, G) - jaccard_loss(k, j, G)
+    quantised = block_sum(torch.where(growth > 0, part * growth, 0.0))
+    rounding = ROUNDING * (1 + (losses(table, form) if form == "hinge" else 0.0))
+    any_pixel = (n_b + n_f).sum(-1) > 0
+    return _poisoned(torch.where(any_pixel, quantised + rounding, 0.0), table)
+
+
+def curve(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
+    """Thresholds (K,) and J of the pixels with a larger or equal error (..., K), both float64."""
+    n_b, n_f, j, k, G = _cumulative(table)
+    thresholds = _bins.edges(table.shape[-1] - 1, form, table.device)[:-1]
+    return thresholds, jaccard_loss(k + n_f, j + n_b, G)
+
+
+def reduce(
+    per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_image: bool, reduction: str
+) -> Tensor:
+    """Per-class values (N or 1, C) to the mean, the sum or, with NaN where a class takes no part, themselves.
+
+    The mean is normalised over the classes that take part, image by image; an image where none does is
+    left out of the mean over images. Where nothing takes part at all, it is a zero.
+    """
+    w = takes_part.to(per_class.dtype)
+    if weight is not None:
+        w = w * weight.to(per_class.dtype)
+    weighted = torch.where(takes_part, per_class, 0.0) * w
+    if reduction == "none":
+        values = torch.where(takes_part, weighted, torch.nan)
+        return values if per_image else values[0]
+    if reduction == "sum":
+        return weighted.sum()
+    total = w.sum(1)
+    means = weighted.sum(1) / torch.where(total == 0, 1.0, total)
+    return means.sum() / takes_part.any(1).sum().clamp(min=1)

@@ -1,0 +1,56 @@
+"""Algorithm 1 of Berman et al. (2018) by sorting, in closed form: the exact mode, and the oracle in float64."""
+
+import torch
+from torch import Tensor
+
+from . import _jaccard
+
+
+def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Errors, foreground and validity of every pixel and class, each (N, C, P).
+
+    `labels` is (N, P) class indices for the softmax, (N, C, P) of 0 and 1 for the others, -1 where void.
+    An error is NaN where the cross-entropy of the pixel would not be finite.
+    """
+    if form == "softmax":
+        valid = labels[:, None] >= 0
+        x = torch.where(valid, logits, 0.0)
+        p = x.softmax(1)
+        classes = torch.arange(logits.shape[1], device=labels.device)
+        foreground = labels[:, None] == classes[:, None]
+        m = torch.where(foreground, torch.where(x == -torch.inf, torch.nan, 1 - p), p)
+        return m, foreground, valid.expand_as(m)
+    valid, foreground = labels >= 0, labels == 1
+    x = torch.where(valid, logits, 0.0)
+    m = binary_errors(x, foreground, form)
+    return torch.where(valid, torch.where(x.isinf(), torch.nan, m), 0.0), foreground, valid
+
+
+def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
+    """Errors where each channel has a foreground of its own; "probs" takes probabilities (`berman`)."""
+    signed = torch.where(foreground, -x, x)
+    if form == "sigmoid":
+        return signed.sigmoid()
+    return (1 + signed).relu() if form == "hinge" else signed + foreground
+
+
+def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, number of valid and number of foreground pixels per class, (N, C) or, pooled, (1, C).
+
+    Differentiable by plain autograd. The loss is float64 for float64 logits, else float32.
+    """
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    m, foreground, valid = errors(logits, labels, form)
+    if not per_image:
+        m, foreground, valid = (t.transpose(0, 1).flatten(1)[None] for t in (m, foreground, valid))
+
+    # Void pixels keep their place in the order and count for nothing there.
+    m, order = m.sort(dim=-1, descending=True, stable=True)
+    f = (foreground & valid).gather(-1, order)
+    b = (valid & ~foreground).gather(-1, order)
+    k, j, G = f.cumsum(-1) - f.long(), b.cumsum(-1) - b.long(), f.sum(-1, keepdim=True)
+    w_f, w_b = _jaccard.increments(k, j, G)
+    w = torch.where(f, w_f, torch.where(b, w_b, 0.0))
+    loss = _jaccard.block_sum(m.double() * w).to(logits.dtype)
+    return loss, (f | b).sum(-1), G.squeeze(-1)

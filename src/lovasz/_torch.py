@@ -1,0 +1,147 @@
+"""Count and apply in plain PyTorch: any device, and the specification of the compiled kernels.
+
+Both passes run over chunks of pixels, so that what they need beyond logits, target and gradient stays small,
+and quantise with `_bins.index`. A table is flat here: class c of image n has its background bins at
+(n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from . import _bins
+from ._inputs import canonical_target, num_labels
+from ._reference import binary_errors
+
+#: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
+CHUNK = {"cpu": 2**19}
+CHUNK_ELSEWHERE = 2**24
+
+
+def _chunks(logits: Tensor, at_least: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of images and of pixels: several whole images, or a part of one."""
+    N, C, P = logits.shape
+    size = max(1, max(CHUNK.get(logits.device.type, CHUNK_ELSEWHERE), at_least) // C)
+    if P == 0:
+        return
+    images = max(1, size // P)
+    for n in range(0, N, images):
+        for p in range(0, P, size):
+            yield slice(n, min(n + images, N)), slice(p, min(p + size, P))
+
+
+def _labels(target: Tensor, mask: Tensor | None, ignore: Sequence[int], form: str, C: int) -> Tensor:
+    return canonical_target(target, mask, ignore, num_labels(form, C))
+
+
+def _compute_dtype(logits: Tensor) -> torch.dtype:
+    return torch.float64 if logits.dtype == torch.float64 else torch.float32
+
+
+def _offsets(shape: Sequence[int], first: int, rows: int, bins: int, like: Tensor) -> Tensor:
+    """Start of the background bins of each image and class of a chunk, (n, C, 1)."""
+    n, C, _ = shape
+    image = torch.arange(first, first + n, dtype=torch.int32, device=like.device) * (rows > 1)
+    row = image[:, None] * C + torch.arange(C, dtype=torch.int32, device=like.device)
+    return (row * (2 * (bins + 1)))[..., None]
+
+
+def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Table slots and probabilities of a chunk (n, C, p), and the void pixels (n, 1, p).
+
+    A void pixel takes the slot of the lowest background bin in every class.
+    """
+    p = x.softmax(1)
+    void = (labels < 0)[:, None]
+    y = labels.clamp(min=0)[:, None]
+    m = (1 - p.gather(1, y)).masked_fill_(x.gather(1, y) == -torch.inf, torch.nan)
+    slots = _bins.index(p, bins, "softmax").add_(offsets)
+    own = _bins.index(m, bins, "softmax").add_(bins + 1) + offsets.expand(-1, -1, 1).gather(
+        1, y.flatten(1)[..., None]
+    ).view_as(m)
+    slots.scatter_(1, y, own)
+    return slots.where(~void, offsets), p, void
+
+
+def _binary_slots(
+    x: Tensor, labels: Tensor, offsets: Tensor, bins: int, form: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Table slots, errors and void pixels of a chunk, each (n, C, p)."""
+    void, foreground = labels < 0, labels == 1
+    m = binary_errors(x, foreground, form)
+    m.masked_fill_(x.isinf(), torch.nan).masked_fill_(void, 0)
+    slots = _bins.index(m, bins, form).add_(offsets).add_(foreground.int().mul_(bins + 1))
+    return slots, m, void
+
+
+def count(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    bins: int,
+    per_image: bool,
+) -> Tensor:
+    """The table of an input: int64 (N or 1, C, 2, K + 1)."""
+    N, C, _ = logits.shape
+    rows = N if per_image else 1
+    labels = _labels(target, mask, ignore_index, form, C)
+    table = torch.zeros(rows * C * 2 * (bins + 1), dtype=torch.int64, device=logits.device)
+    void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
+    for images, part in _chunks(logits, 2 * table.numel()):
+        x = logits[images, :, part].to(_compute_dtype(logits))
+        t = labels[images, ..., part]
+        offsets = _offsets(x.shape, images.start, rows, bins, x)
+        if form == "softmax":
+            slots, _, v = _softmax_slots(x, t, offsets, bins)
+        else:
+            slots, _, v = _binary_slots(x, t, offsets, bins, form)
+        void[images] += v.sum(-1)
+        if logits.device.type == "cpu":
+            table += slots.flatten().bincount(minlength=table.numel())
+        else:  # bincount would wait for the device
+            ones = table.new_ones(1).expand(slots.numel())
+            table.scatter_add_(0, slots.flatten().long(), ones)
+    table = table.view(rows, C, 2, bins + 1)
+    table[:, :, 0, 0] -= void if per_image else void.sum(0)
+    return table
+
+
+def apply(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    weights: Tensor,
+) -> Tensor:
+    """∂(Σ weights · errors) / ∂logits, in the dtype and strides of the logits.
+
+    `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin.
+    """
+    rows, C, _, columns = weights.shape
+    bins = columns - 1
+    labels = _labels(target, mask, ignore_index, form, C)
+    # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
+    signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
+    signed = signed.to(_compute_dtype(logits)).flatten()
+    grad = torch.empty_like(logits)
+    for images, part in _chunks(logits, 0):
+        x = logits[images, :, part].to(_compute_dtype(logits))
+        t = labels[images, ..., part]
+        offsets = _offsets(x.shape, images.start, rows, bins, x)
+        if form == "softmax":
+            slots, p, void = _softmax_slots(x, t, offsets, bins)
+            g = signed.index_select(0, slots.flatten()).view_as(p)
+            g.mul_(p).addcmul_(p, g.sum(1, keepdim=True), value=-1)
+        else:
+            slots, m, void = _binary_slots(x, t, offsets, bins, form)
+            g = signed.index_select(0, slots.flatten()).view_as(m)
+            if form == "sigmoid":
+                g.mul_(m * (1 - m))
+            elif form == "hinge":
+                g.mul_(m > 0)
+        grad[images, :, part] = g.masked_fill_(void, 0)
+    return grad

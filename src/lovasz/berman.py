@@ -1,0 +1,275 @@
+"""Every public name of the PyTorch file published with the paper, on the operators of this library.
+
+Arguments, defaults, order and values are those of the file (Berman et al. 2018), so that an import is all that
+changes. Where the file crashes or misreads its input, this does what was meant; docs/berman.md lists each case.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import _inputs, _jaccard, functional
+
+
+def _integers(labels: Tensor) -> Tensor:
+    """Labels as the file takes them: integers, or floats that hold integers."""
+    if not labels.is_floating_point():
+        return labels
+    integers = labels.long()
+    if not torch.equal(integers.to(labels.dtype), labels):
+        raise ValueError("labels must hold integers, got fractions or NaN")
+    return integers
+
+
+def _ignored(ignore: int | None) -> list[int]:
+    return [] if ignore is None else [ignore]
+
+
+def lovasz_grad(gt_sorted: Tensor) -> Tensor:
+    """Gradient of the Lovász extension with respect to errors sorted in decreasing order.
+
+    Args:
+        gt_sorted: (P,), 1 for foreground and 0 for background, sorted by decreasing error.
+
+    Returns:
+        (P,), the growth of the Jaccard loss as each pixel joins, from exact counts.
+
+    Example:
+        >>> lovasz_grad(torch.tensor([1.0, 0.0, 1.0]))
+        tensor([0.5000, 0.1667, 0.3333])
+    """
+    f = gt_sorted > 0
+    k, j = f.cumsum(0) - f.long(), (~f).cumsum(0) - (~f).long()
+    foreground, background = _jaccard.increments(k, j, f.sum())
+    dtype = gt_sorted.dtype if gt_sorted.is_floating_point() else torch.get_default_dtype()
+    return torch.where(f, foreground, background).to(dtype)
+
+
+def iou_binary(
+    preds: Tensor,
+    labels: Tensor,
+    EMPTY: float = 1.0,
+    ignore: int | None = None,
+    per_image: bool = True,
+) -> float:
+    """IoU of the foreground in percent, averaged over images; EMPTY where the union is empty.
+
+    Args:
+        preds, labels: (N, *), 1 for foreground.
+        EMPTY: IoU of an image with neither foreground nor prediction.
+        ignore: label to leave out.
+        per_image: average over images, or one IoU for all pixels.
+
+    Example:
+        >>> iou_binary(torch.tensor([[1, 1, 0]]), torch.tensor([[1, 0, 0]]))
+        50.0
+    """
+    pairs = zip(preds, labels, strict=True) if per_image else [(preds, labels)]
+    return 100 * mean([_iou(pred, label, 1, EMPTY, ignore) for pred, label in pairs])
+
+
+def iou(
+    preds: Tensor,
+    labels: Tensor,
+    C: int,
+    EMPTY: float = 1.0,
+    ignore: int | None = None,
+    per_image: bool = False,
+) -> Any:
+    """IoU of every class but the ignored one, in percent, as a NumPy array; EMPTY where a class is absent.
+
+    Args:
+        preds, labels: (N, *), class indices.
+        C: number of classes.
+        EMPTY: IoU of a class that is neither labelled nor predicted.
+        ignore: label to leave out; as a class it has no IoU.
+        per_image: average over images, or one IoU for all pixels.
+
+    Example:
+        >>> iou(torch.tensor([[0, 1, 1]]), torch.tensor([[0, 0, 1]]), C=2).tolist()
+        [50.0, 50.0]
+    """
+    pairs = list(zip(preds, labels, strict=True)) if per_image else [(preds, labels)]
+    classes = [c for c in range(C) if c != ignore]
+    ious = [mean([_iou(p, t, c, EMPTY, ignore) for p, t in pairs]) for c in classes]
+    return 100 * torch.tensor(ious, dtype=torch.float64).numpy()
+
+
+def _iou(preds: Tensor, labels: Tensor, c: int, empty: float, ignore: int | None) -> float:
+    labelled, predicted = labels == c, preds == c
+    if ignore is not None:
+        predicted = predicted & (labels.long() != ignore)
+    union = int((labelled | predicted).sum())
+    return int((labelled & predicted).sum()) / union if union else empty
+
+
+def lovasz_hinge(logits: Tensor, labels: Tensor, per_image: bool = True, ignore: int | None = None) -> Tensor:
+    """Binary Lovász hinge loss.
+
+    Args:
+        logits: (N, H, W), unnormalised scores.
+        labels: (N, H, W), 0 and 1.
+        per_image: one loss per image, then the mean, in which an image without valid pixels is a zero.
+        ignore: label to leave out.
+    """
+    labels, ignored = _integers(labels), _ignored(ignore)
+    x, t = logits.flatten(1)[:, None], labels.flatten(1)[:, None]
+    if not per_image:
+        return functional.lovasz_hinge(x, t, ignore_index=ignored)
+    total = functional.lovasz_hinge(x, t, ignore_index=ignored, per_image=True, reduction="sum")
+    return total / max(len(logits), 1)
+
+
+def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary Lovász hinge loss of flat (P,) logits and labels of 0 and 1."""
+    return functional.lovasz_hinge(logits, _integers(labels), ignore_index=[])
+
+
+def flatten_binary_scores(scores: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
+    """Scores and labels as flat (P,) tensors, without the pixels labelled `ignore`."""
+    scores, labels = scores.reshape(-1), labels.reshape(-1)
+    if ignore is None:
+        return scores, labels
+    valid = labels.long() != ignore
+    return scores[valid], labels[valid]
+
+
+class StableBCELoss(nn.Module):
+    """Mean binary cross-entropy of logits with float targets of the same shape."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss; the names of the arguments are the published ones."""
+        return F.binary_cross_entropy_with_logits(input, target)
+
+
+def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
+    """Mean binary cross-entropy of (N, H, W) logits, a zero where no pixel is valid."""
+    logits, labels = flatten_binary_scores(logits, labels, ignore)
+    if not len(logits):
+        return logits.sum() * 0.0
+    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+
+
+def lovasz_softmax(
+    probas: Tensor,
+    labels: Tensor,
+    classes: str | Sequence[int] = "present",
+    per_image: bool = False,
+    ignore: int | None = None,
+) -> Tensor:
+    """Lovász-Softmax loss of class probabilities.
+
+    Args:
+        probas: (N, C, H, W), probabilities; (N, H, W) or C = 1 is read as the foreground's, class 1.
+        labels: (N, H, W), class indices.
+        classes: "all", "present", or the classes to average.
+        per_image: one loss per image, then the mean.
+        ignore: label to leave out.
+
+    Example:
+        >>> probas = torch.tensor([[0.9, 0.2], [0.1, 0.8]])  # (P, C)
+        >>> lovasz_softmax(probas, torch.tensor([0, 1]))  # class 0: errors 0.1, 0.1; class 1: 0.2, 0.2
+        tensor(0.1500)
+    """
+    if probas.shape == labels.shape:
+        probas = probas.unsqueeze(1)
+    probas, target, _ = _inputs.softmax_pixels(_probabilities(probas), _integers(labels), None)
+    foreground = torch.arange(probas.shape[1], device=probas.device)
+    num_classes = len(foreground)
+    if num_classes == 1:
+        if isinstance(classes, str):
+            foreground, num_classes = foreground + 1, 2
+        elif len(classes) == 1:
+            foreground, num_classes = foreground + classes[0], torch.iinfo(torch.int64).max
+            classes = "all"
+        else:
+            raise ValueError(f"classes must name one class for one probability, got {classes!r}")
+    target = torch.ops.lovasz.labels(target, None, _ignored(ignore), num_classes)[:, None]
+    one_hot = (target == foreground[:, None]).to(torch.int8).masked_fill(target < 0, -1)
+    pixels = _inputs.Pixels(probas, one_hot, None)
+    loss = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto", None)
+    return loss.to(probas.dtype)
+
+
+def _probabilities(probas: Tensor) -> Tensor:
+    """Clamped to [0, 1], beyond which only rounding may reach."""
+    outside = (probas < -1e-3) | (probas > 1 + 1e-3)
+    if probas.device.type == "cuda":
+        torch._assert_async(~outside.any(), "probas must be probabilities in [0, 1]")
+    elif outside.any():
+        raise ValueError(
+            f"probas must be probabilities in [0, 1], got values from {probas.min():g} to "
+            f"{probas.max():g}; for logits use lovasz.lovasz_softmax"
+        )
+    return probas.clamp(0, 1)
+
+
+def lovasz_softmax_flat(probas: Tensor, labels: Tensor, classes: str | Sequence[int] = "present") -> Tensor:
+    """Lovász-Softmax loss of flat probabilities (P, C) and labels (P,)."""
+    return lovasz_softmax(probas, labels, classes)
+
+
+def lovasz_softmax_logits(
+    logits: Tensor,
+    labels: Tensor,
+    classes: str | Sequence[int] = "present",
+    ignores: Sequence[int] = (255,),
+) -> Tensor:
+    """Lovász-Softmax loss of flat logits (P, C), the variant with a list of ignored labels.
+
+    Args:
+        logits: (P, C), unnormalised scores.
+        labels: (P,), class indices.
+        classes: "all", "present", or the classes to average.
+        ignores: labels to leave out.
+    """
+    return functional.lovasz_softmax(logits, _integers(labels), classes=classes, ignore_index=list(ignores))
+
+
+def flatten_probas(probas: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
+    """Probabilities as (P, C) and labels as (P,), without the pixels labelled `ignore`."""
+    if probas.ndim == labels.ndim:
+        probas = probas.unsqueeze(1)
+    flat, labels = probas.movedim(1, -1).reshape(-1, probas.shape[1]), labels.reshape(-1)
+    if ignore is None:
+        return flat, labels
+    valid = labels.long() != ignore
+    return flat[valid], labels[valid]
+
+
+def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
+    """Mean cross-entropy of (N, C, H, W) logits, a zero where no pixel is valid.
+
+    Without `ignore` the label 255 is left out, as the file does whatever it is told.
+    """
+    ignored = 255 if ignore is None else ignore
+    labels = labels.long()
+    total = F.cross_entropy(logits, labels, ignore_index=ignored, reduction="sum")
+    return total / (labels != ignored).sum().clamp(min=1)
+
+
+def isnan(x: Any) -> Any:
+    """Whether x is not a number: true of nothing else, x differs from itself."""
+    return x != x
+
+
+def mean(l: Iterable[Any], ignore_nan: bool = False, empty: Any = 0) -> Any:  # noqa: E741
+    """Mean of an iterable, optionally of what in it is a number.
+
+    Args:
+        l: values that add; a generator will do.
+        ignore_nan: leave NaN out.
+        empty: what to return for no values; "raise" raises ValueError.
+    """
+    values: Iterator[Any] = iter(l)
+    if ignore_nan:
+        values = (v for v in values if not isnan(v))
+    kept = list(values)
+    if not kept:
+        if isinstance(empty, str) and empty == "raise":
+            raise ValueError("Empty mean")
+        return empty
+    return kept[0] if len(kept) == 1 else sum(kept[1:], kept[0]) / len(kept)

@@ -1,0 +1,158 @@
+"""Counts: what the losses are made of. They add, over chunks, micro-batches, processes and steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from . import _inputs, _jaccard
+from . import _ops as _ops  # defines torch.ops.lovasz
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    r"""How many pixels of each class lie in each bin of the error: all that a Lovász loss depends on.
+
+    Made by `count`. Counts of disjoint sets of pixels add to the counts of their union, in any order and to
+    the same bits, so a loss over any number of chunks, batches or processes is exact:
+
+        count(a) + count(b) == count(a and b together)
+
+    Attributes:
+        table: int64 (1, C, 2, K + 1), or (N, C, 2, K + 1) per image: background and foreground pixels of
+            each of K bins, and last those whose error is not a number.
+        form: "softmax", "sigmoid" or "hinge".
+        per_image: whether the first axis of the table is the images.
+
+    Example:
+        >>> logits = torch.tensor([[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])  # (P, C): classes 0, 0, 1
+        >>> first, rest = (count(logits[p], torch.tensor([0, 1, 1])[p]) for p in (slice(1), slice(1, 3)))
+        >>> (first + rest).loss(reduction="none")  # 1 - IoU: 1 - 1/2 and 1 - 1/2
+        tensor([0.5000, 0.5000])
+    """
+
+    table: Tensor
+    form: str
+    per_image: bool = False
+
+    @property
+    def bins(self) -> int:
+        """Number of bins K."""
+        return self.table.shape[-1] - 1
+
+    def __add__(self, other: "Counts") -> "Counts":
+        if not isinstance(other, Counts):
+            return NotImplemented
+        if (self.form, self.table.shape) != (other.form, other.table.shape):
+            raise ValueError(
+                f"counts must be of one form and shape to be added: {self.form} "
+                f"{tuple(self.table.shape)} and {other.form} {tuple(other.table.shape)}"
+            )
+        return replace(self, table=self.table + other.table)
+
+    def all_reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> "Counts":
+        """The sum over all processes of `group` (default: all), the same bits on each."""
+        table = self.table.clone()
+        torch.distributed.all_reduce(table, group=group)
+        return replace(self, table=table)
+
+    def pixels(self) -> tuple[Tensor, Tensor]:
+        """Number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""
+        return _jaccard.pixels(self.table)
+
+    def loss(
+        self,
+        *,
+        classes: str | Sequence[int] | None = None,
+        weight: Tensor | None = None,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """The loss, float32, reduced as by the loss functions; a value without a gradient.
+
+        Args:
+            classes: as in the losses; None takes the default of the form.
+            weight: (C,), as in the losses.
+            reduction: "mean", "sum" or "none".
+        """
+        return self._reduced(_jaccard.losses(self.table, self.form), classes, weight, reduction)
+
+    def bound(
+        self,
+        *,
+        classes: str | Sequence[int] | None = None,
+        weight: Tensor | None = None,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
+        return self._reduced(_jaccard.bounds(self.table, self.form), classes, weight, reduction)
+
+    def _reduced(
+        self,
+        per_class: Tensor,
+        classes: str | Sequence[int] | None,
+        weight: Tensor | None,
+        reduction: str,
+    ) -> Tensor:
+        if classes is None:
+            classes = "present" if self.form == "softmax" else "all"
+        _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
+        part = _inputs.takes_part(*self.pixels(), classes, weight)
+        return _jaccard.reduce(per_class, part, weight, self.per_image, reduction).float()
+
+    def weights(self) -> Tensor:
+        """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
+        return _jaccard.weights(self.table, self.form)[..., :-1]
+
+    def curve(self) -> tuple[Tensor, Tensor]:
+        """The Jaccard curves, whose areas are the losses.
+
+        Returns:
+            Thresholds (K,), float64, and (N or 1, C, K): the Jaccard loss of the set of pixels whose error
+            is at least the threshold.
+        """
+        return _jaccard.curve(self.table, self.form)
+
+
+def count(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    form: str = "softmax",
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    per_image: bool = False,
+    bins: int | str = "auto",
+) -> Counts:
+    """Counts the pixels of each class by their error, without a graph.
+
+    Args:
+        logits: (N, C, *), unnormalised scores, in the layouts of the loss of that form.
+        target: integers, as for that loss.
+        form: "softmax", "sigmoid" or "hinge".
+        ignore_index: label or labels to leave out.
+        mask: bool, True where a pixel counts.
+        per_image: one table per image instead of one for all.
+        bins: number of bins from 16 to 65536; "auto" takes the default for the form and C.
+
+    Returns:
+        The `Counts`.
+
+    Raises:
+        TypeError, ValueError: as the losses do.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])  # two points, two classes
+        >>> counts = count(logits, torch.tensor([0, 1]))
+        >>> valid, foreground = counts.pixels()
+        >>> valid.tolist(), foreground.tolist()
+        ([[2, 2]], [[1, 1]])
+    """
+    pixels = _inputs.view(logits, target, mask, form)
+    number = _inputs.parse_bins(bins, None, pixels.logits.shape[1], form)
+    if number is None:
+        raise ValueError("bins must be an integer here: counts always count")
+    ignore = _inputs.parse_ignore_index(ignore_index)
+    x, t, m = pixels
+    table = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image)
+    return Counts(table, form, per_image)

@@ -1,0 +1,253 @@
+"""The losses: check -> operator -> reduce."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import _inputs, _jaccard, _reference
+from . import _ops as _ops  # defines torch.ops.lovasz
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+def lovasz(
+    pixels: _inputs.Pixels,
+    form: str,
+    ignore_index: int | Sequence[int],
+    classes: str | Sequence[int],
+    weight: Tensor | None,
+    per_image: bool,
+    reduction: str,
+    bins: int | str | None,
+    group: "ProcessGroup | None",
+) -> Tensor:
+    """The reduced loss of one form, float64 for float64 logits, else float32; not public."""
+    _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
+    if group is not None:
+        raise NotImplementedError(
+            "group is not supported yet: reduce counts yourself with lovasz.count(...).all_reduce(group)"
+        )
+    ignore = _inputs.parse_ignore_index(ignore_index)
+    x, target, mask = pixels
+    N, C, P = x.shape
+    number = _inputs.parse_bins(bins, P if per_image else N * P, C, form)
+    if number is None:
+        labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
+        losses, valid, foreground = _reference.losses(x, labels, form, per_image)
+    else:
+        table = torch.ops.lovasz.count(x.detach(), target, mask, ignore, form, number, per_image)
+        losses = torch.ops.lovasz.loss(x, target, mask, ignore, form, table)
+        valid, foreground = _jaccard.pixels(table)
+    part = _inputs.takes_part(valid, foreground, classes, weight)
+    return _jaccard.reduce(losses, part, weight, per_image, reduction)
+
+
+def _result(loss: Tensor, logits: Tensor) -> Tensor:
+    """The loss in the dtype that `F.cross_entropy` would give it."""
+    autocast = torch.is_autocast_enabled(logits.device.type)
+    return loss if autocast else loss.to(logits.dtype)
+
+
+def lovasz_softmax(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    classes: str | Sequence[int] = "present",
+    weight: Tensor | None = None,
+    per_image: bool = False,
+    reduction: str = "mean",
+    bins: int | str | None = "auto",
+    group: "ProcessGroup | None" = None,
+) -> Tensor:
+    r"""Lovász-Softmax loss: the convex extension of 1 - IoU in the softmax probabilities, class by class.
+
+    ``loss_c = ∫ (k(t) + j(t)) / (G + j(t)) dt``, k and j the foreground and background pixels of class c whose
+    error exceeds t, G its foreground pixels. At one-hot predictions it is 1 - IoU.
+
+    Args:
+        logits: (N, C, *), or (P, C) for a point cloud; unnormalised scores.
+        target: (N, *), class indices 0 .. C - 1, any integer type or bool.
+        ignore_index: label or labels to leave out.
+        mask: bool, shape of target, True where a pixel counts.
+        classes: "present" (classes with a pixel in target), "all", or class indices.
+        weight: (C,), weight of each class; the mean is normalised over the classes that take part.
+        per_image: one loss per image, then the mean; a point cloud is one image.
+        reduction: "mean", "sum" or "none".
+        bins: "auto" sorts few pixels and counts many; an integer counts in so many bins; None sorts.
+        group: not supported yet.
+
+    Returns:
+        A scalar; for "none" (C,), or (N, C) per image, NaN for a class that takes no part. Zero, with zero
+        gradients, where no pixel is valid.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before any work.
+
+    Example:
+        >>> logits = torch.tensor([[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])  # 3 points: predicted 0, 0, 1
+        >>> lovasz_softmax(logits, torch.tensor([0, 1, 1]))  # IoU is 1/2 for either class
+        tensor(0.5000)
+    """
+    # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
+    pixels = _inputs.softmax_pixels(logits, target, mask)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    return _result(lovasz(pixels, "softmax", *args), logits)
+
+
+def lovasz_sigmoid(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    classes: str | Sequence[int] = "all",
+    weight: Tensor | None = None,
+    per_image: bool = False,
+    reduction: str = "mean",
+    bins: int | str | None = "auto",
+    group: "ProcessGroup | None" = None,
+) -> Tensor:
+    r"""Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
+
+    ``error = 1 - σ(x)`` on foreground, ``σ(x)`` on background. With the default ``classes="all"`` a channel
+    without foreground takes part with its largest error, so that its worst pixel is pushed down.
+
+    Args:
+        logits: (N, C, *) with a target of the same shape; binary: (N, 1, *), or (N, H, W) and (P,) without
+            a channel axis. For (N, C, L) and for (N, D, H, W) without channels, see Note.
+        target: 0 and 1, any integer type or bool; for (N, 1, *) also (N, *).
+        ignore_index: label or labels to leave out, channel by channel.
+        mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts.
+        classes: "all", "present" (channels with foreground), or channel indices.
+        weight, per_image, reduction, bins, group: as in `lovasz_softmax`.
+
+    Returns:
+        A scalar; for "none" (C,), or (N, C) per image.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before any work.
+
+    Note:
+        Axis 1 is the channel axis of 2-D, 4-D and 5-D logits, and 1-D and 3-D logits have none. Elsewhere
+        say which you mean: ``unsqueeze(-1)`` keeps channels, ``unsqueeze(1)`` adds one.
+
+    Example:
+        >>> logits = torch.tensor([9.0, 9.0, -9.0, -9.0])  # predicted foreground, foreground, ...
+        >>> lovasz_sigmoid(logits, torch.tensor([1, 0, 0, 0]))  # IoU 1/2
+        tensor(0.5000)
+    """
+    pixels = _inputs.binary_pixels(logits, target, mask)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    return _result(lovasz(pixels, "sigmoid", *args), logits)
+
+
+def lovasz_hinge(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    classes: str | Sequence[int] = "all",
+    weight: Tensor | None = None,
+    per_image: bool = False,
+    reduction: str = "mean",
+    bins: int | str | None = "auto",
+    group: "ProcessGroup | None" = None,
+) -> Tensor:
+    r"""Lovász hinge: the binary Jaccard loss in margin form.
+
+    ``error = max(0, 1 - s·x)``, s = 1 on foreground and -1 on background: not bounded by 1. It is zero only
+    where every pixel is right by a margin of 1.
+
+    Args:
+        logits: (N, 1, *), or (N, H, W) and (P,) without a channel axis; with (N, C, *) each channel has a
+            loss of its own, in the layouts of `lovasz_sigmoid`.
+        target: 0 and 1, any integer type or bool, shape of logits, or (N, *) for (N, 1, *).
+        ignore_index: label or labels to leave out.
+        mask: bool, shape of target, True where a pixel counts.
+        classes, weight, per_image, reduction, bins, group: as in `lovasz_sigmoid`.
+
+    Returns:
+        A scalar; for "none" (C,), or (N, C) per image.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before any work.
+
+    Example:
+        >>> logits = torch.tensor([1.0, 1.0, -1.0, -1.0])
+        >>> lovasz_hinge(logits, torch.tensor([1, 0, 0, 0]))  # error 2 at one pixel: 2 (1 - IoU)
+        tensor(1.)
+
+    References:
+        Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
+    """
+    pixels = _inputs.binary_pixels(logits, target, mask)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    return _result(lovasz(pixels, "hinge", *args), logits)
+
+
+def lovasz_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    lovasz_weight: float = 1.0,
+    ce_weight: float = 1.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    classes: str | Sequence[int] = "present",
+    weight: Tensor | None = None,
+    per_image: bool = False,
+    reduction: str = "mean",
+    bins: int | str | None = "auto",
+    group: "ProcessGroup | None" = None,
+) -> Tensor:
+    """Cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.
+
+    Equal to ``F.cross_entropy(logits, target, weight, label_smoothing=...)`` and `lovasz_softmax` added.
+
+    Args:
+        logits: (N, C, *), or (P, C) for a point cloud; unnormalised scores.
+        target: (N, *), class indices, any integer type or bool.
+        lovasz_weight: factor of the Lovász-Softmax loss.
+        ce_weight: factor of the cross-entropy.
+        label_smoothing: of the cross-entropy, 0 to 1.
+        ignore_index, mask: leave pixels out of both.
+        weight: (C,), class weights of both.
+        classes, per_image, bins, group: of the Lovász-Softmax loss.
+        reduction: "mean" or "sum", of both; a loss per pixel and one per class cannot be added.
+
+    Returns:
+        A scalar. Zero, with zero gradients, where no pixel is valid.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before any work.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+        >>> lovasz_cross_entropy(logits, torch.tensor([0, 1]))  # log 2 and 1/2
+        tensor(1.1931)
+    """
+    _inputs.choice("reduction", reduction, ("mean", "sum"))
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
+    pixels = _inputs.softmax_pixels(logits, target, mask)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    jaccard = lovasz(pixels, "softmax", *args)
+
+    x, t, m = pixels
+    labels = torch.ops.lovasz.labels(t, m, _inputs.parse_ignore_index(ignore_index), x.shape[1])
+    x = x.to(jaccard.dtype)
+    weight = None if weight is None else weight.to(jaccard.dtype)
+    ce = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+    if reduction == "mean":
+        per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
+        total = torch.where(labels >= 0, per_pixel, 0.0).sum(dtype=ce.dtype)
+        ce = ce / torch.where(total == 0, 1.0, total)
+    return _result(ce_weight * ce + lovasz_weight * jaccard, logits)

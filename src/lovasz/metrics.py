@@ -1,0 +1,324 @@
+"""IoU, Dice and pixel accuracy from integer counts of hard predictions, as torchmetrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from ._inputs import canonical_target, choice, parse_ignore_index
+
+__all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
+
+
+class _CountingMetric(Metric):
+    """What the metrics below share: two arguments, and states that stay integers."""
+
+    full_state_update = False
+    is_differentiable = False
+
+    def __init__(self, num_classes: int, ignore_index: int | Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        self.ignore_index = parse_ignore_index(ignore_index)
+        # A state, so that a MetricCollection, which groups metrics whose states agree after the
+        # first batch, never lets one update serve two metrics that ignore different labels.
+        ignored = torch.tensor(sorted(set(self.ignore_index)), dtype=torch.int64)
+        self.add_state("ignored", ignored, dist_reduce_fx="max")
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the counts of another metric of this class, or of its `metric_state`."""
+        super().merge_state(incoming_state)
+        self._computed = None  # else `compute` repeats what it returned before the merge,
+        self._update_count += 1  # and warns that a metric filled by merging alone is empty
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> Metric:
+        """Return the metric unchanged: counts stay int64."""
+        return self
+
+    def _result(self, value: Tensor) -> Tensor:
+        return value.to(torch.get_default_dtype()).to(self.device)
+
+
+class ConfusionMatrix(_CountingMetric):
+    """Count the pixels of every pair of label (row) and prediction (column).
+
+    `M[a, b] = #{i : target_i = a and preds_i = b}` over the pixels that count. `JaccardIndex`,
+    `DiceScore` and `PixelAccuracy` hold the same state: a `MetricCollection` of them counts once.
+
+    Args:
+        num_classes: C.
+        ignore_index: one label or several whose pixels do not count.
+        kwargs: passed to `torchmetrics.Metric`.
+
+    Example:
+        >>> metric = ConfusionMatrix(2, ignore_index=255)
+        >>> metric(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 255]))
+        tensor([[1, 1],
+                [0, 1]])
+    """
+
+    confusion: Tensor
+
+    def __init__(self, num_classes: int, *, ignore_index: int | Sequence[int] = -100, **kwargs: Any) -> None:
+        super().__init__(num_classes, ignore_index, **kwargs)
+        zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.add_state("confusion", zeros, dist_reduce_fx="sum")
+
+    def update(self, preds: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            preds: class indices (N, *), integer or bool; or floating scores (N, C, *), logits and
+                probabilities alike, of which the largest along axis 1 is taken. One logit per
+                pixel is made a prediction by `logits > 0`.
+            target: labels (N, *), integer or bool; (P,) is a point cloud.
+            mask: bool (N, *); True counts.
+
+        Raises:
+            ValueError: a shape that does not match, or a pixel that counts and whose label or
+                prediction is not a class; the message names the value and how many there are.
+            TypeError: a dtype that is not allowed.
+        """
+        preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        pair = labels * self.num_classes + preds
+        counts = _tally(pair, labels >= 0, self.num_classes**2)
+        self.confusion = self.confusion + counts.view_as(self.confusion)
+
+    def compute(self) -> Tensor:
+        """Return the counts of everything seen: (C, C), int64."""
+        return self.confusion
+
+    def _class_counts(self) -> Tensor:
+        """Return the pixels in the intersection, the label and the prediction: (C, 3)."""
+        table = self.confusion
+        return torch.stack([table.diagonal(), table.sum(1), table.sum(0)], dim=-1)
+
+
+class JaccardIndex(ConfusionMatrix):
+    """Compute the IoU of the whole dataset, per class or as the mean over classes (mIoU).
+
+    `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in
+    PASCAL VOC and Cityscapes. A class neither labelled nor predicted is NaN and left out of the
+    mean; if no pixel counts, the mean is NaN. `update` is that of
+    `ConfusionMatrix`.
+
+    Args:
+        num_classes: C.
+        average: "mean" gives a scalar, "none" the (C,) values.
+        ignore_index: one label or several whose pixels do not count.
+        kwargs: passed to `torchmetrics.Metric`.
+
+    Raises:
+        ValueError: another `average`.
+
+    Example:
+        >>> iou = JaccardIndex(3, average="none", ignore_index=255)
+        >>> iou(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 1, 255]))
+        tensor([0.5000, 0.5000,    nan])
+
+    References:
+        Everingham et al., The PASCAL Visual Object Classes challenge, IJCV 2010.
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        average: Literal["mean", "none"] = "mean",
+        ignore_index: int | Sequence[int] = -100,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ignore_index=ignore_index, **kwargs)
+        self.average = choice("average", average, ("mean", "none"))
+
+    def compute(self) -> Tensor:
+        """Return the score of everything seen: scalar or (C,)."""
+        scores = self._scores(self._class_counts())
+        return self._result(scores.nanmean() if self.average == "mean" else scores)
+
+    def _scores(self, counts: Tensor) -> Tensor:
+        return _iou(counts)
+
+
+class DiceScore(JaccardIndex):
+    """Compute the Dice score (F1) of the whole dataset, per class or as the mean over classes.
+
+    `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; arguments, absent classes and `update` are those
+    of `JaccardIndex`.
+
+    Example:
+        >>> dice = DiceScore(2, average="none")
+        >>> dice(torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 1, 1, 1, 1]))
+        tensor([0.5000, 0.6667])
+    """
+
+    def _scores(self, counts: Tensor) -> Tensor:
+        intersection, labelled, predicted = counts.cpu().double().unbind(-1)
+        return 2 * intersection / (labelled + predicted)
+
+
+class PixelAccuracy(ConfusionMatrix):
+    """Compute the share of the pixels that count whose prediction is their label.
+
+    `accuracy = Σ_c M[c, c] / Σ M`; NaN if no pixel counts. Arguments as in `ConfusionMatrix`.
+
+    Example:
+        >>> accuracy = PixelAccuracy(2)
+        >>> accuracy(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 1, 1]))
+        tensor(0.7500)
+    """
+
+    higher_is_better = True
+
+    def compute(self) -> Tensor:
+        """Return the accuracy over everything seen: scalar."""
+        correct, total, _ = self._class_counts().sum(0).cpu().double()
+        return self._result(correct / total)
+
+
+class ImageJaccardIndex(_CountingMetric):
+    """Compute the fine-grained IoU: a score per image and class first, the means after.
+
+    Image n has `IoU[n, c]` for each class c in its label and no score for the others. "image"
+    averages over the classes of each image, then over images (mIoU^I); "class" over the images
+    of each class, then over classes (mIoU^C). What has no score is left out; all out is NaN.
+
+    `worst=q` averages only the lowest `max(1, floor(n q / 100))` of n scores. "image" ranks the
+    means of the n images; "class" and "none" rank, for each class apart, the IoU of the n images
+    whose label holds it. The paper's worst case, the mean over q, is `worst=range(10, 101, 10)`.
+
+    Args:
+        num_classes: C.
+        average: "image" or "class" gives a scalar, "none" the (C,) values behind "class".
+        worst: percent, 1 to 100, or several, whose results are averaged.
+        ignore_index: one label or several whose pixels do not count.
+        kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
+
+    Example:
+        >>> metric = ImageJaccardIndex(2)  # image 0 holds class 0 only: 1/2; image 1: 1 and 1
+        >>> metric(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[0, 0], [0, 1]]))
+        tensor(0.7500)
+
+    References:
+        Wang et al., Revisiting Evaluation Metrics for Semantic Segmentation, arXiv:2310.19252.
+    """
+
+    higher_is_better = True
+    counts: list[Tensor]
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        average: Literal["image", "class", "none"] = "image",
+        worst: int | Sequence[int] = 100,
+        ignore_index: int | Sequence[int] = -100,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, **kwargs)
+        self.average = choice("average", average, ("image", "class", "none"))
+        self.worst = [worst] if isinstance(worst, int) else list(worst)
+        if not self.worst or not all(isinstance(q, int) and 1 <= q <= 100 for q in self.worst):
+            raise ValueError(f"worst must be whole percentages from 1 to 100, got {worst!r}")
+        self.add_state("counts", [], dist_reduce_fx="cat")
+
+    def update(self, preds: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
+        """Add a batch of images (N, *), * not empty; arguments as in `ConfusionMatrix`."""
+        if target.ndim < 2:
+            raise ValueError(
+                f"target must be (N, *) with pixels after the images, got {tuple(target.shape)}; "
+                "for one point cloud pass preds[None] and target[None]"
+            )
+        preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        self.counts.append(_image_counts(preds, labels, self.num_classes))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Share the counts between processes; `compute` does so first, if only with itself."""
+        if not len(self.counts):
+            # For a process without images torchmetrics would send a float vector, which does not
+            # fit the tables of the others.
+            none = torch.zeros((0, self.num_classes, 3), dtype=torch.int64, device=self.device)
+            self.counts = [none]
+        super().sync(*args, **kwargs)
+
+    def compute(self) -> Tensor:
+        """Return the mean over everything seen: scalar or (C,)."""
+        counts = dim_zero_cat(self.counts).cpu()
+        scores = _iou(counts).masked_fill(counts[..., 1] == 0, torch.nan)
+        if self.average == "image":
+            scores = scores.nanmean(1, keepdim=True)
+        means = _lowest_means(scores, self.worst)
+        return self._result(means if self.average == "none" else means.nanmean())
+
+
+def _iou(counts: Tensor) -> Tensor:
+    """Return intersection over union of counts (..., 3): float64, NaN where the union is empty."""
+    intersection, labelled, predicted = counts.cpu().double().unbind(-1)
+    return intersection / (labelled + predicted - intersection)
+
+
+def _lowest_means(scores: Tensor, worst: list[int]) -> Tensor:
+    """Return, per column, the mean over q of the mean of its lowest q % of scores, NaN left out.
+
+    Summed in ascending order, so that the order of the images does not change a bit.
+    """
+    sums = F.pad(scores.sort(dim=0).values.nan_to_num().cumsum(0), (0, 0, 1, 0))  # NaN sorts last
+    known = (~scores.isnan()).sum(0)
+    lowest = (known * torch.tensor(worst)[:, None] // 100).clamp(min=1).minimum(known)
+    return (sums.gather(0, lowest) / lowest).mean(0)
+
+
+def _image_counts(preds: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Return the pixels in the intersection, the label and the prediction: (N, C, 3)."""
+    preds, labels = preds.flatten(1), labels.flatten(1)
+    images, valid = len(labels), labels >= 0
+    first = torch.arange(images, device=labels.device)[:, None] * num_classes
+    pairs = ((labels, valid & (preds == labels)), (labels, valid), (preds, valid))
+    tallies = [_tally(first + c, chosen, images * num_classes) for c, chosen in pairs]
+    return torch.stack(tallies, dim=-1).view(images, num_classes, 3)
+
+
+def _tally(cell: Tensor, chosen: Tensor, size: int) -> Tensor:
+    """Count the chosen pixels of each cell 0 .. size - 1; the others go to one more, cut off."""
+    return torch.bincount(torch.where(chosen, cell, size).flatten(), minlength=size + 1)[:size]
+
+
+def _predicted_pixels(
+    preds: Tensor, target: Tensor, num_classes: int, ignore_index: list[int], mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
+    shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
+    expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
+    if got != expected or not shape:
+        what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
+        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}")
+    if target.is_floating_point():
+        raise TypeError(
+            f"target must hold integer labels (or bool), got {target.dtype}: the metrics count "
+            "pixels, so from one-hot or soft labels pass target.argmax(1)"
+        )
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask must be bool, True where a pixel counts, got {mask.dtype}")
+    if mask is not None and mask.shape != target.shape:
+        raise ValueError(f"mask must have the shape of target {shape}, got {tuple(mask.shape)}")
+    labels = canonical_target(target, mask, ignore_index, num_classes)
+    indices = preds.argmax(1) if scores else preds.long()
+    wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
+    if wrong.any():
+        value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
+        number = int((wrong & (indices == value.long())).sum())
+        raise ValueError(
+            f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got "
+            f"{value.item()} at {number} pixels"
+        )
+    return indices, labels

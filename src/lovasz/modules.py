@@ -1,0 +1,160 @@
+"""The losses as modules: the same arguments, stored; `mask` is passed with each call."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from . import _inputs, functional
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+class _Loss(nn.Module):
+    """Stores the arguments of a loss function and shows them; `weight` is a buffer."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None, **arguments: Any) -> None:
+        super().__init__()
+        _inputs.choice("reduction", arguments["reduction"], _inputs.REDUCTIONS)
+        _inputs.parse_ignore_index(arguments["ignore_index"])
+        _inputs.parse_bins(arguments["bins"], 0, 1, "softmax")
+        self.register_buffer("weight", weight)
+        self.arguments = arguments
+
+    def extra_repr(self) -> str:
+        """The arguments as they were given."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+
+
+class LovaszSoftmaxLoss(_Loss):
+    """`lovasz_softmax` with its arguments stored.
+
+    Shape:
+        logits (N, C, *) or (P, C); target (N, *); mask (N, *); result a scalar, see `reduction`.
+
+    Example:
+        >>> import torch
+        >>> loss = LovaszSoftmaxLoss(ignore_index=[254, 255])
+        >>> logits = torch.zeros(1, 2, 4, 4, requires_grad=True)
+        >>> loss(logits, torch.ones(1, 4, 4, dtype=torch.uint8))  # 1/2 from the one class present
+        tensor(0.5000, grad_fn=...)
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int | Sequence[int] = -100,
+        classes: str | Sequence[int] = "present",
+        weight: Tensor | None = None,
+        per_image: bool = False,
+        reduction: str = "mean",
+        bins: int | str | None = "auto",
+        group: "ProcessGroup | None" = None,
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
+                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
+        return functional.lovasz_softmax(logits, target, mask=mask, weight=self.weight, **self.arguments)
+
+
+class LovaszSigmoidLoss(_Loss):
+    """`lovasz_sigmoid` with its arguments stored.
+
+    Shape:
+        logits (N, C, *), or without a channel axis; target and mask as in `lovasz_sigmoid`.
+
+    Example:
+        >>> import torch
+        >>> LovaszSigmoidLoss()(torch.zeros(4), torch.tensor([1, 0, 0, 0]))
+        tensor(0.5000)
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int | Sequence[int] = -100,
+        classes: str | Sequence[int] = "all",
+        weight: Tensor | None = None,
+        per_image: bool = False,
+        reduction: str = "mean",
+        bins: int | str | None = "auto",
+        group: "ProcessGroup | None" = None,
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
+                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
+        return functional.lovasz_sigmoid(logits, target, mask=mask, weight=self.weight, **self.arguments)
+
+
+class LovaszHingeLoss(_Loss):
+    """`lovasz_hinge` with its arguments stored.
+
+    Shape:
+        logits (N, 1, *), or without a channel axis; target and mask as in `lovasz_hinge`.
+
+    Example:
+        >>> import torch
+        >>> LovaszHingeLoss()(torch.zeros(4), torch.tensor([1, 0, 0, 0]))  # every error is 1
+        tensor(1.)
+    """
+
+    def __init__(
+        self,
+        *,
+        ignore_index: int | Sequence[int] = -100,
+        classes: str | Sequence[int] = "all",
+        weight: Tensor | None = None,
+        per_image: bool = False,
+        reduction: str = "mean",
+        bins: int | str | None = "auto",
+        group: "ProcessGroup | None" = None,
+    ) -> None:
+        super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
+                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
+        return functional.lovasz_hinge(logits, target, mask=mask, weight=self.weight, **self.arguments)
+
+
+class LovaszCrossEntropyLoss(_Loss):
+    """`lovasz_cross_entropy` with its arguments stored.
+
+    Shape:
+        logits (N, C, *) or (P, C); target (N, *); mask (N, *); result a scalar.
+
+    Example:
+        >>> import torch
+        >>> LovaszCrossEntropyLoss(lovasz_weight=2.0)(torch.zeros(2, 2), torch.tensor([0, 1]))
+        tensor(1.6931)
+    """
+
+    def __init__(
+        self,
+        *,
+        lovasz_weight: float = 1.0,
+        ce_weight: float = 1.0,
+        label_smoothing: float = 0.0,
+        ignore_index: int | Sequence[int] = -100,
+        classes: str | Sequence[int] = "present",
+        weight: Tensor | None = None,
+        per_image: bool = False,
+        reduction: str = "mean",
+        bins: int | str | None = "auto",
+        group: "ProcessGroup | None" = None,
+    ) -> None:
+        super().__init__(weight, lovasz_weight=lovasz_weight, ce_weight=ce_weight,
+                         label_smoothing=label_smoothing, ignore_index=ignore_index,
+                         classes=classes, per_image=per_image, reduction=reduction, bins=bins,
+                         group=group)  # fmt: skip
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
+        return functional.lovasz_cross_entropy(logits, target, mask=mask, weight=self.weight, **self.arguments)
