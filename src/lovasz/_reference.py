@@ -15,7 +15,7 @@ def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, T
     if form == "softmax":
         valid = labels[:, None] >= 0
         x = torch.where(valid, logits, 0.0)
-        p = x.softmax(1)
+        p = softmax(x)
         classes = torch.arange(logits.shape[1], device=labels.device)
         foreground = labels[:, None] == classes[:, None]
         m = torch.where(foreground, torch.where(x == -torch.inf, torch.nan, 1 - p), p)
@@ -26,11 +26,21 @@ def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, T
     return torch.where(valid, torch.where(x.isinf(), torch.nan, m), 0.0), foreground, valid
 
 
+def softmax(x: Tensor) -> Tensor:
+    """Probabilities over axis 1, the same bits for any number of threads.
+
+    PyTorch's own softmax and sigmoid round differently at the ends of what each thread is given; its
+    exponential does not.
+    """
+    e = (x - x.detach().amax(1, keepdim=True)).exp()
+    return e / e.sum(1, keepdim=True)
+
+
 def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
     """Errors where each channel has a foreground of its own; "probs" takes probabilities (`berman`)."""
     signed = torch.where(foreground, -x, x)
     if form == "sigmoid":
-        return signed.sigmoid()
+        return 1 / (1 + (-signed.clamp(min=-80)).exp())
     return (1 + signed).relu() if form == "hinge" else signed + foreground
 
 

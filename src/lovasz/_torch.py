@@ -12,7 +12,7 @@ from torch import Tensor
 
 from . import _bins
 from ._inputs import canonical_target, num_labels
-from ._reference import binary_errors
+from ._reference import binary_errors, softmax
 
 #: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
 CHUNK = {"cpu": 2**19}
@@ -52,7 +52,7 @@ def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tup
 
     A void pixel takes the slot of the lowest background bin in every class.
     """
-    p = x.softmax(1)
+    p = softmax(x)
     void = (labels < 0)[:, None]
     y = labels.clamp(min=0)[:, None]
     m = (1 - p.gather(1, y)).masked_fill_(x.gather(1, y) == -torch.inf, torch.nan)

@@ -1,0 +1,48 @@
+"""``lovasz compare``: errors, interruption and exit codes around one comparison."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from lovasz.cli.options import Options
+from lovasz.study.versions import INSTALL, missing
+
+if TYPE_CHECKING:
+    from lovasz.study.settings import Settings
+
+
+def run_compare(options: Options) -> None:
+    """Runs the command.
+
+    Raises:
+        typer.Exit: With code 2 and one line on stderr if something cannot be done, with code 130
+            after Ctrl-C.
+    """
+    absent = missing()
+    if absent:
+        _fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
+    console = Console(highlight=False)
+    finished: set[Settings] = set()
+    try:
+        options.check()
+        with console.status("Loading PyTorch Lightning"):
+            # Takes seconds, so it waits until the options are known to be good.
+            from lovasz.cli import session
+        session.compare_losses(console, options, finished)
+    except KeyboardInterrupt:
+        total = options.seeds * len(options.losses)
+        print(
+            f"Interrupted. {len(finished)} of {total} runs are finished and kept; resume with: "
+            f"{options.command}",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> None:
+    print(f"lovasz: {message}", file=sys.stderr)
+    raise typer.Exit(2)

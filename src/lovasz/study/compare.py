@@ -1,0 +1,186 @@
+"""The comparison: which runs it needs, doing the missing ones, and what they add up to."""
+
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from lovasz.study import store
+from lovasz.study.iou import iou_per_class
+from lovasz.study.network import NETWORK
+from lovasz.study.scene import Scene
+from lovasz.study.settings import Settings
+from lovasz.study.stats import Difference, paired_difference, spread, verdict
+from lovasz.study.store import Run
+from lovasz.study.versions import versions
+
+
+@dataclass(frozen=True)
+class LossSummary:
+    """What the seeds of one loss add up to; IoUs are percentages.
+
+    Attributes:
+        loss: Its name.
+        scores: Test mIoU of each seed.
+        mean: Their mean.
+        spread: Their standard deviation; None for one seed.
+        val: Mean validation mIoU.
+        classes: Test IoU of each class, the mean over seeds; NaN where it never occurs.
+        seconds_per_step: Mean over seeds.
+        loss_share: Mean over seeds.
+        diverged: Seeds whose last loss was not finite.
+    """
+
+    loss: str
+    scores: list[float]
+    mean: float
+    spread: float | None
+    val: float
+    classes: list[float]
+    seconds_per_step: float
+    loss_share: float
+    diverged: list[int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs of several losses over the same seeds, and what they show."""
+
+    scene: Scene
+    runs: dict[tuple[str, int], Run]
+    summaries: list[LossSummary]
+    differences: list[Difference]
+    verdict: list[str]
+    versions: dict[str, str]
+    machine: str
+    finished: str
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses, the baseline first."""
+        return [summary.loss for summary in self.summaries]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds each loss was trained with."""
+        return sorted({seed for _, seed in self.runs})
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the first run; all but loss and seed hold for every run."""
+        return next(iter(self.runs.values())).settings
+
+
+def plan(
+    scene: Scene,
+    losses: Sequence[str],
+    seeds: int,
+    steps: int,
+    lr: float,
+    accelerator: str,
+    threads: int,
+) -> list[Settings]:
+    """Lists the runs, all losses of one seed before the next: pairs are complete early."""
+    installed = versions()
+    return [
+        Settings(
+            loss=loss,
+            seed=seed,
+            steps=steps,
+            lr=lr,
+            data=scene.fingerprint,
+            network=NETWORK,
+            accelerator=accelerator,
+            threads=threads,
+            lovasz=installed["lovasz"],
+            torch=installed["torch"],
+        )
+        for seed in range(seeds)
+        for loss in losses
+    ]
+
+
+def run_missing(
+    planned: Sequence[Settings],
+    scene: Scene,
+    folder: Path,
+    on_start: Callable[[Settings], None],
+    on_step: Callable[[int], None],
+    on_finish: Callable[[Run], None],
+) -> list[Run]:
+    """Trains the runs that the folder does not hold yet and keeps each as soon as it is finished.
+
+    Args:
+        planned: The runs wanted.
+        scene: The data.
+        folder: Where finished runs are kept.
+        on_start: Called before a training.
+        on_step: Called after each step with the number of steps done.
+        on_finish: Called with each new run once it is on disk.
+
+    Returns:
+        The runs in the order planned.
+    """
+    from lovasz.study.training import train
+
+    runs = []
+    for settings in planned:
+        run = store.load(folder, settings)
+        if run is None:
+            on_start(settings)
+            run = train(settings, scene, on_step)
+            store.save(folder, run)
+            on_finish(run)
+        runs.append(run)
+    return runs
+
+
+def summarise(scene: Scene, runs: Sequence[Run]) -> Comparison:
+    """Adds runs up to a comparison; the first run's loss is the baseline.
+
+    Args:
+        scene: The data.
+        runs: Every loss with the same seeds.
+
+    Returns:
+        Means, differences, and the verdict.
+    """
+    table = {(run.settings.loss, run.settings.seed): run for run in runs}
+    losses = list(dict.fromkeys(run.settings.loss for run in runs))
+    seeds = sorted({run.settings.seed for run in runs})
+    summaries = [_summary(loss, [table[loss, seed] for seed in seeds]) for loss in losses]
+    baseline = summaries[0]
+    differences = [
+        paired_difference(other.loss, baseline.loss, other.scores, baseline.scores)
+        for other in summaries[1:]
+    ]
+    return Comparison(
+        scene=scene,
+        runs=table,
+        summaries=summaries,
+        differences=differences,
+        verdict=verdict(differences, {summary.loss: summary.mean for summary in summaries}),
+        versions=versions(),
+        machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
+        finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _summary(loss: str, runs: Sequence[Run]) -> LossSummary:
+    scores = [run.test_miou for run in runs]
+    classes = torch.stack([iou_per_class(torch.tensor(run.test_counts)) for run in runs])
+    n = len(runs)
+    return LossSummary(
+        loss=loss,
+        scores=scores,
+        mean=sum(scores) / n,
+        spread=spread(scores),
+        val=sum(run.val_miou for run in runs) / n,
+        classes=(100 * classes.nanmean(0)).tolist(),
+        seconds_per_step=sum(run.seconds_per_step for run in runs) / n,
+        loss_share=sum(run.loss_share for run in runs) / n,
+        diverged=[run.settings.seed for run in runs if run.diverged],
+    )

@@ -1,0 +1,105 @@
+"""The losses that can be compared, by name."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lovasz import lovasz_softmax
+from lovasz.study.scene import IGNORE_INDEX
+
+# (logits (N, C, *), target (N, *), progress) -> loss; progress runs from 0 to 1 over a training.
+NamedLoss = Callable[[Tensor, Tensor, float], Tensor]
+
+DESCRIPTIONS = {
+    "ce": "cross-entropy",
+    "weighted-ce": "cross-entropy, each class weighted by 1 / its number of training pixels",
+    "dice": "soft Dice loss (MONAI)",
+    "ce+dice": "cross-entropy + soft Dice loss (MONAI)",
+    "lovasz": "Lovász-Softmax loss",
+    "ce+lovasz": "cross-entropy + Lovász-Softmax loss",
+    "ce>lovasz": "cross-entropy for the first half of the steps, then the Lovász-Softmax loss",
+}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Checks that every name is the name of a loss.
+
+    Raises:
+        ValueError: If a name is unknown or none is given.
+    """
+    allowed = ", ".join(DESCRIPTIONS)
+    if not names:
+        raise ValueError(f"at least one loss is needed; choose from {allowed}")
+    for name in names:
+        if name not in DESCRIPTIONS:
+            raise ValueError(f"unknown loss {name!r}; choose from {allowed}")
+
+
+def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
+    """Builds the loss of a name; every loss leaves out the pixels labelled ``IGNORE_INDEX``.
+
+    Args:
+        name: One of ``DESCRIPTIONS``.
+        pixels: Training pixels of each class, (C,); ``weighted-ce`` weighs by their inverse.
+
+    Returns:
+        A function of logits (N, C, *), target (N, *) and the share of the training that is done.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    check_names([name])
+    if name == "ce":
+        return lambda logits, target, progress: cross_entropy(logits, target)
+    if name == "weighted-ce":
+        weight = inverse_frequency(pixels)
+        return lambda logits, target, progress: cross_entropy(logits, target, weight)
+    if name == "dice":
+        return lambda logits, target, progress: dice(logits, target)
+    if name == "ce+dice":
+        return lambda logits, target, progress: cross_entropy(logits, target) + dice(logits, target)
+    if name == "lovasz":
+        return lambda logits, target, progress: lovasz(logits, target)
+    if name == "ce+lovasz":
+        return lambda logits, target, progress: (
+            cross_entropy(logits, target) + lovasz(logits, target)
+        )
+    return lambda logits, target, progress: (cross_entropy if progress < 0.5 else lovasz)(
+        logits, target
+    )
+
+
+def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Computes the mean of -log p_target over the labelled pixels."""
+    if weight is not None:
+        weight = weight.to(logits)
+    return F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE_INDEX)
+
+
+def inverse_frequency(pixels: Sequence[int]) -> Tensor:
+    """Weighs each class by 1 / pixels, scaled to mean 1 over the classes that occur, (C,)."""
+    count = torch.tensor(pixels, dtype=torch.float64)
+    weight = torch.where(count > 0, 1 / count.clamp_min(1), 0.0)
+    return (weight / weight[count > 0].mean()).float()
+
+
+def dice(logits: Tensor, target: Tensor) -> Tensor:
+    """Computes MONAI's soft Dice loss, one Dice score per class over all labelled pixels.
+
+    Unlabelled pixels are cut out first: MONAI's own ``ignore_index`` came late and expects the
+    ignored value among the classes.
+    """
+    from monai.losses import DiceLoss
+
+    labelled = target != IGNORE_INDEX
+    logits = logits.movedim(1, -1)[labelled].T.unsqueeze(0)  # (1, C, P)
+    loss = DiceLoss(softmax=True, to_onehot_y=True, batch=True)
+    value: Tensor = loss(logits, target[labelled][None, None])
+    return value
+
+
+def lovasz(logits: Tensor, target: Tensor) -> Tensor:
+    """Computes the Lovász-Softmax loss over the classes present among the labelled pixels."""
+    return lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX)

@@ -1,0 +1,92 @@
+"""A comparison as tables for other programs: results.csv and results.json."""
+
+import csv
+import io
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lovasz.study.compare import Comparison
+from lovasz.study.iou import iou_per_class
+from lovasz.study.split import TEST, TRAIN, VAL
+from lovasz.study.store import Run, write_text
+
+
+def write_csv(comparison: Comparison, path: Path) -> None:
+    """Writes one line a run: settings, mIoU, times, then the test IoU of each class.
+
+    IoUs are fractions of 1; a class that never occurs is empty.
+    """
+    columns = ["loss", "seed", "steps", "lr", "test_miou", "val_miou"]
+    columns += ["seconds_per_step", "loss_share", "diverged"]
+    columns += [f"iou {name}" for name in comparison.scene.class_names]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for run in comparison.runs.values():
+        settings = run.settings
+        row: list[Any] = [settings.loss, settings.seed, settings.steps, settings.lr]
+        row += [run.test_miou / 100, run.val_miou / 100]
+        row += [run.seconds_per_step, run.loss_share, run.diverged]
+        writer.writerow(row + ["" if value is None else value for value in _ious(run)])
+    write_text(path, text.getvalue())
+
+
+def write_json(comparison: Comparison, path: Path) -> None:
+    """Writes everything: verdict, summaries, differences, every run with its curve, versions.
+
+    IoUs are fractions of 1 in ``runs`` and percentages elsewhere, as in the report; what is not a
+    number is null.
+    """
+    scene = comparison.scene
+    record = {
+        "verdict": comparison.verdict,
+        "summaries": [asdict(summary) for summary in comparison.summaries],
+        "differences": [asdict(difference) for difference in comparison.differences],
+        "runs": [
+            {
+                **asdict(run.settings),
+                "test_miou": run.test_miou / 100,
+                "val_miou": run.val_miou / 100,
+                "test_iou": _ious(run),
+                "test_counts": run.test_counts,
+                "curve": run.curve,
+                "seconds_per_step": run.seconds_per_step,
+                "loss_share": run.loss_share,
+                "diverged": run.diverged,
+            }
+            for run in comparison.runs.values()
+        ],
+        "scene": {
+            "name": scene.name,
+            "classes": scene.class_names,
+            "train_pixels": scene.pixels(TRAIN),
+            "val_pixels": scene.pixels(VAL),
+            "test_pixels": scene.pixels(TEST),
+            "credit": scene.credit,
+            "licence": scene.licence,
+            "licence_url": scene.licence_url,
+        },
+        "versions": comparison.versions,
+        "machine": comparison.machine,
+        "finished": comparison.finished,
+    }
+    write_text(path, json.dumps(_finite(record), indent=1, allow_nan=False) + "\n")
+
+
+def _ious(run: Run) -> list[float | None]:
+    values = iou_per_class(torch.tensor(run.test_counts)).tolist()
+    return [value if math.isfinite(value) else None for value in values]
+
+
+def _finite(value: Any) -> Any:
+    """Replaces what JSON has no word for by null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,123 @@
+"""Paired differences over seeds, and the sentence they support."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Score of a loss minus score of the baseline, seed by seed.
+
+    Attributes:
+        loss: The loss compared.
+        baseline: What it is compared with.
+        values: One difference a seed.
+        mean: Their mean.
+        low: Lower end of the 95 % interval of the mean; None where no interval is possible.
+        high: Upper end.
+    """
+
+    loss: str
+    baseline: str
+    values: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval exists and leaves out zero."""
+        if self.low is None or self.high is None:
+            return False
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(
+    loss: str, baseline: str, scores: Sequence[float], baseline_scores: Sequence[float]
+) -> Difference:
+    """Compares two losses over the same seeds with Student's t on the differences.
+
+    The interval is mean ± t(0.975, n - 1) · s / sqrt(n), s the standard deviation of the n
+    differences. It covers what the seed changes: initial weights, dropout, order of the views. It
+    says nothing about other scenes, networks or schedules.
+
+    Args:
+        loss: The loss compared.
+        baseline: The loss it is compared with.
+        scores: One score a seed.
+        baseline_scores: Scores of the baseline for the same seeds, in the same order.
+
+    Returns:
+        The difference; without interval for one seed, or where the differences do not vary or are
+        not all numbers.
+
+    Raises:
+        ValueError: If the numbers of seeds differ or there are none.
+    """
+    from scipy import stats
+
+    n = len(scores)
+    if n == 0 or n != len(baseline_scores):
+        raise ValueError(
+            f"scores must be one a seed for both losses, got {n} and {len(baseline_scores)}"
+        )
+    values = tuple(a - b for a, b in zip(scores, baseline_scores, strict=True))
+    mean, deviation = sum(values) / n, spread(values)
+    low = high = None
+    # Differences that do not vary at all (to rounding) would give an interval of no width.
+    if deviation is not None and deviation > 1e-12:
+        half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation / math.sqrt(n)
+        low, high = mean - half, mean + half
+    return Difference(loss, baseline, values, mean, low, high)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Returns the sample standard deviation; None for one value or where one is not a number."""
+    if len(values) < 2 or not all(math.isfinite(value) for value in values):
+        return None
+    mean = sum(values) / len(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+
+def verdict(differences: Sequence[Difference], means: Mapping[str, float]) -> list[str]:
+    """Says in plain words what the differences show, and no more.
+
+    Args:
+        differences: Each loss against the baseline.
+        means: Mean score of every loss, in points; used where there is nothing to compare.
+
+    Returns:
+        One sentence a loss.
+    """
+    if not differences:
+        (loss,) = means
+        return [f"{loss}: test mIoU {means[loss]:.1f}. One loss alone leaves nothing to compare."]
+    return [_sentence(difference) for difference in differences]
+
+
+def _sentence(difference: Difference) -> str:
+    loss, baseline, n = difference.loss, difference.baseline, len(difference.values)
+    if not math.isfinite(difference.mean):
+        return f"{loss} against {baseline}: a score is not a number, so nothing can be said."
+    points = f"{difference.mean:+.1f} points"
+    if n == 1:
+        return (
+            f"{loss} against {baseline}: {points} with one seed. One seed allows no interval, and "
+            f"another may reverse the order."
+        )
+    if difference.low is None or difference.high is None:
+        return (
+            f"{loss} against {baseline}: {points} in each of {n} seeds. Differences that do not "
+            f"vary allow no interval."
+        )
+    interval = f"95 % interval {difference.low:+.1f} to {difference.high:+.1f}, {n} seeds"
+    if difference.decided:
+        direction = "higher" if difference.mean > 0 else "lower"
+        return f"{loss} gave a {direction} test mIoU than {baseline} here: {points} ({interval})."
+    return (
+        f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no "
+        f"difference is shown."
+    )

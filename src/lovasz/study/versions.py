@@ -1,0 +1,47 @@
+"""Versions of everything a result depends on, and which of it is missing."""
+
+import platform
+from collections.abc import Iterable
+from importlib import metadata, util
+
+from lovasz import __version__
+
+# Import name -> distribution, the packages of the `study` extra.
+EXTRA = {
+    "jinja2": "Jinja2",
+    "lightning": "lightning",
+    "matplotlib": "matplotlib",
+    "monai": "monai",
+    "rich": "rich",
+    "scipy": "scipy",
+    "tensorly": "tensorly",
+    "typer": "typer",
+}
+INSTALL = "pip install 'lovasz[study]'"
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python, this library, its dependencies and the extra.
+
+    A package that is not installed has ``missing: pip install 'lovasz[study]'`` for a version.
+    """
+    found = {"python": platform.python_version()}
+    found["lovasz"] = __version__
+    for package in ("torch", "torchmetrics", "numpy"):
+        found[package] = version(package) or "unknown"
+    for module, package in EXTRA.items():
+        found[module] = version(package) or f"missing: {INSTALL}"
+    return found
+
+
+def version(package: str) -> str | None:
+    """Returns the installed version of a distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def missing(modules: Iterable[str] = EXTRA) -> list[str]:
+    """Returns the modules that cannot be imported."""
+    return [module for module in modules if util.find_spec(module) is None]
