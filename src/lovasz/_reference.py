@@ -12,18 +12,18 @@ def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, T
     `labels` is (N, P) class indices for the softmax, (N, C, P) of 0 and 1 for the others, -1 where void.
     An error is NaN where the cross-entropy of the pixel would not be finite.
     """
+    # A product, unlike a choice, hands the NaN on to the gradient.
     if form == "softmax":
         valid = labels[:, None] >= 0
-        x = torch.where(valid, logits, 0.0)
-        p = softmax(x)
         classes = torch.arange(logits.shape[1], device=labels.device)
         foreground = labels[:, None] == classes[:, None]
-        m = torch.where(foreground, torch.where(x == -torch.inf, torch.nan, 1 - p), p)
-        return m, foreground, valid.expand_as(m)
+        x = torch.where(valid, logits, 0.0)
+        p = softmax(x * torch.where(foreground & (x == -torch.inf), torch.nan, 1.0))
+        return torch.where(foreground, 1 - p, p), foreground, valid.expand_as(p)
     valid, foreground = labels >= 0, labels == 1
     x = torch.where(valid, logits, 0.0)
-    m = binary_errors(x, foreground, form)
-    return torch.where(valid, torch.where(x.isinf(), torch.nan, m), 0.0), foreground, valid
+    x = x * torch.where(x.isfinite(), 1.0, torch.nan)
+    return torch.where(valid, binary_errors(x, foreground, form), 0.0), foreground, valid
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 
 from . import _inputs, _jaccard, functional
 
+__all__ = [
+    "StableBCELoss", "binary_xloss", "flatten_binary_scores", "flatten_probas", "iou", "iou_binary", "isnan",
+    "lovasz_grad", "lovasz_hinge", "lovasz_hinge_flat", "lovasz_softmax", "lovasz_softmax_flat",
+    "lovasz_softmax_logits", "mean", "xloss",
+]  # fmt: skip
+
 
 def _integers(labels: Tensor) -> Tensor:
     """Labels as the file takes them: integers, or floats that hold integers."""
@@ -22,6 +28,27 @@ def _integers(labels: Tensor) -> Tensor:
     if not torch.equal(integers.to(labels.dtype), labels):
         raise ValueError("labels must hold integers, got fractions or NaN")
     return integers
+
+
+def _wide(labels: Tensor) -> Tensor:
+    """Labels that any integer can be compared with: in uint8, -100 would equal 156."""
+    return labels if labels.is_floating_point() else labels.long()
+
+
+def _flatten(x: Tensor, labels: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:
+    """Rows of x and labels that are not ignored, the labels flattened."""
+    labels = labels.reshape(-1)
+    if ignore is None:
+        return x, labels
+    valid = _wide(labels) != ignore
+    return x[valid], labels[valid]
+
+
+def _with_classes(probas: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, C, *) and labels (N, *): both may have, and both may lack, an axis of size 1."""
+    if labels.ndim >= max(probas.ndim, 2) and labels.shape[1] == 1:
+        labels = labels.squeeze(1)
+    return (probas.unsqueeze(1) if probas.shape == labels.shape else probas), labels
 
 
 def _ignored(ignore: int | None) -> list[int]:
@@ -99,9 +126,10 @@ def iou(
 
 
 def _iou(preds: Tensor, labels: Tensor, c: int, empty: float, ignore: int | None) -> float:
+    preds, labels = _wide(torch.as_tensor(preds)), _wide(torch.as_tensor(labels))
     labelled, predicted = labels == c, preds == c
     if ignore is not None:
-        predicted = predicted & (labels.long() != ignore)
+        predicted = predicted & (labels != ignore)
     union = int((labelled | predicted).sum())
     return int((labelled & predicted).sum()) / union if union else empty
 
@@ -115,12 +143,14 @@ def lovasz_hinge(logits: Tensor, labels: Tensor, per_image: bool = True, ignore:
         per_image: one loss per image, then the mean, in which an image without valid pixels is a zero.
         ignore: label to leave out.
     """
-    labels, ignored = _integers(labels), _ignored(ignore)
-    x, t = logits.flatten(1)[:, None], labels.flatten(1)[:, None]
-    if not per_image:
-        return functional.lovasz_hinge(x, t, ignore_index=ignored)
-    total = functional.lovasz_hinge(x, t, ignore_index=ignored, per_image=True, reduction="sum")
-    return total / max(len(logits), 1)
+    if [n for n in logits.shape if n != 1] != [n for n in labels.shape if n != 1]:
+        raise ValueError(
+            f"labels must have the shape of logits {tuple(logits.shape)}, got {tuple(labels.shape)}"
+        )
+    pair = (logits, _integers(labels).reshape(logits.shape))
+    x, t = ((a if per_image else a[None]).unsqueeze(-1).flatten(1)[:, None] for a in pair)
+    total = functional.lovasz_hinge(x, t, ignore_index=_ignored(ignore), per_image=True, reduction="sum")
+    return total / max(len(x), 1)
 
 
 def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
@@ -130,19 +160,15 @@ def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
 
 def flatten_binary_scores(scores: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
     """Scores and labels as flat (P,) tensors, without the pixels labelled `ignore`."""
-    scores, labels = scores.reshape(-1), labels.reshape(-1)
-    if ignore is None:
-        return scores, labels
-    valid = labels.long() != ignore
-    return scores[valid], labels[valid]
+    return _flatten(scores.reshape(-1), labels, ignore)
 
 
 class StableBCELoss(nn.Module):
-    """Mean binary cross-entropy of logits with float targets of the same shape."""
+    """Mean binary cross-entropy of logits with targets of 0 and 1 of the same shape."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """The loss; the names of the arguments are the published ones."""
-        return F.binary_cross_entropy_with_logits(input, target)
+        return F.binary_cross_entropy_with_logits(input, target.to(input.dtype).expand_as(input))
 
 
 def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
@@ -150,7 +176,7 @@ def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> T
     logits, labels = flatten_binary_scores(logits, labels, ignore)
     if not len(logits):
         return logits.sum() * 0.0
-    return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return StableBCELoss()(logits, labels)
 
 
 def lovasz_softmax(
@@ -174,8 +200,7 @@ def lovasz_softmax(
         >>> lovasz_softmax(probas, torch.tensor([0, 1]))  # class 0: errors 0.1, 0.1; class 1: 0.2, 0.2
         tensor(0.1500)
     """
-    if probas.shape == labels.shape:
-        probas = probas.unsqueeze(1)
+    probas, labels = _with_classes(probas, labels)
     probas, target, _ = _inputs.softmax_pixels(_probabilities(probas), _integers(labels), None)
     foreground = torch.arange(probas.shape[1], device=probas.device)
     num_classes = len(foreground)
@@ -231,13 +256,8 @@ def lovasz_softmax_logits(
 
 def flatten_probas(probas: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities as (P, C) and labels as (P,), without the pixels labelled `ignore`."""
-    if probas.ndim == labels.ndim:
-        probas = probas.unsqueeze(1)
-    flat, labels = probas.movedim(1, -1).reshape(-1, probas.shape[1]), labels.reshape(-1)
-    if ignore is None:
-        return flat, labels
-    valid = labels.long() != ignore
-    return flat[valid], labels[valid]
+    probas, labels = _with_classes(probas, labels)
+    return _flatten(probas.movedim(1, -1).reshape(-1, probas.shape[1]), labels, ignore)
 
 
 def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
@@ -247,8 +267,8 @@ def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
     """
     ignored = 255 if ignore is None else ignore
     labels = labels.long()
-    total = F.cross_entropy(logits, labels, ignore_index=ignored, reduction="sum")
-    return total / (labels != ignored).sum().clamp(min=1)
+    loss = F.cross_entropy(logits, labels, ignore_index=ignored)
+    return torch.where((labels != ignored).any(), loss, 0.0)
 
 
 def isnan(x: Any) -> Any:

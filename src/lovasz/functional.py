@@ -48,7 +48,8 @@ def lovasz(
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
     """The loss in the dtype that `F.cross_entropy` would give it."""
-    autocast = torch.is_autocast_enabled(logits.device.type)
+    device = logits.device.type
+    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     return loss if autocast else loss.to(logits.dtype)
 
 

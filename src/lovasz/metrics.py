@@ -1,7 +1,5 @@
 """IoU, Dice and pixel accuracy from integer counts of hard predictions, as torchmetrics."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -28,8 +26,7 @@ class _CountingMetric(Metric):
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.num_classes = num_classes
         self.ignore_index = parse_ignore_index(ignore_index)
-        # A state, so that a MetricCollection, which groups metrics whose states agree after the
-        # first batch, never lets one update serve two metrics that ignore different labels.
+        # A state, because a MetricCollection updates as one what has equal states after the first batch.
         ignored = torch.tensor(sorted(set(self.ignore_index)), dtype=torch.int64)
         self.add_state("ignored", ignored, dist_reduce_fx="max")
 
@@ -76,20 +73,17 @@ class ConfusionMatrix(_CountingMetric):
         """Add a batch.
 
         Args:
-            preds: class indices (N, *), integer or bool; or floating scores (N, C, *), logits and
-                probabilities alike, of which the largest along axis 1 is taken. One logit per
-                pixel is made a prediction by `logits > 0`.
+            preds: class indices (N, *), integer or bool; or floating scores (N, C, *), logits or
+                probabilities, of which the largest is taken. One logit per pixel: pass `logits > 0`.
             target: labels (N, *), integer or bool; (P,) is a point cloud.
             mask: bool (N, *); True counts.
 
         Raises:
-            ValueError: a shape that does not match, or a pixel that counts and whose label or
-                prediction is not a class; the message names the value and how many there are.
-            TypeError: a dtype that is not allowed.
+            ValueError: shapes that do not match, or, at a pixel that counts, a value that is no class.
+            TypeError: a floating target.
         """
         preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
-        pair = labels * self.num_classes + preds
-        counts = _tally(pair, labels >= 0, self.num_classes**2)
+        counts = _tally(labels * self.num_classes + preds, labels >= 0, self.num_classes**2)
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
     def compute(self) -> Tensor:
@@ -98,26 +92,21 @@ class ConfusionMatrix(_CountingMetric):
 
     def _class_counts(self) -> Tensor:
         """Return the pixels in the intersection, the label and the prediction: (C, 3)."""
-        table = self.confusion
-        return torch.stack([table.diagonal(), table.sum(1), table.sum(0)], dim=-1)
+        return torch.stack([self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)], dim=-1)
 
 
 class JaccardIndex(ConfusionMatrix):
     """Compute the IoU of the whole dataset, per class or as the mean over classes (mIoU).
 
-    `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in
-    PASCAL VOC and Cityscapes. A class neither labelled nor predicted is NaN and left out of the
-    mean; if no pixel counts, the mean is NaN. `update` is that of
-    `ConfusionMatrix`.
+    `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in PASCAL VOC and
+    Cityscapes. A class neither labelled nor predicted is NaN and left out of the mean; if no pixel counts, the
+    mean is NaN. `update` is that of `ConfusionMatrix`.
 
     Args:
         num_classes: C.
         average: "mean" gives a scalar, "none" the (C,) values.
         ignore_index: one label or several whose pixels do not count.
         kwargs: passed to `torchmetrics.Metric`.
-
-    Raises:
-        ValueError: another `average`.
 
     Example:
         >>> iou = JaccardIndex(3, average="none", ignore_index=255)
@@ -153,8 +142,7 @@ class JaccardIndex(ConfusionMatrix):
 class DiceScore(JaccardIndex):
     """Compute the Dice score (F1) of the whole dataset, per class or as the mean over classes.
 
-    `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; arguments, absent classes and `update` are those
-    of `JaccardIndex`.
+    `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; arguments and absent classes as in `JaccardIndex`.
 
     Example:
         >>> dice = DiceScore(2, average="none")
@@ -189,13 +177,13 @@ class PixelAccuracy(ConfusionMatrix):
 class ImageJaccardIndex(_CountingMetric):
     """Compute the fine-grained IoU: a score per image and class first, the means after.
 
-    Image n has `IoU[n, c]` for each class c in its label and no score for the others. "image"
-    averages over the classes of each image, then over images (mIoU^I); "class" over the images
-    of each class, then over classes (mIoU^C). What has no score is left out; all out is NaN.
+    Image n has `IoU[n, c]` for each class c in its label and no score for the others. "image" averages over
+    the classes of each image, then over images (mIoU^I); "class" over the images of each class, then over
+    classes (mIoU^C). What has no score is left out; all out is NaN.
 
-    `worst=q` averages only the lowest `max(1, floor(n q / 100))` of n scores. "image" ranks the
-    means of the n images; "class" and "none" rank, for each class apart, the IoU of the n images
-    whose label holds it. The paper's worst case, the mean over q, is `worst=range(10, 101, 10)`.
+    `worst=q` averages only the lowest `max(1, floor(n q / 100))` of n scores: for "image" the n images' means;
+    for "class" and "none", in each class apart, the IoU of the n images whose label holds it. The paper's
+    worst case, the mean over q, is `worst=range(10, 101, 10)`.
 
     Args:
         num_classes: C.
@@ -235,20 +223,16 @@ class ImageJaccardIndex(_CountingMetric):
     def update(self, preds: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
         """Add a batch of images (N, *), * not empty; arguments as in `ConfusionMatrix`."""
         if target.ndim < 2:
-            raise ValueError(
-                f"target must be (N, *) with pixels after the images, got {tuple(target.shape)}; "
-                "for one point cloud pass preds[None] and target[None]"
-            )
+            hint = "for one point cloud pass preds[None] and target[None]"
+            raise ValueError(f"target must be (N, *), * not empty, got {tuple(target.shape)}; {hint}")
         preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
         self.counts.append(_image_counts(preds, labels, self.num_classes))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Share the counts between processes; `compute` does so first, if only with itself."""
         if not len(self.counts):
-            # For a process without images torchmetrics would send a float vector, which does not
-            # fit the tables of the others.
-            none = torch.zeros((0, self.num_classes, 3), dtype=torch.int64, device=self.device)
-            self.counts = [none]
+            # torchmetrics would send a float vector, which does not fit the tables of the others.
+            self.counts.append(torch.zeros((0, self.num_classes, 3), dtype=torch.int64, device=self.device))
         super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
@@ -268,11 +252,9 @@ def _iou(counts: Tensor) -> Tensor:
 
 
 def _lowest_means(scores: Tensor, worst: list[int]) -> Tensor:
-    """Return, per column, the mean over q of the mean of its lowest q % of scores, NaN left out.
-
-    Summed in ascending order, so that the order of the images does not change a bit.
-    """
-    sums = F.pad(scores.sort(dim=0).values.nan_to_num().cumsum(0), (0, 0, 1, 0))  # NaN sorts last
+    """Return, per column, the mean over q of the mean of its lowest q % of scores, NaN left out."""
+    ranked = scores.sort(dim=0).values.nan_to_num()  # NaN last; sums that no order of the images changes
+    sums = F.pad(ranked.cumsum(0), (0, 0, 1, 0))
     known = (~scores.isnan()).sum(0)
     lowest = (known * torch.tensor(worst)[:, None] // 100).clamp(min=1).minimum(known)
     return (sums.gather(0, lowest) / lowest).mean(0)
@@ -303,22 +285,16 @@ def _predicted_pixels(
         what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
         raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}")
     if target.is_floating_point():
-        raise TypeError(
-            f"target must hold integer labels (or bool), got {target.dtype}: the metrics count "
-            "pixels, so from one-hot or soft labels pass target.argmax(1)"
-        )
-    if mask is not None and mask.dtype != torch.bool:
-        raise TypeError(f"mask must be bool, True where a pixel counts, got {mask.dtype}")
-    if mask is not None and mask.shape != target.shape:
-        raise ValueError(f"mask must have the shape of target {shape}, got {tuple(mask.shape)}")
+        hint = "the metrics count pixels, so from one-hot or soft labels pass target.argmax(1)"
+        raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
+        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
     labels = canonical_target(target, mask, ignore_index, num_classes)
     indices = preds.argmax(1) if scores else preds.long()
     wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
     if wrong.any():
         value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
-        number = int((wrong & (indices == value.long())).sum())
-        raise ValueError(
-            f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got "
-            f"{value.item()} at {number} pixels"
-        )
+        found = f"{value.item()} at {int((wrong & (indices == value.long())).sum())} pixels"
+        raise ValueError(f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got {found}")
     return indices, labels

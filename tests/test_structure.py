@@ -1,0 +1,169 @@
+"""The house: imports flow downward, signatures agree, optional parts may be absent, the README is true."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import lovasz
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "lovasz"
+
+#: Each layer may import those before it.
+LAYERS = (
+    {"_bins"},
+    {"_jaccard", "_inputs"},
+    {"_reference"},
+    {"_torch"},
+    {"_ops"},
+    {"counts"},
+    {"functional", "metrics"},
+    {"modules", "berman"},
+    {"__init__"},
+    {"study"},
+    {"cli"},
+)
+
+
+def _imports(path):
+    """Names of the package's own modules that a file imports."""
+    package = path.relative_to(PACKAGE).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            if node.module:
+                yield (*base, *node.module.split("."))[0]
+            else:
+                for alias in node.names:
+                    yield (*base, alias.name)[0]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "lovasz":
+            yield ([*node.module.split("."), "__init__"])[1]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "lovasz":
+                    yield ([*alias.name.split("."), "__init__"])[1]
+
+
+def test_imports_flow_downward():
+    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in _imports(path):
+            name = name if name in level else "__init__"  # a public name or __version__
+            inside = own in ("study", "cli") and name == own
+            assert inside or level[name] < level[own], f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_the_core_imports_nothing_but_torch_and_torchmetrics():
+    allowed = {"torch", "torchmetrics", *sys.stdlib_module_names}
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                assert {a.name.split(".")[0] for a in node.names} <= allowed, path.name
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                assert node.module.split(".")[0] in allowed, path.name
+
+
+def _arguments(function, *without):
+    parameters = inspect.signature(function).parameters.values()
+    return [(p.name, p.kind, p.default, str(p.annotation)) for p in parameters if p.name not in without]
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "hinge", "cross_entropy"])
+def test_the_module_has_the_signature_of_the_function(name):
+    function = getattr(lovasz, f"lovasz_{name}")
+    module = getattr(lovasz, "Lovasz" + name.title().replace("_", "") + "Loss")
+    assert _arguments(module.__init__, "self") == _arguments(function, "logits", "target", "mask")
+
+
+@pytest.mark.parametrize("name", ["softmax", "sigmoid", "hinge", "cross_entropy"])
+def test_the_module_passes_every_argument_on(name, monkeypatch):
+    module = getattr(lovasz, "Lovasz" + name.title().replace("_", "") + "Loss")
+    seen = {}
+    monkeypatch.setattr(f"lovasz.functional.lovasz_{name}", lambda *args, **kwargs: seen.update(kwargs))
+    given = {"ignore_index": [7], "classes": [0], "per_image": True, "reduction": "sum", "bins": 99,
+             "weight": torch.ones(2)}  # fmt: skip
+    if name == "cross_entropy":
+        given |= {"lovasz_weight": 0.1, "ce_weight": 0.2, "label_smoothing": 0.3}
+    mask = torch.ones(1)
+    module(**given)(None, None, mask)
+    assert {k: v for k, v in seen.items() if k != "group"} == {**given, "mask": mask}
+    assert "ignore_index=[7]" in repr(module(**given))
+
+
+@pytest.mark.parametrize("bad", [{"reduction": "avg"}, {"bins": 3}, {"ignore_index": 1.5}])
+def test_modules_refuse_bad_arguments_when_they_are_made(bad):
+    with pytest.raises((ValueError, TypeError)):
+        lovasz.LovaszSoftmaxLoss(**bad)
+
+
+def test_every_public_name_is_documented():
+    for name in lovasz.__all__:
+        thing = getattr(lovasz, name)
+        assert thing.__doc__
+        assert ">>> " in thing.__doc__, name
+        assert len(inspect.getdoc(thing).splitlines()) <= 45, name
+
+
+def _python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_the_core_works_where_nothing_optional_is_installed():
+    """An installation with torch and torchmetrics alone, without Triton and without any extra."""
+    blocked = ("triton", "kornia", "lightning", "monai", "typer", "rich", "jinja2", "matplotlib", "tensorly",
+               "scipy", "hypothesis")  # fmt: skip
+    done = _python(
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        "import torch, lovasz, lovasz.berman, lovasz.metrics\n"
+        "x = torch.randn(2, 3, 8, 8, requires_grad=True)\n"
+        "lovasz.lovasz_softmax(x, torch.zeros(2, 8, 8).long(), bins=64).backward()\n"
+        "print(x.grad.isfinite().all().item())"
+    )
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_importing_the_library_is_light():
+    done = _python(
+        "import sys, lovasz\n"
+        "print([m for m in ('torchmetrics', 'triton', 'lightning', 'numpy.random') if m in sys.modules and "
+        "m not in ('numpy.random',)])"
+    )
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def _blocks(language):
+    readme = (ROOT / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", readme, re.DOTALL)
+
+
+def test_every_python_block_of_the_readme_runs():
+    blocks = _blocks("python")
+    assert len(blocks) >= 4
+    names = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+
+
+def test_every_command_of_the_readme_exists():
+    commands = "\n".join(_blocks("(?:sh|bash|console)"))
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", commands, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    assert "make demo" in commands
+    assert "make test" in commands
+
+
+def test_the_project_speaks_of_itself_alone():
+    import tomllib
+
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["project"]["version"] in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {pyproject['project']['version']}" in (ROOT / "CITATION.cff").read_text()
