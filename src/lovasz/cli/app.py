@@ -1,7 +1,7 @@
 """The ``lovasz`` command line: its commands, options and help."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from lovasz.cli.options import Options
 from lovasz.study.versions import versions
 
 DEFAULT_LOSSES = ("ce", "lovasz", "ce+lovasz")
+# Chosen by the mean validation mIoU of these losses: 86.3 here, 83.6 at 0.003, where
+# cross-entropy is not yet done after 150 steps. A baseline deserves a schedule it can learn in.
+DEFAULT_LR = 1e-2
 
 app = typer.Typer(
     name="lovasz",
@@ -31,9 +34,7 @@ def _print_version(wanted: bool) -> None:
 def lovasz(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Train segmentation models on the measure they are judged by: the Jaccard index (IoU)."""
@@ -42,7 +43,7 @@ def lovasz(
 @app.command()
 def compare(
     loss: Annotated[
-        Optional[list[str]],  # noqa: UP045 (Typer reads this at run time)
+        list[str] | None,
         typer.Option(
             "--loss",
             "-l",
@@ -53,13 +54,9 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[
-        int, typer.Option(metavar="N", help="Trainings of each loss, with seeds 0 to N - 1.")
-    ] = 3,
-    steps: Annotated[
-        int, typer.Option(metavar="N", help="Optimiser steps of each training.")
-    ] = 150,
-    lr: Annotated[float, typer.Option(metavar="X", help="Learning rate at the start.")] = 3e-3,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each loss, with seeds 0 to N - 1.")] = 3,
+    steps: Annotated[int, typer.Option(metavar="N", help="Optimiser steps of each training.")] = 150,
+    lr: Annotated[float, typer.Option(metavar="X", help="Learning rate at the start.")] = DEFAULT_LR,
     out: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Folder for the report, the tables and finished runs."),
@@ -67,9 +64,7 @@ def compare(
     accelerator: Annotated[
         str, typer.Option(metavar="NAME", help="Where to train: auto, cpu, cuda or mps.")
     ] = "auto",
-    threads: Annotated[
-        int, typer.Option(metavar="N", help="CPU threads; 0 leaves the choice to PyTorch.")
-    ] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 leaves the choice to PyTorch.")] = 0,
 ) -> None:
     """Train one network with several losses and say which gives the better IoU, and how surely.
 

@@ -1,12 +1,13 @@
 """``lovasz compare``: errors, interruption and exit codes around one comparison."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 from rich.console import Console
 
 from lovasz.cli.options import Options
+from lovasz.study.store import DamagedRunError
 from lovasz.study.versions import INSTALL, missing
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ def run_compare(options: Options) -> None:
     absent = missing()
     if absent:
         _fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
+    try:
+        options.check()
+    except (ValueError, OSError) as error:
+        _fail(str(error))
     console = Console(highlight=False)
     finished: set[Settings] = set()
     try:
-        options.check()
         with console.status("Loading PyTorch Lightning"):
             # Takes seconds, so it waits until the options are known to be good.
             from lovasz.cli import session
@@ -39,10 +43,10 @@ def run_compare(options: Options) -> None:
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    except (ValueError, OSError) as error:
+    except (DamagedRunError, OSError) as error:
         _fail(str(error))
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"lovasz: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -106,8 +106,7 @@ def _run_with_progress(
         started.append(settings)
         progress.update(
             bar,
-            description=f"{settings.loss}, seed {settings.seed} ({len(finished) + 1} of "
-            f"{len(planned)})",
+            description=f"{settings.loss}, seed {settings.seed} ({len(finished) + 1} of {len(planned)})",
         )
 
     def on_step(step: int) -> None:

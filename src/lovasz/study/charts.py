@@ -83,8 +83,7 @@ def curves(comparison: Comparison) -> Curves:
     for loss in comparison.losses:
         seeds = [comparison.runs[loss, seed].curve for seed in comparison.seeds]
         mean = [
-            (points[0][0], sum(miou for _, miou in points) / len(points))
-            for points in zip(*seeds, strict=True)
+            (points[0][0], sum(miou for _, miou in points) / len(points)) for points in zip(*seeds, strict=True)
         ]
         for curve, is_mean in [*((seed, False) for seed in seeds), (mean, True)]:
             places = [(x(step), y(100 * miou)) for step, miou in curve if miou == miou]
@@ -125,9 +124,7 @@ def forest(comparison: Comparison) -> Forest:
                 "loss": difference.loss,
                 "y": 24 + index * row_height,
                 "mean": x(difference.mean) if math.isfinite(difference.mean) else None,
-                "interval": None
-                if None in bounds
-                else [x(end) for end in bounds if end is not None],
+                "interval": None if None in bounds else [x(end) for end in bounds if end is not None],
                 "seeds": [x(value) for value in difference.values if math.isfinite(value)],
             }
         )

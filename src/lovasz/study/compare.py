@@ -154,8 +154,7 @@ def summarise(scene: Scene, runs: Sequence[Run]) -> Comparison:
     summaries = [_summary(loss, [table[loss, seed] for seed in seeds]) for loss in losses]
     baseline = summaries[0]
     differences = [
-        paired_difference(other.loss, baseline.loss, other.scores, baseline.scores)
-        for other in summaries[1:]
+        paired_difference(other.loss, baseline.loss, other.scores, baseline.scores) for other in summaries[1:]
     ]
     return Comparison(
         scene=scene,

@@ -63,12 +63,8 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
     if name == "lovasz":
         return lambda logits, target, progress: lovasz(logits, target)
     if name == "ce+lovasz":
-        return lambda logits, target, progress: (
-            cross_entropy(logits, target) + lovasz(logits, target)
-        )
-    return lambda logits, target, progress: (cross_entropy if progress < 0.5 else lovasz)(
-        logits, target
-    )
+        return lambda logits, target, progress: cross_entropy(logits, target) + lovasz(logits, target)
+    return lambda logits, target, progress: (cross_entropy if progress < 0.5 else lovasz)(logits, target)
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

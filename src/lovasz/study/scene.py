@@ -120,9 +120,7 @@ def load_indian_pines() -> Scene:
     )
 
 
-def principal_components(
-    cube: NDArray[np.float64], fit: NDArray[np.bool_], number: int
-) -> NDArray[np.float64]:
+def principal_components(cube: NDArray[np.float64], fit: NDArray[np.bool_], number: int) -> NDArray[np.float64]:
     """Projects every pixel's bands on the first principal components of some pixels.
 
     Args:

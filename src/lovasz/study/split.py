@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 VOID, TRAIN, VAL, TEST = 0, 1, 2, 3
 FRACTIONS = {TRAIN: 0.5, VAL: 0.2, TEST: 0.3}
@@ -27,6 +26,8 @@ def split_by_place(target: NDArray[np.int64], void: int) -> NDArray[np.uint8]:
         >>> split_by_place(np.zeros((1, 10), dtype=np.int64), void=-1)
         array([[1, 1, 1, 1, 1, 2, 2, 3, 3, 3]], dtype=uint8)
     """
+    from scipy import ndimage  # here, so that `lovasz info` starts without SciPy
+
     split = np.full(target.shape, VOID, dtype=np.uint8)
     for label in np.unique(target[target != void]):
         fields, number = ndimage.label(target == label)

@@ -61,9 +61,7 @@ def paired_difference(
 
     n = len(scores)
     if n == 0 or n != len(baseline_scores):
-        raise ValueError(
-            f"scores must be one a seed for both losses, got {n} and {len(baseline_scores)}"
-        )
+        raise ValueError(f"scores must be one a seed for both losses, got {n} and {len(baseline_scores)}")
     values = tuple(a - b for a, b in zip(scores, baseline_scores, strict=True))
     mean, deviation = sum(values) / n, spread(values)
     low = high = None
@@ -118,6 +116,5 @@ def _sentence(difference: Difference) -> str:
         direction = "higher" if difference.mean > 0 else "lower"
         return f"{loss} gave a {direction} test mIoU than {baseline} here: {points} ({interval})."
     return (
-        f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no "
-        f"difference is shown."
+        f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no difference is shown."
     )

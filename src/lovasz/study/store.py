@@ -14,6 +14,10 @@ from lovasz.study.iou import mean_iou
 from lovasz.study.settings import Settings
 
 
+class DamagedRunError(ValueError):
+    """A run's folder is there but does not hold that run."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What one finished training leaves behind.
@@ -53,7 +57,7 @@ def load(folder: Path, settings: Settings) -> Run | None:
     """Returns the finished run of these settings, or None where there is none.
 
     Raises:
-        ValueError: If the run's folder is damaged or holds other settings.
+        DamagedRunError: If the run's folder cannot be read or holds other settings.
     """
     place = folder / "runs" / settings.key
     if not place.is_dir():
@@ -65,11 +69,11 @@ def load(folder: Path, settings: Settings) -> Run | None:
         prediction = np.load(place / "prediction.npy", allow_pickle=False)
         run = Run(settings=found, curve=curve, prediction=prediction, **record)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(
+        raise DamagedRunError(
             f"{place} cannot be read ({error}); delete it and the run is done again"
         ) from error
     if found != settings:
-        raise ValueError(f"{place} holds other settings than its name says; delete or move it")
+        raise DamagedRunError(f"{place} holds other settings than its name says; delete or move it")
     return run
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -152,24 +153,28 @@ def train(settings: Settings, scene: Scene, on_step: Callable[[int], None]) -> R
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(
-                training, DataLoader(views, batch_size=None), DataLoader(val, batch_size=None)
-            )
-        except SystemExit as error:  # how Lightning passes a Ctrl-C on
+            trainer.fit(training, DataLoader(views, batch_size=None), DataLoader(val, batch_size=None))
+        except SystemExit as error:
+            # How Lightning passes a Ctrl-C on; it also turns further ones off.
+            signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from error
-    if len(training.step_seconds) < settings.steps:  # how older versions of Lightning do
+    if len(training.step_seconds) < settings.steps:  # Lightning before 2.5 just returns
         raise KeyboardInterrupt
 
     network = training.network.cpu().eval()
     with torch.inference_mode():
         preds = network(image).argmax(1)[0]
+    val_counts = confusion(preds, split(VAL), scene.num_classes)
+    if training.curve[-1][0] != settings.steps:
+        training.curve.append((settings.steps, mean_iou(val_counts)))
     timed = slice(1, None) if settings.steps > 1 else slice(None)
     step_seconds, loss_seconds = training.step_seconds[timed], training.loss_seconds[timed]
     return Run(
         settings=settings,
         curve=training.curve,
-        val_counts=confusion(preds, split(VAL), scene.num_classes).tolist(),
+        val_counts=val_counts.tolist(),
         test_counts=confusion(preds, split(TEST), scene.num_classes).tolist(),
         seconds_per_step=sum(step_seconds) / len(step_seconds),
         loss_share=sum(loss_seconds) / sum(step_seconds),

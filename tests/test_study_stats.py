@@ -1,0 +1,84 @@
+"""Paired differences against SciPy, and verdicts that claim no more than their intervals."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lovasz.study.stats import paired_difference, spread, verdict
+
+
+def test_interval_is_that_of_the_paired_t_test() -> None:
+    generator = np.random.default_rng(0)
+    for n in (2, 3, 10):
+        a, b = generator.normal(60, 3, n), generator.normal(55, 3, n)
+        found = paired_difference("lovasz", "ce", a.tolist(), b.tolist())
+        expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+        assert found.mean == pytest.approx((a - b).mean())
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 100), st.floats(0, 100)).map(
+            lambda pair: (round(pair[0], 2), round(pair[1], 2))
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_verdict_claims_a_difference_only_where_the_test_does(
+    pairs: list[tuple[float, float]],
+) -> None:
+    a, b = zip(*pairs, strict=True)
+    difference = paired_difference("lovasz", "ce", a, b)
+    (sentence,) = verdict([difference], {"ce": 0.0, "lovasz": 0.0})
+    values = [x - y for x, y in pairs]
+    varied = max(values) - min(values) > 1e-9
+    if "higher" in sentence or "lower" in sentence:
+        assert len(pairs) > 1
+        assert varied
+        assert stats.ttest_rel(a, b).pvalue < 0.05 + 1e-9
+        assert ("higher" in sentence) == (difference.mean > 0)
+    elif len(pairs) > 1 and varied:
+        assert stats.ttest_rel(a, b).pvalue > 0.05 - 1e-9
+        assert "no difference is shown" in sentence
+
+
+def test_one_seed_allows_no_interval() -> None:
+    difference = paired_difference("lovasz", "ce", [60.0], [50.0])
+    assert (difference.low, difference.high, difference.decided) == (None, None, False)
+    (sentence,) = verdict([difference], {})
+    assert "One seed allows no interval" in sentence
+    assert "+10.0" in sentence
+
+
+@pytest.mark.parametrize("scores", [[50.0, 51.0], [52.0, 53.0]])
+def test_differences_that_do_not_vary_allow_no_interval(scores: list[float]) -> None:
+    difference = paired_difference("lovasz", "ce", scores, [50.0, 51.0])
+    assert not difference.decided
+    assert "allow no interval" in verdict([difference], {})[0]
+
+
+def test_score_that_is_not_a_number_allows_no_claim() -> None:
+    difference = paired_difference("lovasz", "ce", [60.0, math.nan], [50.0, 51.0])
+    assert not difference.decided
+    assert "nothing can be said" in verdict([difference], {})[0]
+
+
+def test_one_loss_leaves_nothing_to_compare() -> None:
+    assert verdict([], {"ce": 49.04}) == ["ce: test mIoU 49.0. One loss alone leaves nothing to compare."]
+
+
+def test_numbers_of_seeds_must_agree() -> None:
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        paired_difference("lovasz", "ce", [1.0, 2.0], [1.0])
+
+
+def test_spread() -> None:
+    assert spread([1.0]) is None
+    assert spread([1.0, math.nan]) is None
+    assert spread([1.0, 2.0, 4.0]) == pytest.approx(np.std([1, 2, 4], ddof=1))
