@@ -89,9 +89,7 @@ def rows(names: tuple[str, ...] = tuple(_LOSSES), seed: int = 0) -> Iterator[Row
             if name == "softmax" and regime.pixels > 2**19:
                 regime = regime._replace(pixels=2**19)
             logits, target = inputs(name, regime, seed)
-            yield measure(
-                name, loss, partial(loss, bins=None), sorted32, regime.name, logits, target
-            )
+            yield measure(name, loss, partial(loss, bins=None), sorted32, regime.name, logits, target)
 
 
 def print_table() -> None:

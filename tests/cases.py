@@ -64,9 +64,7 @@ def _shaped(form: str) -> list[Case]:
     void = target.clone()
     void[0] = 255
     cases.append(Case("a void image among others", form, logits, void, {"ignore_index": 255}))
-    cases.append(
-        Case("a void image, per image", form, logits, void, {"ignore_index": 255, "per_image": True})
-    )
+    cases.append(Case("a void image, per image", form, logits, void, {"ignore_index": 255, "per_image": True}))
     everything = torch.full_like(target, 255)
     cases.append(Case("all pixels ignored", form, logits, everything, {"ignore_index": 255}))
     several = target.clone()

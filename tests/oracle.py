@@ -1,6 +1,6 @@
 """The definition, by brute force over sets, in Python numbers: what everything else is tested against."""
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import torch
 from torch import Tensor
@@ -18,12 +18,12 @@ def choquet(errors: list[float], foreground: frozenset[int]) -> float:
     ends = sorted({0.0, *errors})
     return sum(
         (b - a) * jaccard_loss_of_set(frozenset(i for i, m in enumerate(errors) if m > a), foreground)
-        for a, b in zip(ends, ends[1:], strict=False)
+        for a, b in pairwise(ends)
     )
 
 
 def best_order(errors: list[float], foreground: frozenset[int]) -> float:
-    """max over all orders of Σ error · growth of J: the Lovász extension of a submodular J."""
+    """Largest over all orders of Σ error · growth of J: the Lovász extension of a submodular J."""
     best = -float("inf")
     for order in permutations(range(len(errors))):
         total, joined, before = 0.0, frozenset[int](), 0.0

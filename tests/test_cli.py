@@ -231,9 +231,7 @@ def test_interruption_keeps_finished_runs_and_says_how_to_resume(
     assert [settings.seed for settings in trained] == [1, 1]
 
 
-def test_resume_command_asks_for_the_same(
-    invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_command_asks_for_the_same(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Options] = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", asked.append)
     options = Options(("ce>lovasz", "ce"), 5, 70, 0.00123, Path("a b"), "cpu", 2)
@@ -299,9 +297,7 @@ def test_missing_extra(absent: set[str], arguments: list[str], code: int, said: 
     assert (stdout == "") == bool(said)
 
 
-def test_missing_package_is_shown_in_info(
-    invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package_is_shown_in_info(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EXTRA, "no_such_module", "no-such-distribution")
     assert "missing: pip install 'lovasz[study]'" in invoke("info").stdout
     assert_refused(invoke("compare"), "no_such_module", "pip install 'lovasz[study]'")

@@ -69,7 +69,7 @@ def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
 
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
-    """apply = the gradient of Σ w(bin, side) · error, for weights that mean nothing."""
+    """The result is the gradient of Σ w(bin, side) · error, for weights that mean nothing."""
     x, t, m, ignore, form = canonical(case)
     bins, per_image = 64, case.arguments.get("per_image", False)
     N, C, _ = x.shape
@@ -149,6 +149,14 @@ def test_the_bin_map_is_what_grid_and_edges_say(form, bins):
     assert _bins.index(torch.tensor([float("nan")]), bins, form).item() == bins
 
 
+def test_the_bound_covers_the_rounding_of_the_errors_themselves():
+    """1 - p is 3e-8, and 0 in float32: more than the lowest of 65,536 bins is wide."""
+    logits, target = torch.tensor([[17.3, 0.0]]), torch.tensor([0])
+    exact = lovasz.lovasz_softmax(logits.double(), target, bins=None)
+    counts = lovasz.count(logits, target, bins=65536)
+    assert 1e-8 < (counts.loss().double() - exact).abs() <= counts.bound().double()
+
+
 def test_hinge_errors_beyond_the_last_bin_have_no_certificate():
     counts = lovasz.count(torch.tensor([1e30, 0.0]), torch.tensor([0, 1]), form="hinge", bins=64)
     assert counts.bound().isinf()
@@ -173,23 +181,23 @@ def test_any_number_of_threads_gives_the_same_bits(case):
         assert_close(grad, results[i % 2][1], rtol=0, atol=0, equal_nan=True)
 
 
-def test_large_inputs_give_the_same_bits_on_any_number_of_threads():
+@pytest.mark.parametrize("bins", ["auto", None])
+def test_large_inputs_give_the_same_bits_on_any_number_of_threads(bins):
     """Large enough that a plain sum would be split differently among the threads."""
     before = torch.get_num_threads()
-    logits, target = random("hinge", (1, 1, 2**18), 9)
+    logits, target = random("sigmoid", (1, 1, 2**20), 9)
     results = []
     try:
-        for threads in (1, 2, 5):
+        for threads in (1, 2, 3, 5):
             torch.set_num_threads(threads)
-            for bins in ("auto", None):
-                x = logits.clone().requires_grad_()
-                loss = lovasz.lovasz_hinge(x.double(), target, bins=bins)
-                results.append((loss.detach(), *torch.autograd.grad(loss, x)))
+            x = logits.double().requires_grad_()
+            loss = lovasz.lovasz_sigmoid(x, target, bins=bins)
+            results.append((loss.detach(), *torch.autograd.grad(loss, x)))
     finally:
         torch.set_num_threads(before)
-    for i, (loss, grad) in enumerate(results):
-        assert_close(loss, results[i % 2][0], rtol=0, atol=0)
-        assert_close(grad, results[i % 2][1], rtol=0, atol=0)
+    for loss, grad in results:
+        assert_close(loss, results[0][0], rtol=0, atol=0)
+        assert_close(grad, results[0][1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("form", FORMS)

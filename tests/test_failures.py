@@ -266,6 +266,8 @@ def test_labels_out_of_range_were_kept_as_background(form, bins, label):
 def test_label_minus_one_trained_the_last_class(form, bins):
     """Pointcept: -1 indexed the classes from the end."""
     logits, target = random(form, (2, 3, 4, 5), 9)
+    if form == "softmax":  # certain and right in one row, so that the smallest errors have a weight
+        logits[:, :, 0] = 60.0 * F.one_hot(target[:, 0], 3).movedim(-1, 1)
     target.view(-1)[::3] = -1
     with pytest.raises(ValueError, match=r"other: -1 "):
         LOSSES[form](logits, target, bins=bins)
@@ -379,7 +381,7 @@ def test_a_dtype_raised_or_was_changed(form, bins, dtype, labels):
 
 
 @every_form
-@every_mode
+@pytest.mark.parametrize("bins", ["auto", None])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_was_nan_past_65504_foreground_pixels(form, bins, dtype):
     """torch-pointcloud counted in the dtype of the logits: float16 ends there, bfloat16 at 256."""
@@ -415,23 +417,22 @@ def test_counts_stopped_at_two_to_the_24(form):
     assert (many + counts).pixels()[0].max() == 20 * 2**24 + 20
 
 
-@pytest.mark.parametrize("bins", ["auto", None])
-def test_differences_of_float32_lost_the_digits_of_the_gradient(bins):
+def test_differences_of_float32_lost_the_digits_of_the_gradient():
     """All of them: neighbouring 1 - I / U cancel, 27 % of the gradient's size off at 2^24 pixels."""
     logits, target = regimes.binary(regimes.REGIMES[-1], seed=0)
     assert logits.numel() == 2**22
 
-    def gradient(loss, dtype):
+    def gradient(loss, dtype=torch.float32, **arguments):
         x = logits.to(dtype).requires_grad_()
-        (grad,) = torch.autograd.grad(loss(x), x)
+        (grad,) = torch.autograd.grad(loss(x, target.view_as(x), **arguments), x)
         return grad.double()
 
-    exact = gradient(lambda x: lovasz.lovasz_sigmoid(x, target[:, None], bins=None), torch.float64)
-    theirs = gradient(lambda x: published.lovasz_sigmoid(x, target), torch.float32)
-    ours = gradient(lambda x: lovasz.lovasz_sigmoid(x, target[:, None], bins=bins), torch.float32)
-    our_error, their_error = ((g - exact).norm() / exact.norm() for g in (ours, theirs))
-    assert our_error < their_error / 2, (our_error, their_error)
-    assert our_error < (1e-5 if bins is None else 5e-3)
+    exact = gradient(lovasz.lovasz_sigmoid, torch.float64, bins=None)
+    published_error = (gradient(published.lovasz_sigmoid) - exact).norm() / exact.norm()
+    assert published_error > 2e-3
+    for bins, bound in (("auto", 2e-3), (None, 1e-5)):
+        error = (gradient(lovasz.lovasz_sigmoid, bins=bins) - exact).norm() / exact.norm()
+        assert error < bound, (bins, error)
 
 
 # ---- compilers and devices ----

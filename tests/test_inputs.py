@@ -121,9 +121,7 @@ def test_labels_out_of_range_are_named_with_their_number(loss, bins):
         loss(logits, target, bins=bins)
     loss(logits, target, ignore_index=[7, -3], bins=bins)
     mask = (target >= 0) & (target < 7)
-    assert_close(
-        loss(logits, target, mask=mask, bins=bins), loss(logits, target, ignore_index=(7, -3), bins=bins)
-    )
+    assert_close(loss(logits, target, mask=mask, bins=bins), loss(logits, target, ignore_index=(7, -3), bins=bins))
 
 
 def test_a_binary_target_for_one_softmax_channel_points_to_the_sigmoid():
@@ -171,6 +169,7 @@ WRONG = [
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"ignore_index": None}, TypeError, "ignore_index must be an int"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"ignore_index": [1.5]}, TypeError, "got [1.5]"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"ignore_index": True}, TypeError, "got True"),
+    (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"ignore_index": 2**64}, ValueError, "must fit into 64 bits"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"group": object()}, NotImplementedError, "not supported yet"),
     (lovasz_cross_entropy, (F(2, 3, 4), L(2, 4)), {"reduction": "none"}, ValueError, "'mean', 'sum', got 'none'"),
     (lovasz_cross_entropy, (F(2, 3, 4), L(2, 4)), {"label_smoothing": 1.5}, ValueError, "from 0 to 1, got 1.5"),
@@ -184,6 +183,19 @@ WRONG = [
 def test_messages(function, args, arguments, error, message):
     with pytest.raises(error, match=re.escape(message)):
         function(*args, **arguments)
+
+
+def test_numpy_integers_are_integers():
+    numpy = pytest.importorskip("numpy")
+    logits, target = softmax_input()
+    target[0, 0] = 255
+    expected = lovasz_softmax(logits, target, ignore_index=[255, 254], classes=[1], bins=64)
+    n255, n254, n1, n64 = map(numpy.int64, (255, 254, 1, 64))
+    found = lovasz_softmax(logits, target, ignore_index=[n255, n254], classes=[n1], bins=n64)
+    assert_close(found, expected)
+    assert_close(
+        lovasz_softmax(logits, target, ignore_index=n255), lovasz_softmax(logits, target, ignore_index=255)
+    )
 
 
 def test_everything_after_target_is_keyword_only():
@@ -256,7 +268,7 @@ def test_reductions_and_weights(bins):
     target[0] = target[0].clamp(max=0)  # image 0 holds class 0 alone
     per = lovasz_softmax(logits, target, bins=bins, reduction="none", per_image=True)
     assert per.shape == (3, 4)
-    assert_close(per.isnan(), torch.tensor([[i == 0 and c > 0 or c == 3 for c in range(4)] for i in range(3)]))
+    assert_close(per.isnan(), torch.tensor([[(i == 0 and c > 0) or c == 3 for c in range(4)] for i in range(3)]))
     plain = {"bins": bins, "per_image": True}
     assert_close(lovasz_softmax(logits, target, **plain), per.nanmean(1).mean())
     assert_close(lovasz_softmax(logits, target, reduction="sum", **plain), per.nansum())

@@ -1,5 +1,7 @@
 """What must hold for any input (Hypothesis): permutations, chunks, duplicates, convexity, range."""
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -96,10 +98,7 @@ def test_chunks_add_up_to_the_whole(seed, P, C, cuts, form):
         target = torch.where(target[:, None] < 0, -1, (target[:, None] == torch.arange(C)).long())
     whole = count(logits, target, form=form, ignore_index=-1, bins=256)
     ends = sorted({0, P, *(min(c, P) for c in cuts)})
-    parts = [
-        count(logits[a:b], target[a:b], form=form, ignore_index=-1, bins=256)
-        for a, b in zip(ends, ends[1:], strict=False)
-    ]
+    parts = [count(logits[a:b], target[a:b], form=form, ignore_index=-1, bins=256) for a, b in pairwise(ends)]
     total = sum(parts[1:], parts[0])
     assert_close(total.table, whole.table, rtol=0, atol=0)
     assert_close(total.loss(), whole.loss(), rtol=0, atol=0)

@@ -102,9 +102,7 @@ def test_gradcheck_in_float64(loss):
     shape = (2, 2, 4) if loss is lovasz_softmax else (2, 3, 2, 4)
     target = torch.randint(0, 2, shape, generator=generator)
     for per_image in (False, True):
-        assert torch.autograd.gradcheck(
-            lambda x, p=per_image: loss(x, target, bins=None, per_image=p), logits
-        )
+        assert torch.autograd.gradcheck(lambda x, p=per_image: loss(x, target, bins=None, per_image=p), logits)
 
 
 def test_a_tie_gives_a_subgradient():

@@ -101,9 +101,10 @@ def test_interrupted_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", interrupt)
-        store.save(tmp_path, made_up())
+        with pytest.raises(KeyboardInterrupt):
+            store.save(tmp_path, made_up())
     assert store.load(tmp_path, SETTINGS) is None
     store.save(tmp_path, made_up())
     assert store.load(tmp_path, SETTINGS) is not None

@@ -5,6 +5,7 @@ mask (N, P) for the softmax and (N, C, P) for the sigmoid and the hinge.
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -41,14 +42,16 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
 
 
 def _integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
     """The ignored labels as a list, from one integer or several."""
-    values = [ignore_index] if isinstance(ignore_index, int) else ignore_index
+    values = [ignore_index] if isinstance(ignore_index, Integral) else ignore_index
     if not isinstance(values, (list, tuple, set, frozenset, range)) or not all(_integer(v) for v in values):
         raise TypeError(f"ignore_index must be an int or a sequence of ints, got {ignore_index!r}")
+    if not all(-(2**63) <= int(v) < 2**63 for v in values):
+        raise ValueError(f"ignore_index must fit into 64 bits, got {ignore_index!r}")
     return [int(v) for v in values]
 
 
@@ -97,9 +100,7 @@ def class_selection(
     return False, selected
 
 
-def takes_part(
-    valid: Tensor, foreground: Tensor, classes: str | Sequence[int], weight: Tensor | None
-) -> Tensor:
+def takes_part(valid: Tensor, foreground: Tensor, classes: str | Sequence[int], weight: Tensor | None) -> Tensor:
     """Which classes take part: bool (N or 1, C), from their numbers of valid and of foreground pixels."""
     num_classes = valid.shape[-1]
     check_weight(weight, num_classes, valid.device)
@@ -199,9 +200,7 @@ def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels
         if _shape(mask) == without:
             mask = mask.unsqueeze(1).expand(_shape(target))
         elif _shape(mask) != _shape(target):
-            raise ValueError(
-                f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}"
-            )
+            raise ValueError(f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}")
         mask = _flat(mask)
     return Pixels(_flat(logits), _flat(target), mask)
 
@@ -212,9 +211,7 @@ def view(logits: Tensor, target: Tensor, mask: Tensor | None, form: str) -> Pixe
     return (softmax_pixels if form == "softmax" else binary_pixels)(logits, target, mask)
 
 
-def canonical_target(
-    target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int
-) -> Tensor:
+def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
     """Labels as int64 with -1 where void; any other label that is no class is an error.
 
     The comparison is made in int64: in a narrow type -100 would equal the label 156. On CUDA the error is

@@ -113,9 +113,7 @@ def curve(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
     return thresholds, jaccard_loss(k + n_f, j + n_b, G)
 
 
-def reduce(
-    per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_image: bool, reduction: str
-) -> Tensor:
+def reduce(per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:
     """Per-class values (N or 1, C) to the mean, the sum or, with NaN where a class takes no part, themselves.
 
     The mean is normalised over the classes that take part, image by image; an image where none does is

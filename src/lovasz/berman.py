@@ -144,9 +144,7 @@ def lovasz_hinge(logits: Tensor, labels: Tensor, per_image: bool = True, ignore:
         ignore: label to leave out.
     """
     if [n for n in logits.shape if n != 1] != [n for n in labels.shape if n != 1]:
-        raise ValueError(
-            f"labels must have the shape of logits {tuple(logits.shape)}, got {tuple(labels.shape)}"
-        )
+        raise ValueError(f"labels must have the shape of logits {tuple(logits.shape)}, got {tuple(labels.shape)}")
     pair = (logits, _integers(labels).reshape(logits.shape))
     x, t = ((a if per_image else a[None]).unsqueeze(-1).flatten(1)[:, None] for a in pair)
     total = functional.lovasz_hinge(x, t, ignore_index=_ignored(ignore), per_image=True, reduction="sum")
@@ -201,7 +199,7 @@ def lovasz_softmax(
         tensor(0.1500)
     """
     probas, labels = _with_classes(probas, labels)
-    probas, target, _ = _inputs.softmax_pixels(_probabilities(probas), _integers(labels), None)
+    probas, target, _ = _inputs.softmax_pixels(probas, _integers(labels), None)
     foreground = torch.arange(probas.shape[1], device=probas.device)
     num_classes = len(foreground)
     if num_classes == 1:
@@ -214,20 +212,20 @@ def lovasz_softmax(
             raise ValueError(f"classes must name one class for one probability, got {classes!r}")
     target = torch.ops.lovasz.labels(target, None, _ignored(ignore), num_classes)[:, None]
     one_hot = (target == foreground[:, None]).to(torch.int8).masked_fill(target < 0, -1)
-    pixels = _inputs.Pixels(probas, one_hot, None)
+    pixels = _inputs.Pixels(_probabilities(probas, target >= 0), one_hot, None)
     loss = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto", None)
     return loss.to(probas.dtype)
 
 
-def _probabilities(probas: Tensor) -> Tensor:
-    """Clamped to [0, 1], beyond which only rounding may reach."""
-    outside = (probas < -1e-3) | (probas > 1 + 1e-3)
+def _probabilities(probas: Tensor, valid: Tensor) -> Tensor:
+    """Clamped to [0, 1], beyond which only rounding and ignored pixels may reach."""
+    outside = ((probas < -1e-3) | (probas > 1 + 1e-3)) & valid
     if probas.device.type == "cuda":
         torch._assert_async(~outside.any(), "probas must be probabilities in [0, 1]")
     elif outside.any():
         raise ValueError(
-            f"probas must be probabilities in [0, 1], got values from {probas.min():g} to "
-            f"{probas.max():g}; for logits use lovasz.lovasz_softmax"
+            f"probas must be probabilities in [0, 1], got values from "
+            f"{probas[outside].min():g} to {probas[outside].max():g}; for logits use lovasz.lovasz_softmax"
         )
     return probas.clamp(0, 1)
 

@@ -38,8 +38,7 @@ def run_compare(options: Options) -> None:
     except KeyboardInterrupt:
         total = options.seeds * len(options.losses)
         print(
-            f"Interrupted. {len(finished)} of {total} runs are finished and kept; resume with: "
-            f"{options.command}",
+            f"Interrupted. {len(finished)} of {total} runs are finished and kept; resume with: {options.command}",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None

@@ -59,9 +59,7 @@ class Options:
         if self.threads < 0:
             raise ValueError(f"--threads must be at least 0, got {self.threads}")
         if self.accelerator not in ACCELERATORS:
-            raise ValueError(
-                f"--accelerator must be one of {', '.join(ACCELERATORS)}, got {self.accelerator!r}"
-            )
+            raise ValueError(f"--accelerator must be one of {', '.join(ACCELERATORS)}, got {self.accelerator!r}")
         if self.accelerator == "cuda" and not torch.cuda.is_available():
             raise ValueError("--accelerator cuda: PyTorch finds no CUDA GPU on this machine")
         if self.accelerator == "mps" and not torch.backends.mps.is_available():

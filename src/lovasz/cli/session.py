@@ -1,5 +1,7 @@
 """One comparison on the terminal: progress over all runs, then tables, verdict and paths."""
 
+import math
+
 import torch
 from rich import box
 from rich.console import Console
@@ -47,7 +49,8 @@ def compare_losses(console: Console, options: Options, finished: set[Settings]) 
         write(comparison, path)
     console.print()
     console.print(summary_table(comparison))
-    console.print(class_table(comparison))
+    for table in class_tables(comparison):
+        console.print(table)
     for sentence in comparison.verdict:
         _say(console, sentence, style="bold")
     console.print()
@@ -144,19 +147,22 @@ def summary_table(comparison: Comparison) -> Table:
     return table
 
 
-def class_table(comparison: Comparison) -> Table:
-    """Returns the table of classes: test pixels, and the IoU with each loss."""
-    table = _table("Test IoU of each class in %, mean over seeds")
-    table.add_column("class", overflow="fold")
-    table.add_column("pixels", justify="right")
-    for row in comparison.summaries:
-        table.add_column(row.loss, justify="right")
-    scene = comparison.scene
-    for index, pixels in enumerate(scene.pixels(TEST)):
-        values = [row.classes[index] for row in comparison.summaries]
-        cells = ["-" if value != value else f"{value:.1f}" for value in values]
-        table.add_row(scene.class_names[index], str(pixels), *cells)
-    return table
+def class_tables(comparison: Comparison) -> list[Table]:
+    """Returns the IoU of each class with each loss; four losses fit side by side in 80 columns."""
+    scene, tables = comparison.scene, []
+    for start in range(0, len(comparison.summaries), 4):
+        summaries = comparison.summaries[start : start + 4]
+        table = _table("Test IoU of each class in %, mean over seeds")
+        table.add_column("class", overflow="ellipsis")
+        table.add_column("pixels", justify="right", no_wrap=True)
+        for row in summaries:
+            table.add_column(row.loss, justify="right", no_wrap=True)
+        for index, pixels in enumerate(scene.pixels(TEST)):
+            values = [row.classes[index] for row in summaries]
+            cells = ["-" if math.isnan(value) else f"{value:.1f}" for value in values]
+            table.add_row(scene.class_names[index], str(pixels), *cells)
+        tables.append(table)
+    return tables
 
 
 def _table(title: str) -> Table:

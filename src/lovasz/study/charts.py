@@ -22,12 +22,11 @@ class Style:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its points as an SVG path, and where its label goes."""
+    """One curve, its points as an SVG path."""
 
     loss: str
     path: str
     mean: bool
-    end: float
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,6 @@ class Curves:
     width: int
     height: int
     lines: list[Line]
-    labels: list[tuple[str, float]]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
     left: int
@@ -66,7 +64,7 @@ def styles(comparison: Comparison) -> dict[str, Style]:
 
 def curves(comparison: Comparison) -> Curves:
     """Places the validation curves: each seed as a thin line, the mean of a loss as a thick one."""
-    height, left, right, top, bottom = 340, 44, 112, 12, 34
+    height, left, right, top, bottom = 340, 44, 16, 12, 34
     steps = comparison.settings.steps
     values = [miou for run in comparison.runs.values() for _, miou in run.curve if miou == miou]
     low = 10 * math.floor(10 * min(values, default=0))
@@ -88,13 +86,11 @@ def curves(comparison: Comparison) -> Curves:
         for curve, is_mean in [*((seed, False) for seed in seeds), (mean, True)]:
             places = [(x(step), y(100 * miou)) for step, miou in curve if miou == miou]
             path = "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""
-            lines.append(Line(loss, path, is_mean, places[-1][1] if places else y(low)))
-    ends = [(line.loss, line.end) for line in lines if line.mean]
+            lines.append(Line(loss, path, is_mean))
     return Curves(
         width=WIDTH,
         height=height,
         lines=lines,
-        labels=_spaced(ends, gap=17, lowest=height - bottom),
         x_ticks=[(x(value), f"{value:g}") for value in _ticks(0, steps)],
         y_ticks=[(y(value), f"{value:g}") for value in _ticks(low, high)],
         left=left,
@@ -105,7 +101,7 @@ def curves(comparison: Comparison) -> Curves:
 
 def forest(comparison: Comparison) -> Forest:
     """Places each difference: a dot for the mean, a bar for the interval, a tick a seed."""
-    left, right, row_height = 104, 16, 46
+    left, right, row_height = 130, 24, 46
     ends = [0.0]
     for difference in comparison.differences:
         ends += [value for value in difference.values if math.isfinite(value)]
@@ -138,18 +134,9 @@ def forest(comparison: Comparison) -> Forest:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Returns about six round numbers from low to high."""
-    rough = (high - low) / 6
+    """Returns four to eight round numbers from low to high."""
+    rough = (high - low) / 8
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [round(index * step, 10) for index in range(first, last + 1)]
-
-
-def _spaced(ends: list[tuple[str, float]], gap: float, lowest: float) -> list[tuple[str, float]]:
-    """Moves labels apart so that none covers another, keeping their order from the bottom up."""
-    placed: list[tuple[str, float]] = []
-    for name, place in sorted(ends, key=lambda end: -end[1]):
-        limit = placed[-1][1] - gap if placed else lowest
-        placed.append((name, min(place, limit)))
-    return placed

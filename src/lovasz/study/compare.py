@@ -15,7 +15,7 @@ from lovasz.study.scene import Scene
 from lovasz.study.settings import Settings
 from lovasz.study.stats import Difference, paired_difference, spread, verdict
 from lovasz.study.store import Run
-from lovasz.study.versions import versions
+from lovasz.study.versions import code_version, versions
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def plan(
     threads: int,
 ) -> list[Settings]:
     """Lists the runs, all losses of one seed before the next: pairs are complete early."""
-    installed = versions()
+    code = code_version()
     return [
         Settings(
             loss=loss,
@@ -95,8 +95,8 @@ def plan(
             network=NETWORK,
             accelerator=accelerator,
             threads=threads,
-            lovasz=installed["lovasz"],
-            torch=installed["torch"],
+            lovasz=code,
+            torch=torch.__version__,
         )
         for seed in range(seeds)
         for loss in losses

@@ -53,8 +53,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
 def _classes(comparison: Comparison) -> list[dict[str, Any]]:
     """Returns each class, the largest first, with its IoU for every loss and seed in percent."""
     per_run = {
-        key: (100 * iou_per_class(torch.tensor(run.test_counts))).tolist()
-        for key, run in comparison.runs.items()
+        key: (100 * iou_per_class(torch.tensor(run.test_counts))).tolist() for key, run in comparison.runs.items()
     }
     rows = [
         {

@@ -18,7 +18,7 @@ class Settings:
         network: Description of the network.
         accelerator: Where it is trained: "cpu", "cuda", "mps".
         threads: CPU threads; another number rounds sums differently.
-        lovasz: Version of this library.
+        lovasz: Version of this library and a hash of its code.
         torch: Version of PyTorch.
     """
 

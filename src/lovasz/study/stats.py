@@ -88,12 +88,15 @@ def verdict(differences: Sequence[Difference], means: Mapping[str, float]) -> li
         means: Mean score of every loss, in points; used where there is nothing to compare.
 
     Returns:
-        One sentence a loss.
+        One sentence a loss; with one seed, one more that says what this is worth.
     """
     if not differences:
         (loss,) = means
         return [f"{loss}: test mIoU {means[loss]:.1f}. One loss alone leaves nothing to compare."]
-    return [_sentence(difference) for difference in differences]
+    sentences = [_sentence(difference) for difference in differences]
+    if len(differences[0].values) == 1:
+        sentences.append("One seed allows no interval: another seed may reverse any order.")
+    return sentences
 
 
 def _sentence(difference: Difference) -> str:
@@ -102,10 +105,7 @@ def _sentence(difference: Difference) -> str:
         return f"{loss} against {baseline}: a score is not a number, so nothing can be said."
     points = f"{difference.mean:+.1f} points"
     if n == 1:
-        return (
-            f"{loss} against {baseline}: {points} with one seed. One seed allows no interval, and "
-            f"another may reverse the order."
-        )
+        return f"{loss} against {baseline}: {points} with one seed."
     if difference.low is None or difference.high is None:
         return (
             f"{loss} against {baseline}: {points} in each of {n} seeds. Differences that do not "
@@ -115,6 +115,4 @@ def _sentence(difference: Difference) -> str:
     if difference.decided:
         direction = "higher" if difference.mean > 0 else "lower"
         return f"{loss} gave a {direction} test mIoU than {baseline} here: {points} ({interval})."
-    return (
-        f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no difference is shown."
-    )
+    return f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no difference is shown."

@@ -69,9 +69,7 @@ def load(folder: Path, settings: Settings) -> Run | None:
         prediction = np.load(place / "prediction.npy", allow_pickle=False)
         run = Run(settings=found, curve=curve, prediction=prediction, **record)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DamagedRunError(
-            f"{place} cannot be read ({error}); delete it and the run is done again"
-        ) from error
+        raise DamagedRunError(f"{place} cannot be read ({error}); delete it and the run is done again") from error
     if found != settings:
         raise DamagedRunError(f"{place} holds other settings than its name says; delete or move it")
     return run

@@ -107,9 +107,7 @@ class StepListener(pl.Callback):
     def __init__(self, on_step: Callable[[int], None]) -> None:
         self.on_step = on_step
 
-    def on_train_batch_end(
-        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Reports one more step."""
         self.on_step(batch_idx + 1)
 

@@ -1,8 +1,10 @@
 """Versions of everything a result depends on, and which of it is missing."""
 
+import hashlib
 import platform
 from collections.abc import Iterable
 from importlib import metadata, util
+from pathlib import Path
 
 from lovasz import __version__
 
@@ -40,6 +42,19 @@ def version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def code_version() -> str:
+    """Returns this library's version and a hash of its files: ``0.1.0 (1f2e3d4c)``.
+
+    A source tree changes without its version; results of other code must not pass for its own.
+    """
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[1]
+    for path in sorted(package.rglob("*")):
+        if path.suffix in (".py", ".so", ".pyd"):
+            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return f"{__version__} ({digest.hexdigest()[:8]})"
 
 
 def missing(modules: Iterable[str] = EXTRA) -> list[str]:
