@@ -22,10 +22,10 @@ format: $(VENV)/.dev
 	$(RUN)/ruff check --fix . && $(RUN)/ruff format .
 
 accuracy: $(VENV)/.dev
-	$(RUN)/python -m benchmarks accuracy
+	$(RUN)/python -m benchmarks accuracy --csv benchmarks/results/accuracy.csv
 
 speed: $(VENV)/.dev
-	$(RUN)/python -m benchmarks speed --csv benchmarks/results/speed.csv
+	$(RUN)/python -m benchmarks speed --csv benchmarks/results/speed.csv && $(RUN)/python -m benchmarks figure
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import lovasz
 
-from . import published, regimes
+from . import published, regimes, results
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -92,12 +92,21 @@ def rows(names: tuple[str, ...] = tuple(_LOSSES), seed: int = 0) -> Iterator[Row
             yield measure(name, loss, partial(loss, bins=None), sorted32, regime.name, logits, target)
 
 
-def print_table() -> None:
-    """The table, one row as soon as it is measured."""
+def print_table(csv_file: str | None) -> None:
+    """The table, one row as soon as it is measured; with a file, the rows as CSV."""
     print(f"torch {torch.__version__}, lovasz {lovasz.__version__}; relative errors against float64 sorting")
-    print(f"{'loss':8}{'regime':24}{'pixels':>9}{'bins':>7}{'exact':>10}"
-          f"{'loss err':>10}{'certified':>11}{'grad err':>10} | {'published: loss':>15}{'grad':>9}")  # fmt: skip
+    print(
+        f"{'loss':8}{'regime':24}{'pixels':>9}{'bins':>7}{'exact':>10}"
+        f"{'loss err':>10}{'certified':>11}{'grad err':>10} | {'published: loss':>15}{'grad':>9}"
+    )
+    found = []
     for r in rows():
-        print(f"{r.loss_name:8}{r.regime:24}{r.pixels:9}{r.bins:7}{r.exact_loss:10.2e}{r.loss_error:10.1e}"
-              f"{r.certified_bound:11.1e}{r.gradient_error:10.1e} | {r.published_loss_error:15.1e}"
-              f"{r.published_gradient_error:9.1e}", flush=True)  # fmt: skip
+        found.append(r)
+        print(
+            f"{r.loss_name:8}{r.regime:24}{r.pixels:9}{r.bins:7}{r.exact_loss:10.2e}{r.loss_error:10.1e}"
+            f"{r.certified_bound:11.1e}{r.gradient_error:10.1e} | {r.published_loss_error:15.1e}"
+            f"{r.published_gradient_error:9.1e}",
+            flush=True,
+        )
+    if csv_file:
+        results.write(csv_file, found)

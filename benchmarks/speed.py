@@ -3,7 +3,6 @@
 The plain PyTorch path beside the published formulation and `F.cross_entropy`, forward and backward apart.
 """
 
-import csv
 import datetime
 import os
 import platform
@@ -22,7 +21,7 @@ from torch import Tensor
 
 import lovasz
 
-from . import published
+from . import published, results
 from .accuracy import value_and_gradient
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -171,7 +170,4 @@ def print_table(csv_file: str | None, repeats: int = 7) -> None:
     by_name = {r.implementation: r.both_ms for r in found}
     print(f"the published formulation takes {by_name['published'] / by_name['lovasz']:.1f} times as long")
     if csv_file:
-        with open(csv_file, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(Row._fields)
-            writer.writerows(found)
+        results.write(csv_file, found)

@@ -243,7 +243,7 @@ def test_defaults(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     asked: list[Options] = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", asked.append)
     assert invoke("compare").exit_code == 0
-    assert (asked[0].losses, asked[0].seeds) == (("ce", "lovasz", "ce+lovasz"), 3)
+    assert (asked[0].losses, asked[0].seeds) == (("ce", "lovasz", "ce+lovasz"), 5)
     assert asked[0].out == Path("lovasz-compare")
 
 

@@ -200,6 +200,45 @@ def test_large_inputs_give_the_same_bits_on_any_number_of_threads(bins):
         assert_close(grad, results[0][1], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("bins", [16, None])
+def test_many_images_and_class_weights_give_the_same_bits_on_any_number_of_threads(bins):
+    before = torch.get_num_threads()
+    images, labels = random("sigmoid", (40000, 1, 2, 2), 13)
+    logits, target = random("softmax", (1, 4, 301, 303), 14)
+    weight = torch.rand(4, generator=torch.Generator().manual_seed(0))
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            per_image = {"per_image": True, "bins": bins}
+            values = [
+                lovasz.lovasz_sigmoid(images, labels, **per_image),
+                lovasz.lovasz_sigmoid(images, labels, reduction="sum", **per_image),
+                lovasz.lovasz_cross_entropy(logits, target, weight=weight, bins=bins),
+            ]
+            results.append(torch.stack(values))
+    finally:
+        torch.set_num_threads(before)
+    for values in results:
+        assert_close(values, results[0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_in_one_call_are_as_images_one_by_one(form):
+    """Chunks hold several images, parts of one, and tables larger than the images."""
+    for shape, bins in (((5, 3, 40, 40), 64), ((300, 3, 2, 2), 4096), ((2, 3, 500, 400), 4096)):
+        logits, target = random(form, shape, 15)
+        x = logits.clone().requires_grad_()
+        loss = LOSSES[form](x, target, per_image=True, bins=bins, reduction="none")
+        loss.nansum().backward()
+        for n in range(0, shape[0], max(1, shape[0] // 5)):
+            y = logits[n : n + 1].clone().requires_grad_()
+            alone = LOSSES[form](y, target[n : n + 1], bins=bins, reduction="none")
+            alone.nansum().backward()
+            assert_close(loss[n], alone, rtol=0, atol=0, equal_nan=True)
+            assert_close(x.grad[n : n + 1], y.grad, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("chunk", [1, 7, 64, 10**6])
 def test_the_size_of_the_chunks_changes_no_bit(monkeypatch, form, chunk):

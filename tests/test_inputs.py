@@ -163,6 +163,7 @@ WRONG = [
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": [1, 1, 1]}, TypeError, "got list"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": L(3)}, TypeError, "got torch.int64"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"bins": 8}, ValueError, "from 16 to 65536, got 8"),
+    (lovasz_softmax, (F(2, 20000, 1), L(2, 1)), {"bins": 65536}, ValueError, "bins must be fewer for 20000"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"bins": True}, ValueError, "got True"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"bins": "many"}, ValueError, "got 'many'"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"bins": 512.0}, ValueError, "got 512.0"),
@@ -247,6 +248,27 @@ def test_minus_infinity_is_as_in_cross_entropy(bins):
 
 
 @pytest.mark.parametrize("bins", MODES)
+def test_the_loss_and_the_gradient_agree_on_what_is_not_finite(bins):
+    """A channel that takes no part may hold NaN; a class masked out at its own pixel spoils all classes."""
+    logits, target = random("sigmoid", (1, 2, 20, 20))
+    target[:, 0] = 0
+    logits[0, 0, 0, 0] = torch.nan
+    x = logits.requires_grad_()
+    loss = lovasz_sigmoid(x, target, classes="present", bins=bins)
+    loss.backward()
+    assert loss.isfinite()
+    assert x.grad.isfinite().all()
+
+    y = torch.randn(6, 3)
+    y[0, 0] = -torch.inf
+    y.requires_grad_()
+    per_class = lovasz_softmax(y, torch.tensor([0, 1, 2, 0, 1, 2]), bins=bins, reduction="none")
+    per_class[1].backward()
+    assert per_class.isnan().all()
+    assert y.grad.isnan().any()
+
+
+@pytest.mark.parametrize("bins", MODES)
 @pytest.mark.parametrize("loss", ALL)
 def test_what_is_ignored_may_hold_anything(loss, bins):
     logits, target = random(loss.__name__.removeprefix("lovasz_"), (2, 3, 4, 5))
@@ -259,6 +281,26 @@ def test_what_is_ignored_may_hold_anything(loss, bins):
     result.backward()
     assert_close(result.detach(), expected)
     assert_close(x.grad[1], torch.zeros_like(x.grad[1]))
+
+
+@pytest.mark.parametrize("bins", MODES)
+def test_an_image_whose_classes_have_no_weight_is_left_out(bins):
+    logits, target = softmax_input(2, 2, 4, 4)
+    target[0], target[1] = 0, 1
+    weighted = {"weight": torch.tensor([1.0, 0.0]), "per_image": True, "bins": bins}
+    expected = lovasz_softmax(logits[:1], target[:1], **weighted)
+    assert_close(lovasz_softmax(logits, target, **weighted), expected)
+
+
+@pytest.mark.parametrize("bins", MODES)
+def test_one_channel_and_one_spatial_axis(bins):
+    """(N, 1, L) has a channel axis, so that a mask may lack it."""
+    logits, target = random("sigmoid", (4, 1, 7))
+    mask = torch.rand(4, 7, generator=torch.Generator().manual_seed(0)) < 0.5
+    expected = lovasz_sigmoid(logits.flatten(), target.flatten(), mask=mask.flatten(), bins=bins)
+    for m in (mask, mask[:, None]):
+        assert_close(lovasz_sigmoid(logits, target, mask=m, bins=bins), expected)
+        assert_close(lovasz_sigmoid(logits, target.squeeze(1), mask=m, bins=bins), expected)
 
 
 @pytest.mark.parametrize("bins", MODES)
@@ -319,6 +361,10 @@ def test_lovasz_cross_entropy_with_masks_and_nothing_valid(bins):
     void = target.masked_fill(~mask, -100)
     expected = lovasz_cross_entropy(logits, void, bins=bins)
     assert_close(lovasz_cross_entropy(logits, target, mask=mask, bins=bins), expected)
+    logits[~mask.unsqueeze(1).expand_as(logits)] = torch.nan
+    x = logits.clone().requires_grad_()
+    lovasz_cross_entropy(x, target, mask=mask, bins=bins).backward()
+    assert x.grad.isfinite().all()
     x = logits.requires_grad_()
     nothing = lovasz_cross_entropy(x, target, mask=torch.zeros_like(mask), bins=bins)
     nothing.backward()

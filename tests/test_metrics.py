@@ -388,7 +388,7 @@ def test_a_point_cloud_has_points_for_pixels() -> None:
         (lambda: ImageJaccardIndex(3, worst=[10, 101]), "got .10, 101."),
         (lambda: ImageJaccardIndex(3, worst=[]), "1 to 100"),
         (lambda: ImageJaccardIndex(3, worst=[0.5]), "1 to 100"),
-        (lambda: PixelAccuracy(0), "num_classes must be at least 1, got 0"),
+        (lambda: PixelAccuracy(0), "num_classes must be an integer of at least 1, got 0"),
     ],
 )
 def test_wrong_arguments(build: Callable[[], Metric], words: str) -> None:

@@ -147,12 +147,24 @@ def test_the_area_under_the_curve_is_the_loss():
 def test_counts_of_different_kinds_do_not_add():
     logits, target, _ = draw(0, 20, 3)
     a = count(logits, target, ignore_index=-1, bins=64)
-    with pytest.raises(ValueError, match="one form and shape"):
+    with pytest.raises(ValueError, match="one kind"):
         a + count(logits, target, ignore_index=-1, bins=32)
     with pytest.raises(ValueError, match="hinge"):
         a + count(logits, (target[:, None] == torch.arange(3)).long(), form="hinge", bins=64)
+    with pytest.raises(ValueError, match="per image"):
+        a + count(logits, target, ignore_index=-1, bins=64, per_image=True)
     with pytest.raises(TypeError):
         a + 1
+
+
+def test_counts_per_image_add_image_by_image():
+    logits, target = torch.randn(5, 3, 8, 8), torch.randint(0, 3, (5, 8, 8))
+    whole = count(logits, target, bins=64, per_image=True)
+    parts = [count(logits[p], target[p], bins=64, per_image=True) for p in (slice(2), slice(2, 5))]
+    assert_close((parts[0] + parts[1]).table, whole.table, rtol=0, atol=0)
+    assert_close((parts[0] + parts[1]).loss(), lovasz_softmax(logits, target, bins=64, per_image=True))
+    with pytest.raises(ValueError, match="per_image=False"):
+        whole.all_reduce()
 
 
 def _rank(rank, file, queue):

@@ -70,6 +70,8 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
             f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
             f"{_bins.MAX_BINS}, got {bins!r}"
         )
+    if 2 * num_classes * (int(bins) + 1) >= 2**31:
+        raise ValueError(f"bins must be fewer for {num_classes} classes: a table beyond 2^31, got {bins}")
     return int(bins)
 
 
@@ -91,7 +93,7 @@ def class_selection(
         or not len(classes)
     ):
         raise ValueError(
-            f'classes must be "present", "all" or different class indices from 0 to '
+            f'classes must be "present", "all" or a list of different class indices from 0 to '
             f"{num_classes - 1}, got {classes!r}"
         )
     selected = torch.zeros(num_classes, dtype=torch.bool, device=device)
@@ -181,7 +183,7 @@ def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels
     if logits.ndim == 0:
         raise ValueError("logits must have at least one axis, got a scalar")
     if _shape(target) == shape:
-        if logits.ndim in (1, 3):
+        if logits.ndim == 1 or (logits.ndim == 3 and shape[1] != 1):
             logits, target = logits.unsqueeze(1), target.unsqueeze(1)
     elif logits.ndim >= 2 and shape[1] == 1 and _shape(target) == (shape[0], *shape[2:]):
         target = target.unsqueeze(1)
@@ -244,3 +246,28 @@ def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) ->
         f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
         f"got {found.numel()} other: {named}{more}{hint}"
     )
+
+
+def predicted_pixels(
+    preds: Tensor, target: Tensor, num_classes: int, ignore_index: list[int], mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
+    shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
+    expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
+    if got != expected or not shape:
+        what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
+        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}")
+    if target.is_floating_point():
+        hint = "the metrics count pixels, so from one-hot or soft labels pass target.argmax(1)"
+        raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
+        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
+    labels = canonical_target(target, mask, ignore_index, num_classes)
+    indices = preds.argmax(1) if scores else preds.long()
+    wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
+    if wrong.any():
+        value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
+        found = f"{value.item()} at {int((wrong & (indices == value.long())).sum())} pixels"
+        raise ValueError(f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got {found}")
+    return indices, labels

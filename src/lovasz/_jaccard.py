@@ -54,9 +54,10 @@ def _cumulative(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 def block_sum(terms: Tensor) -> Tensor:
-    """Sum over the last axis in blocks, so that no count of threads changes the order of addition."""
-    blocks = F.pad(terms, (0, -terms.shape[-1] % 256)).unflatten(-1, (-1, 256))
-    return blocks.sum(-1).sum(-1)
+    """Sum over the last axis, block by block, so that no number of threads changes the order of addition."""
+    while terms.shape[-1] > 1:
+        terms = F.pad(terms, (0, -terms.shape[-1] % 1024)).unflatten(-1, (-1, 1024)).sum(-1)
+    return terms.sum(-1)
 
 
 def _poisoned(result: Tensor, table: Tensor) -> Tensor:
@@ -116,8 +117,8 @@ def curve(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
 def reduce(per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:
     """Per-class values (N or 1, C) to the mean, the sum or, with NaN where a class takes no part, themselves.
 
-    The mean is normalised over the classes that take part, image by image; an image where none does is
-    left out of the mean over images. Where nothing takes part at all, it is a zero.
+    The mean is normalised over the classes that take part, image by image; an image where none does, or
+    none with any weight, is left out of the mean over images. Where nothing is left it is a zero.
     """
     w = takes_part.to(per_class.dtype)
     if weight is not None:
@@ -127,7 +128,7 @@ def reduce(per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_ima
         values = torch.where(takes_part, weighted, torch.nan)
         return values if per_image else values[0]
     if reduction == "sum":
-        return weighted.sum()
-    total = w.sum(1)
-    means = weighted.sum(1) / torch.where(total == 0, 1.0, total)
-    return means.sum() / takes_part.any(1).sum().clamp(min=1)
+        return block_sum(weighted.flatten())
+    total = block_sum(w)
+    means = block_sum(weighted) / torch.where(total == 0, 1.0, total)
+    return block_sum(means) / (total != 0).sum().clamp(min=1)

@@ -22,16 +22,42 @@ _library.define(f"loss({_PIXELS}, Tensor table) -> Tensor")
 _library.define(f"loss_backward(Tensor grad, {_PIXELS}, Tensor table) -> Tensor")
 
 
-def _loss(logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int],
-          form: str, table: Tensor) -> Tensor:  # fmt: skip
-    return _jaccard.losses(table, form).to(_loss_dtype(logits))
+def _rows(table: Tensor) -> tuple[Tensor, int]:
+    """The table as one row per image and class, and how many rows to weigh at once: a few MiB in float64."""
+    rows = table.flatten(0, 1)
+    return rows, max(1, 2**19 // (2 * table.shape[-1]))
+
+
+def _loss(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    table: Tensor,
+) -> Tensor:
+    rows, block = _rows(table)
+    losses = [_jaccard.losses(part, form) for part in rows.split(block)]
+    return torch.cat(losses).view(table.shape[:2]).to(_loss_dtype(logits))
 
 
 def _loss_backward(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def loss_backward(grad: Tensor, logits: Tensor, target: Tensor, mask: Tensor | None,
-                      ignore_index: Sequence[int], form: str, table: Tensor) -> Tensor:  # fmt: skip
-        weights = _jaccard.weights(table, form) * grad.double()[..., None, None]
-        return apply(logits, target, mask, ignore_index, form, weights)
+    def loss_backward(
+        grad: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        ignore_index: Sequence[int],
+        form: str,
+        table: Tensor,
+    ) -> Tensor:
+        rows, block = _rows(table)
+        weights = torch.empty(rows.shape, dtype=_loss_dtype(logits), device=table.device)
+        grads = grad.double().flatten()[:, None, None]
+        for w, part, g in zip(weights.split(block), rows.split(block), grads.split(block), strict=True):
+            # A class that takes no part may hold NaN, and has no gradient all the same.
+            w.copy_(torch.where(g == 0, 0.0, _jaccard.weights(part, form) * g))
+        return apply(logits, target, mask, ignore_index, form, weights.view(table.shape))
 
     return loss_backward
 

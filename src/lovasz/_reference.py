@@ -12,28 +12,27 @@ def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, T
     `labels` is (N, P) class indices for the softmax, (N, C, P) of 0 and 1 for the others, -1 where void.
     An error is NaN where the cross-entropy of the pixel would not be finite.
     """
-    # A product, unlike a choice, hands the NaN on to the gradient.
     if form == "softmax":
         valid = labels[:, None] >= 0
         classes = torch.arange(logits.shape[1], device=labels.device)
         foreground = labels[:, None] == classes[:, None]
         x = torch.where(valid, logits, 0.0)
-        p = softmax(x * torch.where(foreground & (x == -torch.inf), torch.nan, 1.0))
+        p = softmax(x, x.gather(1, labels.clamp(min=0)[:, None]))
         return torch.where(foreground, 1 - p, p), foreground, valid.expand_as(p)
     valid, foreground = labels >= 0, labels == 1
-    x = torch.where(valid, logits, 0.0)
-    x = x * torch.where(x.isfinite(), 1.0, torch.nan)
-    return torch.where(valid, binary_errors(x, foreground, form), 0.0), foreground, valid
+    finite = logits.isfinite()
+    m = binary_errors(torch.where(valid & finite, logits, 0.0), foreground, form)
+    return torch.where(valid, torch.where(finite, m, torch.nan), 0.0), foreground, valid
 
 
-def softmax(x: Tensor) -> Tensor:
-    """Probabilities over axis 1, the same bits for any number of threads.
+def softmax(x: Tensor, own: Tensor) -> Tensor:
+    """Probabilities over axis 1, NaN where `own`, the logit of the pixel's label, is -inf.
 
-    PyTorch's own softmax and sigmoid round differently at the ends of what each thread is given; its
-    exponential does not.
+    The same bits for any number of threads: PyTorch's own softmax and sigmoid round differently at the ends
+    of what each thread is given; its exponential does not.
     """
     e = (x - x.detach().amax(1, keepdim=True)).exp()
-    return e / e.sum(1, keepdim=True)
+    return e / e.sum(1, keepdim=True).masked_fill(own == -torch.inf, torch.nan)
 
 
 def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
@@ -44,10 +43,11 @@ def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
     return (1 + signed).relu() if form == "hinge" else signed + foreground
 
 
-def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss, number of valid and number of foreground pixels per class, (N, C) or, pooled, (1, C).
+def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Per class, (N, C) or, pooled, (1, C): loss, number of valid and of foreground pixels, any error NaN.
 
-    Differentiable by plain autograd. The loss is float64 for float64 logits, else float32.
+    Differentiable by plain autograd; an error that is NaN counts as 0 here. The loss is float64 for float64
+    logits, else float32.
     """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
@@ -55,6 +55,8 @@ def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[
     if not per_image:
         m, foreground, valid = (t.transpose(0, 1).flatten(1)[None] for t in (m, foreground, valid))
 
+    bad = m.isnan().any(-1)
+    m = m.nan_to_num(0.0)
     # Void pixels keep their place in the order and count for nothing there.
     m, order = m.sort(dim=-1, descending=True, stable=True)
     f = (foreground & valid).gather(-1, order)
@@ -63,4 +65,4 @@ def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[
     w_f, w_b = _jaccard.increments(k, j, G)
     w = torch.where(f, w_f, torch.where(b, w_b, 0.0))
     loss = _jaccard.block_sum(m.double() * w).to(logits.dtype)
-    return loss, (f | b).sum(-1), G.squeeze(-1)
+    return loss, (f | b).sum(-1), G.squeeze(-1), bad

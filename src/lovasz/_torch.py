@@ -1,8 +1,8 @@
 """Count and apply in plain PyTorch: any device, and the specification of the compiled kernels.
 
 Both passes run over chunks of pixels, so that what they need beyond logits, target and gradient stays small,
-and quantise with `_bins.index`. A table is flat here: class c of image n has its background bins at
-(n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
+and quantise with `_bins.index`. The table of a chunk is flat: class c of its image n has its background bins
+at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,21 @@ CHUNK = {"cpu": 2**19}
 CHUNK_ELSEWHERE = 2**24
 
 
-def _chunks(logits: Tensor, at_least: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of images and of pixels: several whole images, or a part of one."""
+def _chunks(logits: Tensor, row: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of images and of pixels: several whole images, or a part of one.
+
+    `row` is the size of one image's table, or 0: the tables of a chunk's images are no larger than the chunk,
+    or there is one.
+    """
     N, C, P = logits.shape
-    size = max(1, max(CHUNK.get(logits.device.type, CHUNK_ELSEWHERE), at_least) // C)
+    size = max(CHUNK.get(logits.device.type, CHUNK_ELSEWHERE), 2 * row)
+    pixels = max(1, size // C)
     if P == 0:
         return
-    images = max(1, size // P)
+    images = max(1, min(pixels // P, size // max(row, 1)))
     for n in range(0, N, images):
-        for p in range(0, P, size):
-            yield slice(n, min(n + images, N)), slice(p, min(p + size, P))
+        for p in range(0, P, pixels):
+            yield slice(n, min(n + images, N)), slice(p, min(p + pixels, P))
 
 
 def _labels(target: Tensor, mask: Tensor | None, ignore: Sequence[int], form: str, C: int) -> Tensor:
@@ -39,10 +44,10 @@ def _compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def _offsets(shape: Sequence[int], first: int, rows: int, bins: int, like: Tensor) -> Tensor:
-    """Start of the background bins of each image and class of a chunk, (n, C, 1)."""
+def _offsets(shape: Sequence[int], per_image: bool, bins: int, like: Tensor) -> Tensor:
+    """Start of the background bins of each image and class in the table of a chunk, (n, C, 1)."""
     n, C, _ = shape
-    image = torch.arange(first, first + n, dtype=torch.int32, device=like.device) * (rows > 1)
+    image = torch.arange(n, dtype=torch.int32, device=like.device) * per_image
     row = image[:, None] * C + torch.arange(C, dtype=torch.int32, device=like.device)
     return (row * (2 * (bins + 1)))[..., None]
 
@@ -52,10 +57,10 @@ def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tup
 
     A void pixel takes the slot of the lowest background bin in every class.
     """
-    p = softmax(x)
     void = (labels < 0)[:, None]
     y = labels.clamp(min=0)[:, None]
-    m = (1 - p.gather(1, y)).masked_fill_(x.gather(1, y) == -torch.inf, torch.nan)
+    p = softmax(x, x.gather(1, y))
+    m = 1 - p.gather(1, y)
     slots = _bins.index(p, bins, "softmax").add_(offsets)
     own = _bins.index(m, bins, "softmax").add_(bins + 1) + offsets.expand(-1, -1, 1).gather(
         1, y.flatten(1)[..., None]
@@ -87,23 +92,24 @@ def count(
     """The table of an input: int64 (N or 1, C, 2, K + 1)."""
     N, C, _ = logits.shape
     rows = N if per_image else 1
+    row = C * 2 * (bins + 1)
     labels = _labels(target, mask, ignore_index, form, C)
-    table = torch.zeros(rows * C * 2 * (bins + 1), dtype=torch.int64, device=logits.device)
+    table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
-    for images, part in _chunks(logits, 2 * table.numel()):
+    for images, part in _chunks(logits, row):
         x = logits[images, :, part].to(_compute_dtype(logits))
         t = labels[images, ..., part]
-        offsets = _offsets(x.shape, images.start, rows, bins, x)
+        offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
             slots, _, v = _softmax_slots(x, t, offsets, bins)
         else:
             slots, _, v = _binary_slots(x, t, offsets, bins, form)
         void[images] += v.sum(-1)
+        chunk = table[images].view(-1) if per_image else table[0]
         if logits.device.type == "cpu":
-            table += slots.flatten().bincount(minlength=table.numel())
+            chunk += slots.flatten().bincount(minlength=chunk.numel())
         else:  # bincount would wait for the device
-            ones = table.new_ones(1).expand(slots.numel())
-            table.scatter_add_(0, slots.flatten().long(), ones)
+            chunk.scatter_add_(0, slots.flatten().long(), chunk.new_ones(1).expand(slots.numel()))
     table = table.view(rows, C, 2, bins + 1)
     table[:, :, 0, 0] -= void if per_image else void.sum(0)
     return table
@@ -121,24 +127,27 @@ def apply(
 
     `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin.
     """
-    rows, C, _, columns = weights.shape
-    bins = columns - 1
+    C = logits.shape[1]
+    per_image = len(weights) > 1
+    bins = weights.shape[-1] - 1
     labels = _labels(target, mask, ignore_index, form, C)
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
-    signed = signed.to(_compute_dtype(logits)).flatten()
+    signed = signed.to(_compute_dtype(logits)).flatten(1)
     grad = torch.empty_like(logits)
-    for images, part in _chunks(logits, 0):
+    for images, part in _chunks(logits, signed.shape[1] if per_image else 0):
         x = logits[images, :, part].to(_compute_dtype(logits))
         t = labels[images, ..., part]
-        offsets = _offsets(x.shape, images.start, rows, bins, x)
+        offsets = _offsets(x.shape, per_image, bins, x)
+        chunk = (signed[images] if per_image else signed).flatten()
         if form == "softmax":
             slots, p, void = _softmax_slots(x, t, offsets, bins)
-            g = signed.index_select(0, slots.flatten()).view_as(p)
+            g = chunk.index_select(0, slots.flatten()).view_as(p)
             g.mul_(p).addcmul_(p, g.sum(1, keepdim=True), value=-1)
         else:
             slots, m, void = _binary_slots(x, t, offsets, bins, form)
-            g = signed.index_select(0, slots.flatten()).view_as(m)
+            g = chunk.index_select(0, slots.flatten()).view_as(m)
+            m.nan_to_num_(0)  # its weight is NaN already, where it counts
             if form == "sigmoid":
                 g.mul_(m * (1 - m))
             elif form == "hinge":

@@ -19,6 +19,8 @@ class Counts:
 
         count(a) + count(b) == count(a and b together)
 
+    Counts per image add by putting the images of the second behind those of the first.
+
     Attributes:
         table: int64 (1, C, 2, K + 1), or (N, C, 2, K + 1) per image: background and foreground pixels of
             each of K bins, and last those whose error is not a number.
@@ -44,15 +46,17 @@ class Counts:
     def __add__(self, other: "Counts") -> "Counts":
         if not isinstance(other, Counts):
             return NotImplemented
-        if (self.form, self.table.shape) != (other.form, other.table.shape):
-            raise ValueError(
-                f"counts must be of one form and shape to be added: {self.form} "
-                f"{tuple(self.table.shape)} and {other.form} {tuple(other.table.shape)}"
-            )
+        kinds = [(c.form, "per image" if c.per_image else "pooled", *c.table.shape[1:]) for c in (self, other)]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"counts must be of one kind to be added, got {kinds[0]} and {kinds[1]}")
+        if self.per_image:
+            return replace(self, table=torch.cat((self.table, other.table)))
         return replace(self, table=self.table + other.table)
 
     def all_reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> "Counts":
-        """The sum over all processes of `group` (default: all), the same bits on each."""
+        """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
+        if self.per_image:
+            raise ValueError("counts per image belong to the images of one process: count with per_image=False")
         table = self.table.clone()
         torch.distributed.all_reduce(table, group=group)
         return replace(self, table=table)

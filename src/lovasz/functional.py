@@ -37,12 +37,14 @@ def lovasz(
     number = _inputs.parse_bins(bins, P if per_image else N * P, C, form)
     if number is None:
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
-        losses, valid, foreground = _reference.losses(x, labels, form, per_image)
+        losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image)
+        part = _inputs.takes_part(valid, foreground, classes, weight)
+        # A product hands the NaN on to the gradient; a class that takes no part has neither.
+        losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     else:
         table = torch.ops.lovasz.count(x.detach(), target, mask, ignore, form, number, per_image)
         losses = torch.ops.lovasz.loss(x, target, mask, ignore, form, table)
-        valid, foreground = _jaccard.pixels(table)
-    part = _inputs.takes_part(valid, foreground, classes, weight)
+        part = _inputs.takes_part(*_jaccard.pixels(table), classes, weight)
     return _jaccard.reduce(losses, part, weight, per_image, reduction)
 
 
@@ -175,7 +177,8 @@ def lovasz_hinge(
         classes, weight, per_image, reduction, bins, group: as in `lovasz_sigmoid`.
 
     Returns:
-        A scalar; for "none" (C,), or (N, C) per image.
+        A scalar; for "none" (C,), or (N, C) per image. Counting reads an error beyond 4 * bins (2.6e5) as
+        that much.
 
     Raises:
         TypeError, ValueError: for arguments that do not fit, before any work.
@@ -244,11 +247,11 @@ def lovasz_cross_entropy(
 
     x, t, m = pixels
     labels = torch.ops.lovasz.labels(t, m, _inputs.parse_ignore_index(ignore_index), x.shape[1])
-    x = x.to(jaccard.dtype)
+    x = torch.where(labels[:, None] >= 0, x.to(jaccard.dtype), 0.0)  # what is void may hold anything
     weight = None if weight is None else weight.to(jaccard.dtype)
     ce = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
     if reduction == "mean":
         per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
-        total = torch.where(labels >= 0, per_pixel, 0.0).sum(dtype=ce.dtype)
+        total = _jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double()).to(ce.dtype)
         ce = ce / torch.where(total == 0, 1.0, total)
     return _result(ce_weight * ce + lovasz_weight * jaccard, logits)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ._inputs import canonical_target, choice, parse_ignore_index
+from ._inputs import choice, parse_ignore_index, predicted_pixels
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
 
@@ -22,8 +22,8 @@ class _CountingMetric(Metric):
 
     def __init__(self, num_classes: int, ignore_index: int | Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if num_classes < 1:
-            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
         self.num_classes = num_classes
         self.ignore_index = parse_ignore_index(ignore_index)
         # A state, because a MetricCollection updates as one what has equal states after the first batch.
@@ -82,7 +82,7 @@ class ConfusionMatrix(_CountingMetric):
             ValueError: shapes that do not match, or, at a pixel that counts, a value that is no class.
             TypeError: a floating target.
         """
-        preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        preds, labels = predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
         counts = _tally(labels * self.num_classes + preds, labels >= 0, self.num_classes**2)
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
@@ -225,7 +225,7 @@ class ImageJaccardIndex(_CountingMetric):
         if target.ndim < 2:
             hint = "for one point cloud pass preds[None] and target[None]"
             raise ValueError(f"target must be (N, *), * not empty, got {tuple(target.shape)}; {hint}")
-        preds, labels = _predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        preds, labels = predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
         self.counts.append(_image_counts(preds, labels, self.num_classes))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
@@ -273,28 +273,3 @@ def _image_counts(preds: Tensor, labels: Tensor, num_classes: int) -> Tensor:
 def _tally(cell: Tensor, chosen: Tensor, size: int) -> Tensor:
     """Count the chosen pixels of each cell 0 .. size - 1; the others go to one more, cut off."""
     return torch.bincount(torch.where(chosen, cell, size).flatten(), minlength=size + 1)[:size]
-
-
-def _predicted_pixels(
-    preds: Tensor, target: Tensor, num_classes: int, ignore_index: list[int], mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
-    shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
-    expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
-    if got != expected or not shape:
-        what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
-        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}")
-    if target.is_floating_point():
-        hint = "the metrics count pixels, so from one-hot or soft labels pass target.argmax(1)"
-        raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
-        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
-        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
-    labels = canonical_target(target, mask, ignore_index, num_classes)
-    indices = preds.argmax(1) if scores else preds.long()
-    wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
-    if wrong.any():
-        value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
-        found = f"{value.item()} at {int((wrong & (indices == value.long())).sum())} pixels"
-        raise ValueError(f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got {found}")
-    return indices, labels

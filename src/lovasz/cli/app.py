@@ -54,7 +54,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each loss, with seeds 0 to N - 1.")] = 3,
+    seeds: Annotated[int, typer.Option(metavar="N", help="Trainings of each loss, with seeds 0 to N - 1.")] = 5,
     steps: Annotated[int, typer.Option(metavar="N", help="Optimiser steps of each training.")] = 150,
     lr: Annotated[float, typer.Option(metavar="X", help="Learning rate at the start.")] = DEFAULT_LR,
     out: Annotated[
@@ -80,7 +80,7 @@ def compare(
 
     - lovasz compare
 
-    - lovasz compare --loss ce --loss 'ce>lovasz' --seeds 5
+    - lovasz compare --loss ce --loss 'ce>lovasz' --seeds 3
     """
     run_compare(
         Options(
