@@ -134,6 +134,7 @@ L = lambda *shape: torch.zeros(*shape, dtype=torch.long)  # noqa: E731
 WRONG = [
     (lovasz_softmax, (F(2, 19, 64, 64), L(2, 64, 32)), {}, ValueError,
      "target must be (N, *) matching logits (2, 19, 64, 64): (2, 64, 64), got (2, 64, 32)"),
+    (lovasz_softmax, (F(2, 3, 4, 4), L(2, 1, 4, 4)), {}, ValueError, "got (2, 1, 4, 4); use target.squeeze(1)"),
     (lovasz_softmax, (F(5), L(5)), {}, ValueError, "logits must be (N, C, *) with C >= 1, got (5,)"),
     (lovasz_softmax, (F(2, 0, 4), L(2, 4)), {}, ValueError, "with C >= 1, got (2, 0, 4)"),
     (lovasz_softmax, (F(2, 3, 4), F(2, 4)), {}, TypeError, "soft targets have no place"),

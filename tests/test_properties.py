@@ -99,7 +99,7 @@ def test_chunks_add_up_to_the_whole(seed, P, C, cuts, form):
     whole = count(logits, target, form=form, ignore_index=-1, bins=256)
     ends = sorted({0, P, *(min(c, P) for c in cuts)})
     parts = [count(logits[a:b], target[a:b], form=form, ignore_index=-1, bins=256) for a, b in pairwise(ends)]
-    total = sum(parts[1:], parts[0])
+    total = sum(parts)
     assert_close(total.table, whole.table, rtol=0, atol=0)
     assert_close(total.loss(), whole.loss(), rtol=0, atol=0)
     assert_close(total.weights(), whole.weights(), rtol=0, atol=0)
@@ -153,8 +153,11 @@ def test_counts_of_different_kinds_do_not_add():
         a + count(logits, (target[:, None] == torch.arange(3)).long(), form="hinge", bins=64)
     with pytest.raises(ValueError, match="per image"):
         a + count(logits, target, ignore_index=-1, bins=64, per_image=True)
-    with pytest.raises(TypeError):
-        a + 1
+    for wrong in (1, "0", None):
+        with pytest.raises(TypeError):
+            a + wrong
+        with pytest.raises(TypeError):
+            wrong + a
 
 
 def test_counts_per_image_add_image_by_image():

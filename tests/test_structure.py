@@ -1,6 +1,7 @@
 """The house: imports flow downward, signatures agree, optional parts may be absent, the README is true."""
 
 import ast
+import csv
 import inspect
 import re
 import subprocess
@@ -97,7 +98,7 @@ def test_the_module_passes_every_argument_on(name, monkeypatch):
     assert "ignore_index=[7]" in repr(module(**given))
 
 
-@pytest.mark.parametrize("bad", [{"reduction": "avg"}, {"bins": 3}, {"ignore_index": 1.5}])
+@pytest.mark.parametrize("bad", [{"reduction": "avg"}, {"bins": 3}, {"classes": "presnt"}, {"ignore_index": 1.5}])
 def test_modules_refuse_bad_arguments_when_they_are_made(bad):
     with pytest.raises((ValueError, TypeError)):
         lovasz.LovaszSoftmaxLoss(**bad)
@@ -163,7 +164,25 @@ def test_every_command_of_the_readme_exists():
     assert "make test" in commands
 
 
-def test_the_project_speaks_of_itself_alone():
+def test_the_tables_of_the_readme_are_the_kept_rows():
+    readme = (ROOT / "README.md").read_text()
+    results = ROOT / "benchmarks" / "results"
+    with (results / "accuracy.csv").open() as file:
+        for r in csv.DictReader(file):
+            columns = ("exact_loss", "loss_error", "certified_bound", "gradient_error",
+                       "published_loss_error", "published_gradient_error")  # fmt: skip
+            numbers = " | ".join(f"{float(r[c]):.1e}" for c in columns)
+            assert f"{r['loss_name']} | {r['regime']} | 2^{int(r['pixels']).bit_length() - 1} | {numbers}" in readme
+    with (results / "speed.csv").open() as file:
+        for r in csv.DictReader(file):
+            times = (float(r["forward_ms"]), float(r["backward_ms"]))
+            row = "{:.0f} | {:.0f} | {:.1f} | {:.0f} |".format(
+                *times, float(r["ratio_to_cross_entropy"]), float(r["peak_mib"])
+            )
+            assert row in readme, row
+
+
+def test_the_versions_agree():
     import tomllib
 
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -132,9 +132,9 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
         raise TypeError(f"logits must be float64, float32, bfloat16 or float16, got {logits.dtype}")
     if target.dtype not in _INTEGERS:
         raise TypeError(
-            f"target must hold integer labels (or bool), got {target.dtype}: the Jaccard loss is defined "
-            "on sets of pixels, so soft targets have no place in it; from one-hot use target.argmax(1), "
-            "from 0.0 / 1.0 masks target.long()"
+            f"target must hold integer labels (or bool), got {target.dtype}: from masks of 0.0 and 1.0 use "
+            "target.long(), from one-hot target.argmax(1); soft targets have no place in a loss that is "
+            "defined on sets of pixels"
         )
     if target.device != logits.device:
         raise ValueError(f"target must be on the device of the logits, {logits.device}, got {target.device}")
@@ -163,8 +163,10 @@ def softmax_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixel
         raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
     expected = (logits.shape[0], *logits.shape[2:])
     if _shape(target) != expected:
+        one_more = _shape(target) == (expected[0], 1, *expected[1:])
+        hint = "; use target.squeeze(1)" if one_more else ""
         raise ValueError(
-            f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}"
+            f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}{hint}"
         )
     if mask is not None and _shape(mask) != expected:
         raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")

@@ -53,6 +53,9 @@ class Counts:
             return replace(self, table=torch.cat((self.table, other.table)))
         return replace(self, table=self.table + other.table)
 
+    def __radd__(self, other: object) -> "Counts":
+        return self if other == 0 else NotImplemented  # the start of `sum`
+
     def all_reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> "Counts":
         """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
         if self.per_image:

@@ -20,6 +20,8 @@ class _Loss(nn.Module):
         super().__init__()
         _inputs.choice("reduction", arguments["reduction"], _inputs.REDUCTIONS)
         _inputs.parse_ignore_index(arguments["ignore_index"])
+        if isinstance(arguments["classes"], str):
+            _inputs.choice("classes", arguments["classes"], ("present", "all"))
         _inputs.parse_bins(arguments["bins"], 0, 1, "softmax")
         self.register_buffer("weight", weight)
         self.arguments = arguments
