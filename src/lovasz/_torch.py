@@ -19,18 +19,18 @@ CHUNK = {"cpu": 2**19}
 CHUNK_ELSEWHERE = 2**24
 
 
-def _chunks(logits: Tensor, row: int) -> Iterator[tuple[slice, slice]]:
+def _chunks(logits: Tensor, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
     """Slices of images and of pixels: several whole images, or a part of one.
 
-    `row` is the size of one image's table, or 0: the tables of a chunk's images are no larger than the chunk,
-    or there is one.
+    A chunk is at least twice as large as a table of `row` counts, so that adding up the tables of chunks does
+    not cost more than the chunks; per image it holds no more images than it could hold tables.
     """
     N, C, P = logits.shape
     size = max(CHUNK.get(logits.device.type, CHUNK_ELSEWHERE), 2 * row)
     pixels = max(1, size // C)
     if P == 0:
         return
-    images = max(1, min(pixels // P, size // max(row, 1)))
+    images = max(1, min(pixels // P, size // row) if per_image else pixels // P)
     for n in range(0, N, images):
         for p in range(0, P, pixels):
             yield slice(n, min(n + images, N)), slice(p, min(p + pixels, P))
@@ -96,7 +96,7 @@ def count(
     labels = _labels(target, mask, ignore_index, form, C)
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
-    for images, part in _chunks(logits, row):
+    for images, part in _chunks(logits, row, per_image):
         x = logits[images, :, part].to(_compute_dtype(logits))
         t = labels[images, ..., part]
         offsets = _offsets(x.shape, per_image, bins, x)
@@ -135,7 +135,7 @@ def apply(
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(_compute_dtype(logits)).flatten(1)
     grad = torch.empty_like(logits)
-    for images, part in _chunks(logits, signed.shape[1] if per_image else 0):
+    for images, part in _chunks(logits, signed.shape[1], per_image):
         x = logits[images, :, part].to(_compute_dtype(logits))
         t = labels[images, ..., part]
         offsets = _offsets(x.shape, per_image, bins, x)
