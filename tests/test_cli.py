@@ -13,36 +13,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-import lovasz
-from lovasz.cli import compare as compare_module
 from lovasz.cli import session
 from lovasz.cli.app import app
 from lovasz.cli.options import Options
 from lovasz.study import training
 from lovasz.study.losses import DESCRIPTIONS
 from lovasz.study.settings import Settings
-from lovasz.study.versions import EXTRA
+from lovasz.study.stats import NOT_CORRECTED
 from tests.tiny_scene import tiny_scene
 
 ROOT = Path(__file__).parents[1]
-
-# Stands in for an installation without some packages: nothing finds them.
-WITHOUT = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-import importlib.util
-found = importlib.util.find_spec
-importlib.util.find_spec = lambda name, package=None: (
-    None if name.split(".")[0] in {absent!r} else found(name, package)
-)
-sys.meta_path.insert(0, Absent())
-from lovasz.cli import main
-sys.argv = ["lovasz", *{arguments!r}]
-main()
-"""
 
 # Runs the command on the tiny scene; during the second run it waits for Ctrl-C.
 INTERRUPTED = """
@@ -119,6 +99,7 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert sum("lovasz against ce" in line or "test mIoU than" in line for line in lines) == 1
     assert "Made by its test." in result.stdout
     assert "Fourth" in result.stdout
+    assert NOT_CORRECTED not in result.stdout
     names = ["results.csv", "results.json", "report.html"]
     assert lines[-3:] == [str(out / name) for name in names]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "runs"])
@@ -138,6 +119,7 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert json.loads((out / "results.json").read_text())["runs"] == results
     more = invoke("compare", *options, "--loss", "dice", "--seeds", "3", "--accelerator", "cpu")
     assert more.exit_code == 0
+    assert NOT_CORRECTED in more.stdout
     assert [(s.loss, s.seed) for s in trained] == [
         ("dice", 0),
         ("dice", 1),
@@ -168,6 +150,8 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--lr", "0"], ["--lr", "got 0"]),
         (["--lr", "nan"], ["--lr", "got nan"]),
         (["--threads", "-1"], ["--threads", "got -1"]),
+        (["--threads", "9999"], ["--threads", f"at most {os.cpu_count()}", "got 9999"]),
+        (["--loss", "ce,lovasz"], ["'ce,lovasz'", "repeat it", "--loss ce --loss lovasz"]),
         (["--accelerator", "tpu"], ["--accelerator", "auto, cpu, cuda, mps", "got 'tpu'"]),
     ],
 )
@@ -184,6 +168,14 @@ def test_wrong_option_is_refused_before_any_work(
     assert not out.exists()
 
 
+def test_misspelt_loss_is_refused_before_lightning_is_loaded() -> None:
+    code = "import sys\nfrom lovasz.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, sep='\\n')"
+    with python(code, "compare", "--loss", "lovaz") as child:
+        stdout, stderr = child.communicate(timeout=100)
+    assert (child.returncode, stderr.startswith("lovasz: unknown loss 'lovaz'")) == (2, True), stderr
+    assert not {"lightning", "monai", "matplotlib", "tensorly", "scipy"} & set(stdout.split())
+
+
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_folder_that_cannot_be_written(
     name: str, tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
@@ -196,7 +188,9 @@ def test_folder_that_cannot_be_written(
 
 def test_damaged_run_is_one_clear_line(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     options = ("--loss", "ce", "--seeds", "1", "--steps", "1", "--out", str(tmp_path))
-    assert invoke("compare", *options).exit_code == 0
+    done = invoke("compare", *options)
+    assert done.exit_code == 0
+    assert "\n1 run of 1 step on " in done.stdout
     (record,) = tmp_path.glob("runs/*/run.json")
     record.write_text("{")
     result = invoke("compare", *options)
@@ -247,19 +241,6 @@ def test_defaults(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
     assert asked[0].out == Path("lovasz-compare")
 
 
-def test_info(invoke: Callable[..., Result]) -> None:
-    result = invoke("info")
-    assert result.exit_code == 0
-    for word in ("python", "torch", "lovasz", *EXTRA, "cpu", "kernel", "why"):
-        assert word in result.stdout
-    assert "\x1b" not in result.stdout
-
-
-def test_version(invoke: Callable[..., Result]) -> None:
-    result = invoke("--version")
-    assert (result.exit_code, result.stdout) == (0, f"lovasz {lovasz.__version__}\n")
-
-
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["compare", "--help"], ["info", "-h"]])
 def test_help(arguments: list[str], invoke: Callable[..., Result]) -> None:
     result = invoke(*arguments)
@@ -270,35 +251,3 @@ def test_help(arguments: list[str], invoke: Callable[..., Result]) -> None:
 def test_help_names_every_loss(invoke: Callable[..., Result]) -> None:
     words = invoke("compare", "--help").stdout.replace("│", " ").split()
     assert set(DESCRIPTIONS) <= {word.strip(",.'") for word in words}
-
-
-@pytest.mark.parametrize(
-    ("absent", "arguments", "code", "said"),
-    [
-        ({"typer"}, ["info"], 2, "lovasz: the commands need the study extra: pip install"),
-        ({"rich"}, [], 2, "lovasz: the commands need the study extra: pip install"),
-        ({"lightning"}, ["compare"], 2, "lovasz: compare needs lightning, from the study extra"),
-        (
-            {"monai", "tensorly"},
-            ["compare"],
-            2,
-            "lovasz: compare needs monai, tensorly, from the study extra",
-        ),
-        (set(EXTRA) - {"typer", "rich"}, ["info"], 0, ""),
-    ],
-    ids=["typer", "rich", "lightning", "monai-tensorly", "info-alone"],
-)
-def test_missing_extra(absent: set[str], arguments: list[str], code: int, said: str) -> None:
-    with python(WITHOUT.format(absent=absent, arguments=arguments)) as child:
-        stdout, stderr = child.communicate(timeout=100)
-    assert child.returncode == code, stderr
-    assert stderr.startswith(said)
-    assert stderr.count("\n") == bool(said)
-    assert (stdout == "") == bool(said)
-
-
-def test_missing_package_is_shown_in_info(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(EXTRA, "no_such_module", "no-such-distribution")
-    assert "missing: pip install 'lovasz[study]'" in invoke("info").stdout
-    assert_refused(invoke("compare"), "no_such_module", "pip install 'lovasz[study]'")
-    assert compare_module.missing() == ["no_such_module"]

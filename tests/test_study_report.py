@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from lovasz.study.charts import forest
 from lovasz.study.compare import Comparison, plan, summarise
-from lovasz.study.iou import confusion
+from lovasz.study.iou import confusion, iou_per_class
 from lovasz.study.report import write_report
 from lovasz.study.results import write_csv, write_json
 from lovasz.study.split import TEST, VAL
@@ -38,8 +39,8 @@ def made_up(losses: tuple[str, ...] = LOSSES, seeds: int = 3) -> Comparison:
                 curve=[(2, float(generator.random())), (4, float(generator.random()))],
                 val_counts=confusion(preds, scene.target_of(VAL), 4).tolist(),
                 test_counts=confusion(preds, scene.target_of(TEST), 4).tolist(),
-                seconds_per_step=0.01,
-                loss_share=0.25,
+                step_seconds=[0.02, 0.04, 0.03],
+                loss_seconds=[0.01, 0.01, 0.01],
                 diverged=False,
                 prediction=prediction,
             )
@@ -61,7 +62,8 @@ class Page(HTMLParser):
         self.tags.append(tag)
         if tag not in ("meta", "img", "br", "line", "path", "circle"):
             self.open.append(tag)
-        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag != "a":
+            self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in ("line", "path", "circle"):
@@ -105,10 +107,64 @@ def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
     for package, version in comparison.versions.items():
         assert package in text
         assert version in text
-    assert page.tags.count("img") == 3 * len(LOSSES)
+    assert page.tags.count("img") == 1 + 2 * len(LOSSES)
     assert "prefers-color-scheme: dark" in source
     assert "ce&gt;lovasz" in source
     assert "ce>lovasz<" not in source
+
+
+def test_second_mean_over_the_large_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made_up().over_large == ""  # the tiny scene has none of them
+    monkeypatch.setattr("lovasz.study.compare.LARGE_CLASS", 25)
+    comparison = made_up()
+    large = [index for index, pixels in enumerate(comparison.scene.pixels(TEST)) if pixels >= 25]
+    assert comparison.large == large
+    assert 0 < len(large) < 4
+    for summary in comparison.summaries:
+        iou = [iou_per_class(torch.tensor(comparison.runs[summary.loss, seed].test_counts)) for seed in range(3)]
+        expected = [100 * float(classes[large].mean()) for classes in iou]
+        assert summary.large_scores == pytest.approx(expected)
+        assert summary.large_mean == pytest.approx(np.mean(expected))
+    said = f"{len(large)} classes with at least 25 test pixels"
+    assert all(f"Over the {said}: " in entry for entry in comparison.verdict[:2])
+    _, page = page_of(comparison, tmp_path)
+    text = " ".join(" ".join(page.text).split())
+    assert said in text
+    assert text.count(f"mean of {len(large)}") == 2
+    assert f"{comparison.summaries[1].large_mean:.1f}" in text
+
+    write_csv(comparison, tmp_path / "results.csv")
+    write_json(comparison, tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row, run in zip(rows, record["runs"], strict=True):
+        assert float(row["test_miou_large"]) == run["test_miou_large"]
+    assert record["large_differences"][0]["mean"] == pytest.approx(comparison.large_differences[0].mean)
+    assert record["scene"]["large_classes"] == [comparison.scene.class_names[index] for index in large]
+
+
+def test_wide_interval_is_clipped_and_its_numbers_stay(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "lovasz"), 2)
+    difference = replace(comparison.differences[0], values=(1.0, 3.0), mean=2.0, low=-60.0, high=64.0)
+    comparison = replace(comparison, differences=[difference])
+    (row,) = forest(comparison, 360).rows
+    assert row["clipped"] == (True, True)
+    assert 0 < row["interval"][0] < row["mean"] < row["interval"][1] < 360
+    _, page = page_of(comparison, tmp_path)
+    assert "−60.0 to +64.0" in " ".join(page.text)
+    assert "Arrows" in " ".join(page.text)
+
+
+def test_links_and_the_switch_of_the_loss(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "ce>lovasz"))
+    scene = replace(comparison.scene, credit="A & B. doi:10.1/X", licence_url="https://example.org/")
+    source, _ = page_of(replace(comparison, scene=scene), tmp_path)
+    for link in ("https://doi.org/10.1/X", "https://example.org/", "https://arxiv.org/abs/1705.08790"):
+        assert f'<a href="{link}">' in source
+    assert "A &amp; B." in source
+    assert "ce&gt;lovasz switches" in source
+    assert "ce&gt;lovasz switches" not in page_of(made_up(("ce", "lovasz")), tmp_path)[0]
 
 
 @pytest.mark.parametrize(("losses", "seeds"), [(("ce",), 1), (("ce",), 2), (LOSSES, 1)])

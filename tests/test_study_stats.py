@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lovasz.study.stats import paired_difference, spread, verdict
+from lovasz.study.stats import paired_difference, signed, spread, verdict
 
 
 def test_interval_is_that_of_the_paired_t_test() -> None:
@@ -50,8 +50,8 @@ def test_one_seed_allows_no_interval() -> None:
     difference = paired_difference("lovasz", "ce", [60.0], [50.0])
     assert (difference.low, difference.high, difference.decided) == (None, None, False)
     assert verdict([difference, difference], {}) == [
-        "lovasz against ce: +10.0 points with one seed.",
-        "lovasz against ce: +10.0 points with one seed.",
+        "lovasz against ce: test mIoU +10.0 points with one seed.",
+        "lovasz against ce: test mIoU +10.0 points with one seed.",
         "One seed allows no interval: another seed may reverse any order.",
     ]
 
@@ -61,6 +61,36 @@ def test_differences_that_do_not_vary_allow_no_interval(scores: list[float]) -> 
     difference = paired_difference("lovasz", "ce", scores, [50.0, 51.0])
     assert not difference.decided
     assert "allow no interval" in verdict([difference], {})[0]
+
+
+def test_verdict_over_fewer_classes_uses_the_same_statistics() -> None:
+    scores = [60.0, 62.0, 61.0], [50.0, 51.0, 54.0]
+    fewer = [50.0, 49.0, 53.0], [51.0, 51.0, 52.0]
+    interval = stats.ttest_rel(*fewer).confidence_interval(0.95)
+    entry = verdict(
+        [paired_difference("lovasz", "ce", *scores)],
+        {},
+        [paired_difference("lovasz", "ce", *fewer)],
+        "Over the 2 classes with at least 50 test pixels",
+    )[0]
+    assert entry == (
+        "lovasz gave a higher test mIoU than ce here: +9.3 points (95 % interval +4.2 to +14.5, 3 seeds). "
+        "Over the 2 classes with at least 50 test pixels: "
+        f"−0.7 points (95 % interval −{-interval.low:.1f} to +{interval.high:.1f})."
+    )
+
+
+def test_several_undecided_comparisons_share_one_sentence() -> None:
+    losses = "lovasz", "dice", "ce+dice"
+    differences = [paired_difference(loss, "ce", [60.0, 50.0], [55.0, 54.0]) for loss in losses]
+    entries = verdict(differences, {})
+    assert len(entries) == 4
+    assert not any("include" in entry for entry in entries[:3])
+    assert "the intervals of lovasz, dice and ce+dice include 0" in entries[3]
+
+
+def test_signs_are_proper() -> None:
+    assert [signed(value) for value in (-1.25, 0.0, 3.0, math.nan)] == ["−1.2", "+0.0", "+3.0", "–"]
 
 
 def test_score_that_is_not_a_number_allows_no_claim() -> None:

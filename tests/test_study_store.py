@@ -1,6 +1,7 @@
 """Finished runs are kept, never repeated, and never half there."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -44,8 +45,8 @@ def made_up(settings: Settings = SETTINGS) -> Run:
         curve=[(2, 0.25), (4, float("nan"))],
         val_counts=[[1, 0], [1, 2]],
         test_counts=[[3, 1], [0, 4]],
-        seconds_per_step=0.5,
-        loss_share=0.25,
+        step_seconds=[0.5, 0.25, 9.0],
+        loss_seconds=[0.1, 0.2, 0.05],
         diverged=False,
         prediction=np.eye(3, dtype=np.uint8),
     )
@@ -58,7 +59,16 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_equal(run.curve, made_up().curve)
     np.testing.assert_array_equal(run.prediction, made_up().prediction)
     assert replace(run, curve=[], prediction=made_up().prediction).settings == SETTINGS
-    assert (run.test_counts, run.seconds_per_step) == ([[3, 1], [0, 4]], 0.5)
+    assert (run.test_counts, run.step_seconds) == ([[3, 1], [0, 4]], [0.5, 0.25, 9.0])
+
+
+def test_medians_and_the_mean_over_some_classes() -> None:
+    run = made_up()
+    assert (run.seconds_per_step, run.loss_share) == (0.5, 0.2)
+    assert run.test_miou_over([0]) == pytest.approx(75)
+    assert run.test_miou_over([1]) == pytest.approx(80)
+    assert run.test_miou_over([0, 1]) == run.test_miou
+    assert math.isnan(run.test_miou_over([]))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,7 @@ def test_interrupted_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_first_of_two_processes_stays(tmp_path: Path) -> None:
     store.save(tmp_path, made_up())
-    store.save(tmp_path, replace(made_up(), seconds_per_step=9.0))
+    store.save(tmp_path, replace(made_up(), step_seconds=[9.0]))
     run = store.load(tmp_path, SETTINGS)
     assert run is not None
     assert run.seconds_per_step == 0.5

@@ -3,14 +3,21 @@
 import sys
 from importlib import util
 
-from lovasz.study.versions import INSTALL
+from lovasz.study.versions import INSTALL, versions
 
 
 def main() -> None:
-    """Runs the command line; without Typer or Rich it says what to install."""
-    if any(util.find_spec(module) is None for module in ("typer", "rich")):
+    """Runs the command line; without Typer or Rich, what needs neither, else it says what to install."""
+    if all(util.find_spec(module) is not None for module in ("typer", "rich")):
+        from lovasz.cli.app import app
+
+        app(prog_name="lovasz")
+    elif sys.argv[1:] == ["--version"]:
+        print(f"lovasz {versions()['lovasz']}")
+    elif sys.argv[1:] == ["info"]:
+        from lovasz.cli.info import print_plain
+
+        print_plain()
+    else:
         print(f"lovasz: the commands need the study extra: {INSTALL}", file=sys.stderr)
         raise SystemExit(2)
-    from lovasz.cli.app import app
-
-    app(prog_name="lovasz")

@@ -1,24 +1,53 @@
 """``lovasz info``: versions, devices and kernels."""
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lovasz._ops import kernels
 from lovasz.study.versions import versions
 
+# Title, columns, rows.
+Section = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+
 
 def print_info() -> None:
-    """Prints what is installed and what the losses run on."""
+    """Prints what is installed and what the losses run on, as tables."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     console = Console(highlight=False)
-    console.print(_table("Versions", ("package", "version"), versions().items()))
-    console.print(_table("Devices", ("device", "what it is"), devices()))
-    console.print(_table("Kernels", ("device", "kernel", "why"), kernels()))
+    for title, columns, rows in sections():
+        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            # As Text: Rich would take the [study] of an install command for markup.
+            table.add_row(*map(Text, row))
+        console.print(table)
+
+
+def print_plain() -> None:
+    """Prints the same as plain text, for an installation without Rich."""
+    for title, columns, rows in sections():
+        print(title)
+        lines = [columns, *rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+        for line in lines:
+            print("  " + "  ".join(map(str.ljust, line, widths)).rstrip())
+        print()
+
+
+def sections() -> list[Section]:
+    """Lists what there is to know: versions, devices, kernels."""
+    return [
+        ("Versions", ("package", "version"), list(versions().items())),
+        ("Devices", ("device", "what it is"), devices()),
+        ("Kernels", ("device", "kernel", "why"), list(kernels())),
+    ]
 
 
 def devices() -> list[tuple[str, str]]:
@@ -30,13 +59,3 @@ def devices() -> list[tuple[str, str]]:
     if torch.backends.mps.is_available():
         found.append(("mps", "Apple GPU"))
     return found
-
-
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # As Text: Rich would take the [study] of an install command for markup.
-        table.add_row(*map(Text, row))
-    return table

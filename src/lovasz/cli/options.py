@@ -1,6 +1,7 @@
 """The options of ``lovasz compare``, checked before any work."""
 
 import math
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,10 @@ class Options:
             ValueError: If an option has a value that cannot be used.
             OSError: If results cannot be written.
         """
+        for loss in self.losses:
+            if "," in loss:
+                each = " ".join(f"--loss {shlex.quote(name.strip())}" for name in loss.split(","))
+                raise ValueError(f"--loss takes one name, got {loss!r}; repeat it for more: {each}")
         check_names(self.losses)
         for name, number in (("--seeds", self.seeds), ("--steps", self.steps)):
             if number < 1:
@@ -58,6 +63,9 @@ class Options:
             raise ValueError(f"--lr must be a number above 0, got {self.lr}")
         if self.threads < 0:
             raise ValueError(f"--threads must be at least 0, got {self.threads}")
+        cores = os.cpu_count() or 1
+        if self.threads > cores:
+            raise ValueError(f"--threads must be at most {cores}, the cores of this machine, got {self.threads}")
         if self.accelerator not in ACCELERATORS:
             raise ValueError(f"--accelerator must be one of {', '.join(ACCELERATORS)}, got {self.accelerator!r}")
         if self.accelerator == "cuda" and not torch.cuda.is_available():

@@ -16,6 +16,7 @@ from lovasz.study.results import write_csv, write_json
 from lovasz.study.scene import Scene, load_indian_pines
 from lovasz.study.settings import Settings
 from lovasz.study.split import TEST, TRAIN, VAL
+from lovasz.study.stats import NOT_CORRECTED
 from lovasz.study.store import Run
 
 
@@ -53,6 +54,8 @@ def compare_losses(console: Console, options: Options, finished: set[Settings]) 
         console.print(table)
     for sentence in comparison.verdict:
         _say(console, sentence, style="bold")
+    if len(comparison.differences) > 1 and len(comparison.seeds) > 1:
+        _say(console, NOT_CORRECTED)
     console.print()
     for path in paths:
         # A path may be longer than the terminal is wide and must stay in one piece.
@@ -75,8 +78,8 @@ def _print_start(console: Console, scene: Scene, planned: list[Settings], done: 
     _say(console, f"{scene.credit} Licence: {scene.licence}.", style="dim")
     _say(
         console,
-        f"{len(planned)} runs of {first.steps} steps on {first.accelerator}, "
-        f"{first.threads} threads" + (f"; {done} finished before" if done else ""),
+        f"{_count(len(planned), 'run')} of {_count(first.steps, 'step')} on {first.accelerator}, "
+        f"{_count(first.threads, 'thread')}" + (f"; {done} finished before" if done else ""),
     )
     console.print()
 
@@ -117,7 +120,7 @@ def _run_with_progress(
 
     def on_finish(run: Run) -> None:
         finished.add(run.settings)
-        seconds = run.seconds_per_step * run.settings.steps
+        seconds = sum(run.step_seconds)
         console.print(
             f"{len(finished)} of {len(planned)}: {run.settings.loss}, seed {run.settings.seed}: "
             f"test mIoU {run.test_miou:.1f} ({seconds:.0f} s)"
@@ -128,18 +131,23 @@ def _run_with_progress(
 
 
 def summary_table(comparison: Comparison) -> Table:
-    """Returns the table of losses: test mIoU, its spread, validation, time."""
-    n = len(comparison.seeds)
-    table = _table(f"Test mIoU in %, {n} {'seed' if n == 1 else 'seeds'}")
-    for column in ("loss", "mean", "± sd", "min", "max", "val mIoU", "ms / step", "loss share"):
-        table.add_column(column, justify="left" if column == "loss" else "right")
+    """Returns the table of losses: test mIoU, over all and over large classes, validation, time."""
+    title = f"Test mIoU in %, {_count(len(comparison.seeds), 'seed')}"
+    columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare"]
+    if comparison.over_large:
+        title += f": mean over all {comparison.scene.num_classes} classes, and over the {comparison.over_large}"
+        columns.insert(5, f"mean of\n{len(comparison.large)}")
+    table = _table(title)
+    for column in columns:
+        table.add_column(column, justify="left" if column == "loss" else "right", no_wrap=column != "loss")
     for row in comparison.summaries:
         table.add_row(
             row.loss + (" (diverged)" if row.diverged else ""),
             f"{row.mean:.1f}",
-            "-" if row.spread is None else f"{row.spread:.1f}",
+            "–" if row.spread is None else f"{row.spread:.1f}",
             f"{min(row.scores):.1f}",
             f"{max(row.scores):.1f}",
+            *([f"{row.large_mean:.1f}"] if comparison.over_large else []),
             f"{row.val:.1f}",
             f"{1000 * row.seconds_per_step:.0f}",
             f"{100 * row.loss_share:.0f} %",
@@ -159,10 +167,14 @@ def class_tables(comparison: Comparison) -> list[Table]:
             table.add_column(row.loss, justify="right", no_wrap=True)
         for index, pixels in enumerate(scene.pixels(TEST)):
             values = [row.classes[index] for row in summaries]
-            cells = ["-" if math.isnan(value) else f"{value:.1f}" for value in values]
+            cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in values]
             table.add_row(scene.class_names[index], str(pixels), *cells)
         tables.append(table)
     return tables
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _table(title: str) -> Table:

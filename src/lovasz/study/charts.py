@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from lovasz.study.compare import Comparison
 
@@ -9,7 +10,10 @@ from lovasz.study.compare import Comparison
 # they vanish on a dark or a light page. Dashes and markers say the same without colour.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2 1 2 1 2", "1 4")
-WIDTH = 720
+# Drawn once for wide and once for narrow pages, so that strokes and text keep their size.
+WIDTHS = {"wide": 720, "narrow": 360}
+# Points; an interval that goes further than this and every seed is clipped.
+CLIP = 25.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """The validation curves with their axes."""
+    """The validation curves with their axes; ``switch`` is where ce>lovasz changes its loss."""
 
     width: int
     height: int
@@ -40,7 +44,9 @@ class Curves:
     y_ticks: list[tuple[float, str]]
     left: int
     right: int
+    top: int
     bottom: int
+    switch: float | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Forest:
     height: int
     zero: float
     ticks: list[tuple[float, str]]
-    rows: list[dict[str, object]]
+    rows: list[dict[str, Any]]
 
 
 def styles(comparison: Comparison) -> dict[str, Style]:
@@ -62,9 +68,9 @@ def styles(comparison: Comparison) -> dict[str, Style]:
     }
 
 
-def curves(comparison: Comparison) -> Curves:
+def curves(comparison: Comparison, width: int) -> Curves:
     """Places the validation curves: each seed as a thin line, the mean of a loss as a thick one."""
-    height, left, right, top, bottom = 340, 44, 16, 12, 34
+    height, left, right, top, bottom = 360, 34, 16, 32, 46
     steps = comparison.settings.steps
     values = [miou for run in comparison.runs.values() for _, miou in run.curve if miou == miou]
     low = 10 * math.floor(10 * min(values, default=0))
@@ -72,7 +78,7 @@ def curves(comparison: Comparison) -> Curves:
     low, high = (low, high) if high > low else (low, low + 10)
 
     def x(step: float) -> float:
-        return left + (WIDTH - left - right) * step / steps
+        return left + (width - left - right) * step / steps
 
     def y(percent: float) -> float:
         return top + (height - top - bottom) * (high - percent) / (high - low)
@@ -88,54 +94,68 @@ def curves(comparison: Comparison) -> Curves:
             path = "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""
             lines.append(Line(loss, path, is_mean))
     return Curves(
-        width=WIDTH,
+        width=width,
         height=height,
         lines=lines,
-        x_ticks=[(x(value), f"{value:g}") for value in _ticks(0, steps)],
+        x_ticks=[(x(value), f"{value:g}") for value in _ticks(0, steps, 8 if width > 500 else 4)],
         y_ticks=[(y(value), f"{value:g}") for value in _ticks(low, high)],
         left=left,
-        right=WIDTH - right,
+        right=width - right,
+        top=top,
         bottom=height - bottom,
+        switch=x(steps / 2) if "ce>lovasz" in comparison.losses else None,
     )
 
 
-def forest(comparison: Comparison) -> Forest:
-    """Places each difference: a dot for the mean, a bar for the interval, a tick a seed."""
-    left, right, row_height = 130, 24, 46
-    ends = [0.0]
-    for difference in comparison.differences:
-        ends += [value for value in difference.values if math.isfinite(value)]
-        ends += [end for end in (difference.low, difference.high) if end is not None]
+def forest(comparison: Comparison, width: int) -> Forest:
+    """Places each difference: a dot for the mean, a bar for the interval, a tick a seed.
+
+    A name stands left of its row, on a narrow chart above it. An interval wider than 25 points to
+    either side, as two seeds may give, is clipped there unless a seed lies further out.
+    """
+    left, row_height, lift = (130, 46, -5) if width > 500 else (14, 62, 16)
+    points = [value for row in comparison.differences for value in row.values if math.isfinite(value)]
+    limits = min([-CLIP, *points]), max([CLIP, *points])
+    bounds = [end for row in comparison.differences for end in (row.low, row.high) if end is not None]
+    ends = [0.0, *points, *(min(max(end, limits[0]), limits[1]) for end in bounds)]
     margin = 0.05 * (max(ends) - min(ends)) or 1.0
     low, high = min(ends) - margin, max(ends) + margin
 
     def x(value: float) -> float:
-        return left + (WIDTH - left - right) * (value - low) / (high - low)
+        return left + (width - left - 24) * (value - low) / (high - low)
 
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for index, difference in enumerate(comparison.differences):
-        bounds = (difference.low, difference.high)
+        interval = None
+        if difference.low is not None and difference.high is not None:
+            interval = [x(max(difference.low, limits[0])), x(min(difference.high, limits[1]))]
+        y = row_height - 22 + index * row_height
         rows.append(
             {
                 "loss": difference.loss,
-                "y": 24 + index * row_height,
+                "y": y,
+                "name_y": y - lift,
                 "mean": x(difference.mean) if math.isfinite(difference.mean) else None,
-                "interval": None if None in bounds else [x(end) for end in bounds if end is not None],
+                "interval": interval,
+                "clipped": (
+                    difference.low is not None and difference.low < limits[0],
+                    difference.high is not None and difference.high > limits[1],
+                ),
                 "seeds": [x(value) for value in difference.values if math.isfinite(value)],
             }
         )
     return Forest(
-        width=WIDTH,
-        height=24 + len(rows) * row_height + 24,
+        width=width,
+        height=len(rows) * row_height + 48,
         zero=x(0),
-        ticks=[(x(value), f"{value:+g}" if value else "0") for value in _ticks(low, high)],
+        ticks=[(x(value), f"{value:+g}".replace("-", "−") if value else "0") for value in _ticks(low, high)],
         rows=rows,
     )
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Returns four to eight round numbers from low to high."""
-    rough = (high - low) / 8
+def _ticks(low: float, high: float, most: int = 8) -> list[float]:
+    """Returns round numbers from low to high, about half of ``most`` to ``most``."""
+    rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -1,6 +1,7 @@
 """The comparison: which runs it needs, doing the missing ones, and what they add up to."""
 
 import platform
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -13,9 +14,14 @@ from lovasz.study.iou import iou_per_class
 from lovasz.study.network import NETWORK
 from lovasz.study.scene import Scene
 from lovasz.study.settings import Settings
+from lovasz.study.split import TEST
 from lovasz.study.stats import Difference, paired_difference, spread, verdict
 from lovasz.study.store import Run
 from lovasz.study.versions import code_version, versions
+
+# Test pixels from which a class counts as large. In a class of six pixels one pixel is worth about
+# 17 points of IoU, and a sixteenth of that in the mean over sixteen classes.
+LARGE_CLASS = 50
 
 
 @dataclass(frozen=True)
@@ -27,10 +33,12 @@ class LossSummary:
         scores: Test mIoU of each seed.
         mean: Their mean.
         spread: Their standard deviation; None for one seed.
+        large_scores: Test mIoU over the large classes alone, for each seed; NaN if there are none.
+        large_mean: Their mean.
         val: Mean validation mIoU.
         classes: Test IoU of each class, the mean over seeds; NaN where it never occurs.
-        seconds_per_step: Mean over seeds.
-        loss_share: Mean over seeds.
+        seconds_per_step: Median over the steps of all seeds, which a busy minute moves little.
+        loss_share: Median time in the loss over that.
         diverged: Seeds whose last loss was not finite.
     """
 
@@ -38,6 +46,8 @@ class LossSummary:
     scores: list[float]
     mean: float
     spread: float | None
+    large_scores: list[float]
+    large_mean: float
     val: float
     classes: list[float]
     seconds_per_step: float
@@ -47,12 +57,27 @@ class LossSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Finished runs of several losses over the same seeds, and what they show."""
+    """Finished runs of several losses over the same seeds, and what they show.
+
+    Attributes:
+        scene: The data.
+        runs: Each run by loss and seed.
+        summaries: One a loss, the baseline first.
+        differences: Each other loss against the baseline, over all classes.
+        large: Indices of the classes with at least ``LARGE_CLASS`` test pixels.
+        large_differences: The differences over these; empty if they are all classes or none.
+        verdict: What the differences show, in sentences.
+        versions: Versions of everything involved.
+        machine: System, processor and interpreter.
+        finished: When it was added up.
+    """
 
     scene: Scene
     runs: dict[tuple[str, int], Run]
     summaries: list[LossSummary]
     differences: list[Difference]
+    large: list[int]
+    large_differences: list[Difference]
     verdict: list[str]
     versions: dict[str, str]
     machine: str
@@ -62,6 +87,12 @@ class Comparison:
     def losses(self) -> list[str]:
         """Names of the losses, the baseline first."""
         return [summary.loss for summary in self.summaries]
+
+    @property
+    def over_large(self) -> str:
+        """Names the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
+        number = len(self.large)
+        return _over_large(number) if 0 < number < self.scene.num_classes else ""
 
     @property
     def seeds(self) -> list[int]:
@@ -151,25 +182,42 @@ def summarise(scene: Scene, runs: Sequence[Run]) -> Comparison:
     table = {(run.settings.loss, run.settings.seed): run for run in runs}
     losses = list(dict.fromkeys(run.settings.loss for run in runs))
     seeds = sorted({run.settings.seed for run in runs})
-    summaries = [_summary(loss, [table[loss, seed] for seed in seeds]) for loss in losses]
-    baseline = summaries[0]
-    differences = [
-        paired_difference(other.loss, baseline.loss, other.scores, baseline.scores) for other in summaries[1:]
-    ]
+    large = [index for index, pixels in enumerate(scene.pixels(TEST)) if pixels >= LARGE_CLASS]
+    summaries = [_summary(loss, [table[loss, seed] for seed in seeds], large) for loss in losses]
+    first, others = summaries[0], summaries[1:]
+    differences = [paired_difference(other.loss, first.loss, other.scores, first.scores) for other in others]
+    large_differences = []
+    if 0 < len(large) < scene.num_classes:
+        large_differences = [
+            paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
+        ]
     return Comparison(
         scene=scene,
         runs=table,
         summaries=summaries,
         differences=differences,
-        verdict=verdict(differences, {summary.loss: summary.mean for summary in summaries}),
+        large=large,
+        large_differences=large_differences,
+        verdict=verdict(
+            differences,
+            {summary.loss: summary.mean for summary in summaries},
+            large_differences,
+            f"Over the {_over_large(len(large))}",
+        ),
         versions=versions(),
         machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
         finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
-def _summary(loss: str, runs: Sequence[Run]) -> LossSummary:
+def _over_large(number: int) -> str:
+    return f"{number} {'class' if number == 1 else 'classes'} with at least {LARGE_CLASS} test pixels"
+
+
+def _summary(loss: str, runs: Sequence[Run], large: Sequence[int]) -> LossSummary:
     scores = [run.test_miou for run in runs]
+    large_scores = [run.test_miou_over(large) for run in runs]
+    step = statistics.median(seconds for run in runs for seconds in run.step_seconds)
     classes = torch.stack([iou_per_class(torch.tensor(run.test_counts)) for run in runs])
     n = len(runs)
     return LossSummary(
@@ -177,9 +225,11 @@ def _summary(loss: str, runs: Sequence[Run]) -> LossSummary:
         scores=scores,
         mean=sum(scores) / n,
         spread=spread(scores),
+        large_scores=large_scores,
+        large_mean=sum(large_scores) / n,
         val=sum(run.val_miou for run in runs) / n,
         classes=(100 * classes.nanmean(0)).tolist(),
-        seconds_per_step=sum(run.seconds_per_step for run in runs) / n,
-        loss_share=sum(run.loss_share for run in runs) / n,
+        seconds_per_step=step,
+        loss_share=statistics.median(seconds for run in runs for seconds in run.loss_seconds) / step,
         diverged=[run.settings.seed for run in runs if run.diverged],
     )

@@ -15,7 +15,8 @@ PALETTE = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6",
     "#a3d900", "#ff8fa3", "#008080", "#b48bff", "#9a6324", "#1d6b1d", "#800000", "#7c87a5",
 )  # fmt: skip
-RIGHT, WRONG = "#56b4e9", "#d55e00"
+# Neither is a colour of the first two losses.
+RIGHT, WRONG, OTHER = "#a5cf7a", "#b5076b", "#808080"
 # Opacity of labelled pixels outside the test part.
 FAINT = 0.16
 
@@ -47,7 +48,7 @@ def error_map(scene: Scene, prediction: NDArray[np.integer]) -> str:
     wrong = (prediction != scene.target.numpy())[..., None]
     colours = np.where(wrong, _rgb(WRONG), _rgb(RIGHT))
     tested = (scene.split == TEST)[..., None]
-    return _draw(scene, np.where(tested, colours, _rgb("#808080")))
+    return _draw(scene, np.where(tested, colours, _rgb(OTHER)))
 
 
 def _draw(scene: Scene, colours: NDArray[np.float64]) -> str:

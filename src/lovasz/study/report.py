@@ -1,17 +1,22 @@
 """The report: one HTML page that needs no network, made from a comparison."""
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lovasz.study.charts import curves, forest, styles
+from lovasz.study.charts import WIDTHS, curves, forest, styles
 from lovasz.study.compare import Comparison
 from lovasz.study.iou import iou_per_class
 from lovasz.study.losses import DESCRIPTIONS
-from lovasz.study.maps import PALETTE, RIGHT, WRONG, class_map, error_map
+from lovasz.study.maps import FAINT, OTHER, PALETTE, RIGHT, WRONG, class_map, error_map
 from lovasz.study.split import TEST, TRAIN, VAL
+from lovasz.study.stats import NOT_CORRECTED, signed
 from lovasz.study.store import write_text
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
@@ -30,17 +35,21 @@ def write_report(comparison: Comparison, path: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(signed=signed, linked=_linked)
     page = environment.get_template("report.html.j2").render(
         comparison=comparison,
         scene=comparison.scene,
         settings=comparison.settings,
         descriptions=DESCRIPTIONS,
         styles=styles(comparison),
-        curves=curves(comparison),
-        forest=forest(comparison),
+        curves={name: curves(comparison, width) for name, width in WIDTHS.items()},
+        forests={name: forest(comparison, width) for name, width in WIDTHS.items()},
+        clipped=any(any(row["clipped"]) for row in forest(comparison, WIDTHS["wide"]).rows),
+        not_corrected=NOT_CORRECTED,
         classes=_classes(comparison),
+        truth=class_map(comparison.scene, comparison.scene.target.numpy()),
         maps=_maps(comparison),
-        colours={"right": RIGHT, "wrong": WRONG},
+        colours={"right": RIGHT, "wrong": WRONG, "other": OTHER, "faint": FAINT},
         pixels={
             "train": sum(comparison.scene.pixels(TRAIN)),
             "val": sum(comparison.scene.pixels(VAL)),
@@ -48,6 +57,14 @@ def write_report(comparison: Comparison, path: Path) -> None:
         },
     )
     write_text(path, page)
+
+
+def _linked(text: str) -> "Markup":
+    """Makes a link of every ``doi:...`` in a text."""
+    from markupsafe import Markup, escape
+
+    link = r'<a href="https://doi.org/\1">doi:\1</a>'
+    return Markup(re.sub(r"doi:(\S+)", link, str(escape(text))))
 
 
 def _classes(comparison: Comparison) -> list[dict[str, Any]]:
@@ -75,14 +92,12 @@ def _classes(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _maps(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns truth, prediction and errors of every loss for the first seed."""
+    """Returns prediction and errors of every loss for the first seed."""
     scene, seed = comparison.scene, comparison.seeds[0]
-    truth = class_map(scene, scene.target.numpy())
     return [
         {
             "loss": loss,
             "miou": comparison.runs[loss, seed].test_miou,
-            "truth": truth,
             "prediction": class_map(scene, comparison.runs[loss, seed].prediction),
             "errors": error_map(scene, comparison.runs[loss, seed].prediction),
         }

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lovasz.study.compare import Comparison
+from lovasz.study.compare import LARGE_CLASS, Comparison
 from lovasz.study.iou import iou_per_class
 from lovasz.study.split import TEST, TRAIN, VAL
 from lovasz.study.store import Run, write_text
@@ -19,9 +19,10 @@ from lovasz.study.store import Run, write_text
 def write_csv(comparison: Comparison, path: Path) -> None:
     """Writes one line a run: settings, mIoU, times, then the test IoU of each class.
 
-    IoUs are fractions of 1; a class that never occurs is empty.
+    IoUs are fractions of 1; a class that never occurs is empty. ``test_miou_large`` is the mean
+    over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none.
     """
-    columns = ["loss", "seed", "steps", "lr", "test_miou", "val_miou"]
+    columns = ["loss", "seed", "steps", "lr", "test_miou", "test_miou_large", "val_miou"]
     columns += ["seconds_per_step", "loss_share", "diverged"]
     columns += [f"iou {name}" for name in comparison.scene.class_names]
     text = io.StringIO()
@@ -30,9 +31,9 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     for run in comparison.runs.values():
         settings = run.settings
         row: list[Any] = [settings.loss, settings.seed, settings.steps, settings.lr]
-        row += [run.test_miou / 100, run.val_miou / 100]
+        row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
         row += [run.seconds_per_step, run.loss_share, run.diverged]
-        writer.writerow(row + ["" if value is None else value for value in _ious(run)])
+        writer.writerow(["" if value is None else value for value in row + _ious(run)])
     write_text(path, text.getvalue())
 
 
@@ -47,10 +48,12 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "verdict": comparison.verdict,
         "summaries": [asdict(summary) for summary in comparison.summaries],
         "differences": [asdict(difference) for difference in comparison.differences],
+        "large_differences": [asdict(difference) for difference in comparison.large_differences],
         "runs": [
             {
                 **asdict(run.settings),
                 "test_miou": run.test_miou / 100,
+                "test_miou_large": _large(comparison, run),
                 "val_miou": run.val_miou / 100,
                 "test_iou": _ious(run),
                 "test_counts": run.test_counts,
@@ -67,6 +70,8 @@ def write_json(comparison: Comparison, path: Path) -> None:
             "train_pixels": scene.pixels(TRAIN),
             "val_pixels": scene.pixels(VAL),
             "test_pixels": scene.pixels(TEST),
+            "large_class_test_pixels": LARGE_CLASS,
+            "large_classes": [scene.class_names[index] for index in comparison.large],
             "credit": scene.credit,
             "licence": scene.licence,
             "licence_url": scene.licence_url,
@@ -76,6 +81,11 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "finished": comparison.finished,
     }
     write_text(path, json.dumps(_finite(record), indent=1, allow_nan=False) + "\n")
+
+
+def _large(comparison: Comparison, run: Run) -> float | None:
+    value = run.test_miou_over(comparison.large) / 100
+    return value if math.isfinite(value) else None
 
 
 def _ious(run: Run) -> list[float | None]:

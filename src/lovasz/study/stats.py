@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
+NOT_CORRECTED = "Each interval stands alone: they are not corrected for several comparisons."
 
 
 @dataclass(frozen=True)
@@ -80,39 +81,74 @@ def spread(values: Sequence[float]) -> float | None:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
-def verdict(differences: Sequence[Difference], means: Mapping[str, float]) -> list[str]:
+def signed(value: float) -> str:
+    """Writes points with their sign, a proper minus: ``+1.2``, ``−0.3``; ``–`` if not a number."""
+    return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def verdict(
+    differences: Sequence[Difference],
+    means: Mapping[str, float],
+    further: Sequence[Difference] = (),
+    over: str = "",
+) -> list[str]:
     """Says in plain words what the differences show, and no more.
 
     Args:
-        differences: Each loss against the baseline.
+        differences: Each loss against the baseline, in points of test mIoU.
         means: Mean score of every loss, in points; used where there is nothing to compare.
+        further: The same comparisons over fewer classes, or none.
+        over: What the further ones are over, the beginning of a sentence.
 
     Returns:
-        One sentence a loss; with one seed, one more that says what this is worth.
+        One entry a loss; then what holds for several of them or for one seed.
     """
     if not differences:
         (loss,) = means
         return [f"{loss}: test mIoU {means[loss]:.1f}. One loss alone leaves nothing to compare."]
-    sentences = [_sentence(difference) for difference in differences]
+    open_losses = [d.loss for d in differences if d.low is not None and not d.decided]
+    entries = []
+    for index, difference in enumerate(differences):
+        sentences = [_sentence(difference)]
+        if open_losses == [difference.loss]:
+            sentences.append("The interval includes 0, so no difference is shown.")
+        if further:
+            sentences.append(f"{over}: {_points(further[index])}.")
+        entries.append(" ".join(sentences))
+    if len(open_losses) > 1:
+        listed = ", ".join(open_losses[:-1]) + f" and {open_losses[-1]}"
+        entries.append(
+            f"Over all classes the intervals of {listed} include 0, so no difference is shown "
+            f"between them and {differences[0].baseline}."
+        )
     if len(differences[0].values) == 1:
-        sentences.append("One seed allows no interval: another seed may reverse any order.")
-    return sentences
+        entries.append("One seed allows no interval: another seed may reverse any order.")
+    return entries
 
 
 def _sentence(difference: Difference) -> str:
     loss, baseline, n = difference.loss, difference.baseline, len(difference.values)
     if not math.isfinite(difference.mean):
-        return f"{loss} against {baseline}: a score is not a number, so nothing can be said."
-    points = f"{difference.mean:+.1f} points"
+        return f"{loss} against {baseline}: a test mIoU is not a number, so nothing can be said."
+    points = f"{signed(difference.mean)} points"
     if n == 1:
-        return f"{loss} against {baseline}: {points} with one seed."
-    if difference.low is None or difference.high is None:
+        return f"{loss} against {baseline}: test mIoU {points} with one seed."
+    if difference.low is None:
         return (
-            f"{loss} against {baseline}: {points} in each of {n} seeds. Differences that do not "
-            f"vary allow no interval."
+            f"{loss} against {baseline}: test mIoU {points} in each of {n} seeds. Differences that "
+            f"do not vary allow no interval."
         )
-    interval = f"95 % interval {difference.low:+.1f} to {difference.high:+.1f}, {n} seeds"
     if difference.decided:
         direction = "higher" if difference.mean > 0 else "lower"
-        return f"{loss} gave a {direction} test mIoU than {baseline} here: {points} ({interval})."
-    return f"{loss} against {baseline}: {points} ({interval}). The interval includes 0, so no difference is shown."
+        return f"{loss} gave a {direction} test mIoU than {baseline} here: {_points(difference, n)}."
+    return f"{loss} against {baseline}: test mIoU {_points(difference, n)}."
+
+
+def _points(difference: Difference, seeds: int | None = None) -> str:
+    if not math.isfinite(difference.mean):
+        return "not a number"
+    points = f"{signed(difference.mean)} points"
+    if difference.low is None or difference.high is None:
+        return points
+    counted = f", {seeds} seeds" if seeds else ""
+    return f"{points} (95 % interval {signed(difference.low)} to {signed(difference.high)}{counted})"

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.iou import mean_iou
+from lovasz.study.iou import iou_per_class, mean_iou
 from lovasz.study.settings import Settings
 
 
@@ -27,8 +29,8 @@ class Run:
         curve: (step, validation mIoU) along the training.
         val_counts: Validation pixels by (target, prediction), (C, C).
         test_counts: Test pixels by (target, prediction), (C, C).
-        seconds_per_step: Mean time of a step, the first left out.
-        loss_share: Share of that time spent in the loss, forward and back to the logits.
+        step_seconds: Time of every step but the first.
+        loss_seconds: The part of each spent in the loss, forward and back to the logits.
         diverged: Whether the last loss was not a finite number.
         prediction: Predicted class of every pixel of the scene, (H, W), uint8.
     """
@@ -37,8 +39,8 @@ class Run:
     curve: list[tuple[int, float]]
     val_counts: list[list[int]]
     test_counts: list[list[int]]
-    seconds_per_step: float
-    loss_share: float
+    step_seconds: list[float]
+    loss_seconds: list[float]
     diverged: bool
     prediction: NDArray[np.uint8]
 
@@ -51,6 +53,20 @@ class Run:
     def val_miou(self) -> float:
         """Validation mIoU in percent."""
         return 100 * mean_iou(torch.tensor(self.val_counts))
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Median time of a step."""
+        return statistics.median(self.step_seconds)
+
+    @property
+    def loss_share(self) -> float:
+        """Median time in the loss over the median time of a step."""
+        return statistics.median(self.loss_seconds) / self.seconds_per_step
+
+    def test_miou_over(self, classes: Sequence[int]) -> float:
+        """Returns the test mIoU over some classes in percent; NaN if none of them occurs."""
+        return 100 * float(iou_per_class(torch.tensor(self.test_counts))[list(classes)].nanmean())
 
 
 def load(folder: Path, settings: Settings) -> Run | None:

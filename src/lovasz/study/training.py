@@ -168,14 +168,13 @@ def train(settings: Settings, scene: Scene, on_step: Callable[[int], None]) -> R
     if training.curve[-1][0] != settings.steps:
         training.curve.append((settings.steps, mean_iou(val_counts)))
     timed = slice(1, None) if settings.steps > 1 else slice(None)
-    step_seconds, loss_seconds = training.step_seconds[timed], training.loss_seconds[timed]
     return Run(
         settings=settings,
         curve=training.curve,
         val_counts=val_counts.tolist(),
         test_counts=confusion(preds, split(TEST), scene.num_classes).tolist(),
-        seconds_per_step=sum(step_seconds) / len(step_seconds),
-        loss_share=sum(loss_seconds) / sum(step_seconds),
+        step_seconds=training.step_seconds[timed],
+        loss_seconds=training.loss_seconds[timed],
         diverged=not math.isfinite(training.last_loss),
         prediction=preds.to(torch.uint8).numpy(),
     )
