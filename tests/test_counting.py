@@ -289,7 +289,7 @@ def test_auto_sorts_fewer_pixels_than_bins_and_counts_from_there():
     assert_close(per_image, exact, rtol=0, atol=0)
 
 
-#: DESIGN's accuracy: 2e-5 relative + 1e-7 for the loss, 5e-3 for the gradient, 5e-2 with ten pixels.
+#: The accuracy that is promised: 2e-5 relative + 1e-7 for the loss, 5e-3 for the gradient, 5e-2 with ten pixels.
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("form", FORMS)
 def test_counting_at_the_default_bins_keeps_its_accuracy(form, seed):

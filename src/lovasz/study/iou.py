@@ -1,14 +1,17 @@
 """IoU of each class from pixels counted over a whole part of the scene."""
 
-import torch
 from torch import Tensor
+
+from lovasz.metrics import ConfusionMatrix
+from lovasz.study.scene import IGNORE_INDEX
 
 
 def confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Counts pixels by (target, prediction), (C, C) int64; targets below 0 are left out."""
-    labelled = target >= 0
-    cells = target[labelled] * num_classes + preds[labelled]
-    return torch.bincount(cells, minlength=num_classes**2).view(num_classes, num_classes)
+    """Counts pixels by (target, prediction), (C, C) int64; targets of ``IGNORE_INDEX`` are left out."""
+    metric = ConfusionMatrix(num_classes, ignore_index=IGNORE_INDEX)
+    metric.update(preds.cpu(), target.cpu())
+    counts: Tensor = metric.compute()
+    return counts
 
 
 def iou_per_class(counts: Tensor) -> Tensor:
