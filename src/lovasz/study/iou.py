@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
-from lovasz.metrics import ConfusionMatrix
 from lovasz.study.scene import IGNORE_INDEX
 
 
 def confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
     """Counts pixels by (target, prediction), (C, C) int64; targets of ``IGNORE_INDEX`` are left out."""
+    from lovasz.metrics import ConfusionMatrix  # torchmetrics loads much, which a refused command need not
+
     metric = ConfusionMatrix(num_classes, ignore_index=IGNORE_INDEX)
     metric.update(preds.cpu(), target.cpu())
     counts: Tensor = metric.compute()
