@@ -5,7 +5,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import lovasz
+
 FORMS = ("softmax", "sigmoid", "hinge")
+LOSSES = {
+    "softmax": lovasz.lovasz_softmax,
+    "sigmoid": lovasz.lovasz_sigmoid,
+    "hinge": lovasz.lovasz_hinge,
+}
+MODULES = (
+    lovasz.LovaszSoftmaxLoss,
+    lovasz.LovaszSigmoidLoss,
+    lovasz.LovaszHingeLoss,
+    lovasz.LovaszCrossEntropyLoss,
+)
 
 
 class Case(NamedTuple):

@@ -8,14 +8,9 @@ import lovasz
 from benchmarks import accuracy, regimes
 from lovasz import _bins, _inputs, _jaccard, _reference, _torch
 
-from .cases import CASES, FORMS, name, random
+from .cases import CASES, FORMS, LOSSES, name, random
 from .oracle import gradient
 
-LOSSES = {
-    "softmax": lovasz.lovasz_softmax,
-    "sigmoid": lovasz.lovasz_sigmoid,
-    "hinge": lovasz.lovasz_hinge,
-}
 #: Every kernel that this machine has. Each is a module with `count` and `apply`.
 KERNELS = [_torch]
 

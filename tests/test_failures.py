@@ -16,20 +16,9 @@ from benchmarks import published, regimes
 from lovasz import _inputs, _ops, _torch, berman
 from lovasz.metrics import ImageJaccardIndex, JaccardIndex
 
-from .cases import FORMS, random
+from .cases import FORMS, LOSSES, MODULES, random
 from .oracle import lovasz_by_definition
 
-LOSSES = {
-    "softmax": lovasz.lovasz_softmax,
-    "sigmoid": lovasz.lovasz_sigmoid,
-    "hinge": lovasz.lovasz_hinge,
-}
-MODULES = (
-    lovasz.LovaszSoftmaxLoss,
-    lovasz.LovaszSigmoidLoss,
-    lovasz.LovaszHingeLoss,
-    lovasz.LovaszCrossEntropyLoss,
-)
 every_form = pytest.mark.parametrize("form", FORMS)
 #: Few pixels, which "auto" and None sort, and which 4096 counts to half a bin.
 every_mode = pytest.mark.parametrize("bins", ["auto", 4096, None])

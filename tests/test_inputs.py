@@ -200,6 +200,15 @@ def test_numpy_integers_are_integers():
     )
 
 
+@pytest.mark.parametrize("bins", MODES)
+@pytest.mark.parametrize("bad", [{"classes": [9]}, {"weight": torch.ones(9)}])
+def test_arguments_are_checked_before_the_pixels(bad, bins):
+    """The target is wrong too, which only reading all of it can tell."""
+    logits, target = softmax_input()
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        lovasz_softmax(logits, target + 50, bins=bins, **bad)
+
+
 def test_everything_after_target_is_keyword_only():
     with pytest.raises(TypeError):
         lovasz_softmax(F(2, 3, 4), L(2, 4), 255)

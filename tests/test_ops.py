@@ -12,19 +12,8 @@ from torch.testing import assert_close
 import lovasz
 from lovasz import _ops, _torch
 
-from .cases import FORMS, random
+from .cases import FORMS, LOSSES, MODULES, random
 
-LOSSES = {
-    "softmax": lovasz.lovasz_softmax,
-    "sigmoid": lovasz.lovasz_sigmoid,
-    "hinge": lovasz.lovasz_hinge,
-}
-MODULES = (
-    lovasz.LovaszSoftmaxLoss,
-    lovasz.LovaszSigmoidLoss,
-    lovasz.LovaszHingeLoss,
-    lovasz.LovaszCrossEntropyLoss,
-)
 MODES = ("auto", 256, None)
 
 

@@ -102,11 +102,9 @@ def class_selection(
     return False, selected
 
 
-def takes_part(valid: Tensor, foreground: Tensor, classes: str | Sequence[int], weight: Tensor | None) -> Tensor:
+def takes_part(valid: Tensor, foreground: Tensor, selection: tuple[bool, Tensor | None]) -> Tensor:
     """Which classes take part: bool (N or 1, C), from their numbers of valid and of foreground pixels."""
-    num_classes = valid.shape[-1]
-    check_weight(weight, num_classes, valid.device)
-    only_present, selected = class_selection(classes, num_classes, valid.device)
+    only_present, selected = selection
     part = (foreground if only_present else valid) > 0
     return part if selected is None else part & selected
 

@@ -38,7 +38,7 @@ def _loss(
 ) -> Tensor:
     rows, block = _rows(table)
     losses = [_jaccard.losses(part, form) for part in rows.split(block)]
-    return torch.cat(losses).view(table.shape[:2]).to(_loss_dtype(logits))
+    return torch.cat(losses).view(table.shape[:2]).to(_torch.compute_dtype(logits))
 
 
 def _loss_backward(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -52,7 +52,7 @@ def _loss_backward(apply: Callable[..., Tensor]) -> Callable[..., Tensor]:
         table: Tensor,
     ) -> Tensor:
         rows, block = _rows(table)
-        weights = torch.empty(rows.shape, dtype=_loss_dtype(logits), device=table.device)
+        weights = torch.empty(rows.shape, dtype=_torch.compute_dtype(logits), device=table.device)
         grads = grad.double().flatten()[:, None, None]
         for w, part, g in zip(weights.split(block), rows.split(block), grads.split(block), strict=True):
             # A class that takes no part may hold NaN, and has no gradient all the same.
@@ -72,10 +72,6 @@ _library.impl("loss", _loss, "CompositeExplicitAutograd")
 _register(_torch, "CompositeExplicitAutograd")
 
 
-def _loss_dtype(logits: Tensor) -> torch.dtype:
-    return torch.float64 if logits.dtype == torch.float64 else torch.float32
-
-
 @torch.library.register_fake("lovasz::labels", lib=_library)
 def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int) -> Tensor:
     return torch.empty_like(target, dtype=torch.int64)
@@ -91,7 +87,7 @@ def _count_fake(logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, fo
 @torch.library.register_fake("lovasz::loss", lib=_library)
 def _loss_fake(logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str,
                table: Tensor) -> Tensor:  # fmt: skip
-    return logits.new_empty(table.shape[:2], dtype=_loss_dtype(logits))
+    return logits.new_empty(table.shape[:2], dtype=_torch.compute_dtype(logits))
 
 
 @torch.library.register_fake("lovasz::loss_backward", lib=_library)

@@ -40,7 +40,8 @@ def _labels(target: Tensor, mask: Tensor | None, ignore: Sequence[int], form: st
     return canonical_target(target, mask, ignore, num_labels(form, C))
 
 
-def _compute_dtype(logits: Tensor) -> torch.dtype:
+def compute_dtype(logits: Tensor) -> torch.dtype:
+    """What errors, weights and losses are computed in."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
@@ -97,7 +98,7 @@ def count(
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
     for images, part in _chunks(logits, row, per_image):
-        x = logits[images, :, part].to(_compute_dtype(logits))
+        x = logits[images, :, part].to(compute_dtype(logits))
         t = labels[images, ..., part]
         offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
@@ -133,10 +134,10 @@ def apply(
     labels = _labels(target, mask, ignore_index, form, C)
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
-    signed = signed.to(_compute_dtype(logits)).flatten(1)
+    signed = signed.to(compute_dtype(logits)).flatten(1)
     grad = torch.empty_like(logits)
     for images, part in _chunks(logits, signed.shape[1], per_image):
-        x = logits[images, :, part].to(_compute_dtype(logits))
+        x = logits[images, :, part].to(compute_dtype(logits))
         t = labels[images, ..., part]
         offsets = _offsets(x.shape, per_image, bins, x)
         chunk = (signed[images] if per_image else signed).flatten()

@@ -104,7 +104,10 @@ class Counts:
         if classes is None:
             classes = "present" if self.form == "softmax" else "all"
         _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
-        part = _inputs.takes_part(*self.pixels(), classes, weight)
+        num_classes, device = self.table.shape[1], self.table.device
+        selection = _inputs.class_selection(classes, num_classes, device)
+        _inputs.check_weight(weight, num_classes, device)
+        part = _inputs.takes_part(*self.pixels(), selection)
         return _jaccard.reduce(per_class, part, weight, self.per_image, reduction).float()
 
     def weights(self) -> Tensor:

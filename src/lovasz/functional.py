@@ -34,17 +34,19 @@ def lovasz(
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, target, mask = pixels
     N, C, P = x.shape
+    selection = _inputs.class_selection(classes, C, x.device)
+    _inputs.check_weight(weight, C, x.device)
     number = _inputs.parse_bins(bins, P if per_image else N * P, C, form)
     if number is None:
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
         losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image)
-        part = _inputs.takes_part(valid, foreground, classes, weight)
+        part = _inputs.takes_part(valid, foreground, selection)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
         losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     else:
         table = torch.ops.lovasz.count(x.detach(), target, mask, ignore, form, number, per_image)
         losses = torch.ops.lovasz.loss(x, target, mask, ignore, form, table)
-        part = _inputs.takes_part(*_jaccard.pixels(table), classes, weight)
+        part = _inputs.takes_part(*_jaccard.pixels(table), selection)
     return _jaccard.reduce(losses, part, weight, per_image, reduction)
 
 
