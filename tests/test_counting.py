@@ -6,13 +6,13 @@ from torch.testing import assert_close
 
 import lovasz
 from benchmarks import accuracy, regimes
-from lovasz import _bins, _inputs, _jaccard, _reference, _torch
+from lovasz import _bins, _cpu, _inputs, _jaccard, _reference, _torch
 
 from .cases import CASES, FORMS, LOSSES, name, random
 from .oracle import gradient
 
-#: Every kernel that this machine has. Each is a module with `count` and `apply`.
-KERNELS = [_torch]
+#: Every kernel that this machine has.
+KERNELS = [_torch, *map(_cpu.Kernel, _cpu.names())]
 
 
 @pytest.fixture(params=KERNELS, ids=lambda kernel: kernel.__name__)
@@ -48,7 +48,7 @@ def test_the_loss_is_within_its_certified_bound(case, bins):
 def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
     x, t, m, ignore, form = canonical(case)
     bins, per_image = 128, case.arguments.get("per_image", False)
-    table = kernel.count(x, t, m, ignore, form, bins, per_image)
+    table, _ = kernel.count(x, t, m, ignore, form, bins, per_image)
     labels = _inputs.canonical_target(t, m, ignore, _inputs.num_labels(form, x.shape[1]))
     errors, foreground, valid = _reference.errors(x.float(), labels, form)
     slots = _bins.index(errors, bins, form)

@@ -484,8 +484,8 @@ class NoSynchronisation(TorchDispatchMode):
     KERNELS = {  # noqa: RUF012
         "labels": _inputs.canonical_target,
         "count": _torch.count,
-        "loss": _ops._loss,
-        "loss_backward": _ops._loss_backward(_torch.apply),
+        "loss": _ops._loss(_torch),
+        "loss_backward": _ops._loss_backward(_torch),
     }
 
     def __init__(self):

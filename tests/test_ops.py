@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _ops, _torch
+from lovasz import _cpu, _ops, _torch
 
 from .cases import FORMS, LOSSES, MODULES, random
 
@@ -31,11 +31,11 @@ def test_opcheck(form, per_image):
     torch.library.opcheck(torch.ops.lovasz.labels.default, (target, mask, [255], labels))
     args = (logits, target, mask, [255, -1], form)
     torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, per_image))
-    table = torch.ops.lovasz.count(*args, 64, per_image)
-    grad = torch.rand(table.shape[:2])
-    torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (grad, *args, table))
+    table, sums = torch.ops.lovasz.count(*args, 64, per_image)
+    grad = (torch.rand(table.shape[:2]), torch.rand(()))
+    torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, table))
     leaf = (logits.requires_grad_(), *args[1:])
-    torch.library.opcheck(torch.ops.lovasz.loss.default, (*leaf, table))
+    torch.library.opcheck(torch.ops.lovasz.loss.default, (*leaf, table, sums))
 
 
 @pytest.mark.parametrize("bins", MODES)
@@ -206,13 +206,16 @@ def test_modules_survive_copying_pickling_and_saving(module):
     assert loss.double().weight.dtype == torch.float64
 
 
-def test_the_default_kernel_serves_every_device():
-    (device, kernel, reason), *_ = _ops.kernels()
-    assert (device, kernel) == ("any", "PyTorch")
-    assert reason
-    for name in ("count", "loss_backward"):
+def test_the_kernels_that_serve_are_those_that_info_lists():
+    (device, kernel, reason), (other, everywhere, _) = _ops.kernels()
+    chosen, why = _cpu.select()
+    assert (device, other, everywhere) == ("cpu", "any other", "PyTorch")
+    assert kernel == ("PyTorch" if chosen is None else f"C++, {chosen}")
+    assert reason == why
+    for name in ("count", "loss", "loss_backward"):
         keys = torch._C._dispatch_dump(f"lovasz::{name}")
         assert "CompositeExplicitAutograd" in keys
+        assert ("\nCPU: " in keys) == (chosen is not None)
 
 
 def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
@@ -221,7 +224,7 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
     for form in FORMS:
         target = torch.zeros((2, 40) if form == "softmax" else (2, 3, 40), dtype=torch.uint8, device="meta")
         logits = torch.zeros(2, 3, 40, device="meta")
-        table = _torch.count(logits, target, None, [255], form, 64, False)
+        table, _ = _torch.count(logits, target, None, [255], form, 64, False)
         assert table.shape == (1, 3, 2, 65)
         weights = torch.zeros(1, 3, 2, 65, dtype=torch.float64, device="meta")
         assert _torch.apply(logits, target, None, [255], form, weights).shape == logits.shape

@@ -18,10 +18,11 @@ PACKAGE = ROOT / "src" / "lovasz"
 
 #: Each layer may import those before it.
 LAYERS = (
-    {"_bins"},
+    {"_bins", "_kernel"},
     {"_jaccard", "_inputs"},
     {"_reference"},
     {"_torch"},
+    {"_cpu"},
     {"_ops"},
     {"counts"},
     {"functional", "metrics"},

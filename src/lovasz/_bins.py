@@ -28,32 +28,33 @@ def default_bins(num_classes: int, form: str) -> int:
     return 4 * bins if form == "hinge" else bins
 
 
-def _hinge_steps(bins: int) -> int:
-    return bins - bins % 15
+def steps(bins: int, form: str) -> int:
+    """Number of grid steps in which u goes from 0 to 1: position = u * steps."""
+    return bins - bins % 15 if form == "hinge" else bins - 1
 
 
 def index(errors: Tensor, bins: int, form: str) -> Tensor:
     """Nearest grid point (in u) of each error, int32 in 0 .. K - 1; K for NaN."""
     if form == "hinge":
-        steps = _hinge_steps(bins)
-        position = (errors / (errors + HINGE_SCALE)).mul_(steps).clamp_(max=steps - 1)
+        last = steps(bins, form) - 1
+        position = (errors / (errors + HINGE_SCALE)).mul_(last + 1).clamp_(max=last)
     else:
-        position = errors.sqrt().mul_(bins - 1)
+        position = errors.sqrt().mul_(steps(bins, form))
     return position.nan_to_num_(nan=float(bins)).add_(0.5).to(torch.int32)
 
 
 def _error_at(position: Tensor, bins: int, form: str) -> Tensor:
     if form == "hinge":
-        u = position / _hinge_steps(bins)
+        u = position / steps(bins, form)
         return HINGE_SCALE * u / (1 - u)
-    return (position / (bins - 1)).square()
+    return (position / steps(bins, form)).square()
 
 
 def grid(bins: int, form: str, device: torch.device | None = None) -> Tensor:
     """The K errors that the bins stand for, float64, increasing from 0."""
     i = torch.arange(bins, dtype=torch.float64, device=device)
     if form == "hinge":
-        i = i.clamp(max=_hinge_steps(bins) - 1)
+        i = i.clamp(max=steps(bins, form) - 1)
     return _error_at(i, bins, form)
 
 
@@ -62,7 +63,7 @@ def edges(bins: int, form: str, device: torch.device | None = None) -> Tensor:
     i = torch.arange(bins + 1, dtype=torch.float64, device=device) - 0.5
     if form == "hinge":
         # Whatever is beyond the last point belongs to it: its bin has no upper end.
-        last = _hinge_steps(bins) - 1
+        last = steps(bins, form) - 1
         e = _error_at(i.clamp(0, last - 0.5), bins, form)
         return torch.where(i > last, torch.inf, e)
     return _error_at(i.clamp(0, bins - 1), bins, form)

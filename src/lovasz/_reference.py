@@ -1,6 +1,7 @@
 """Algorithm 1 of Berman et al. (2018) by sorting, in closed form: the exact mode, and the oracle in float64."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import _jaccard
@@ -66,3 +67,16 @@ def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[
     w = torch.where(f, w_f, torch.where(b, w_b, 0.0))
     loss = _jaccard.block_sum(m.double() * w).to(logits.dtype)
     return loss, (f | b).sum(-1), G.squeeze(-1), bad
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, weight: Tensor | None, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Sums of the cross-entropy and of the class weights over the valid pixels, by PyTorch; scalars."""
+    dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    x = torch.where(labels[:, None] >= 0, logits.to(dtype), 0.0)  # what is void may hold anything
+    weight = None if weight is None else weight.to(dtype)
+    loss = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+    per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
+    total = _jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double())
+    return loss, total.to(dtype)

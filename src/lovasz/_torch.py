@@ -1,6 +1,6 @@
-"""Count and apply in plain PyTorch: any device, and the specification of the compiled kernels.
+"""Count, weigh and apply in plain PyTorch: any device, and the specification of the compiled kernels.
 
-Both passes run over chunks of pixels, so that what they need beyond logits, target and gradient stays small,
+Both passes over the pixels run over chunks of pixels, so that what they need beyond logits, target and gradient stays small,
 and quantise with `_bins.index`. The table of a chunk is flat: class c of its image n has its background bins
 at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from . import _bins
+from . import _bins, _jaccard
 from ._inputs import canonical_target, num_labels
 from ._reference import binary_errors, softmax
 
@@ -89,13 +89,20 @@ def count(
     form: str,
     bins: int,
     per_image: bool,
-) -> Tensor:
-    """The table of an input: int64 (N or 1, C, 2, K + 1)."""
+    ce_weight: Tensor | None = None,
+    label_smoothing: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The table of an input, int64 (N or 1, C, 2, K + 1), and two sums over its pixels, float64 (2,).
+
+    The sums are those of the cross-entropy and of the class weights of its pixels, where `label_smoothing`
+    asks for them.
+    """
     N, C, _ = logits.shape
     rows = N if per_image else 1
     row = C * 2 * (bins + 1)
     labels = _labels(target, mask, ignore_index, form, C)
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
+    sums = torch.zeros(2, dtype=torch.float64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
     for images, part in _chunks(logits, row, per_image):
         x = logits[images, :, part].to(compute_dtype(logits))
@@ -103,6 +110,8 @@ def count(
         offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
             slots, _, v = _softmax_slots(x, t, offsets, bins)
+            if label_smoothing is not None:
+                sums += _cross_entropy(x, t, ce_weight, label_smoothing)
         else:
             slots, _, v = _binary_slots(x, t, offsets, bins, form)
         void[images] += v.sum(-1)
@@ -113,7 +122,53 @@ def count(
             chunk.scatter_add_(0, slots.flatten().long(), chunk.new_ones(1).expand(slots.numel()))
     table = table.view(rows, C, 2, bins + 1)
     table[:, :, 0, 0] -= void if per_image else void.sum(0)
-    return table
+    return table, sums
+
+
+def _target_distribution(
+    labels: Tensor, weight: Tensor | None, smoothing: float, like: Tensor
+) -> tuple[Tensor, Tensor | float]:
+    """What the cross-entropy wants of each pixel: of its class (n, 1, p), and beyond that of each class (C, 1)."""
+    C = like.shape[1]
+    w = like.new_ones(C) if weight is None else weight.to(like.dtype)
+    return (1 - smoothing) * w[labels.clamp(min=0)][:, None], smoothing / C * w[:, None]
+
+
+def _cross_entropy(x: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+    """Sums of the cross-entropy and of the class weights over the valid pixels of a chunk (n, C, p)."""
+    valid = labels >= 0
+    z = torch.where(valid[:, None], x, 0.0)
+    z = z - z.amax(1, keepdim=True)
+    log_sum = z.exp().sum(1, keepdim=True).log()
+    own, every = _target_distribution(labels, weight, smoothing, x)
+    loss = own * (log_sum - z.gather(1, labels.clamp(min=0)[:, None]))
+    if smoothing > 0:
+        loss = loss + (every * (log_sum - z)).sum(1, keepdim=True)
+    w = torch.ones_like(loss) if weight is None else weight.to(x.dtype)[labels.clamp(min=0)][:, None]
+    both = torch.stack((loss, w)).squeeze(2).double()
+    return _jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
+
+
+def _blocks(table: Tensor) -> tuple[Tensor, int]:
+    """The table as one row per image and class, and how many rows to weigh at once: a few MiB in float64."""
+    return table.flatten(0, 1), max(1, 2**19 // (2 * table.shape[-1]))
+
+
+def losses(table: Tensor, form: str) -> Tensor:
+    """The loss of each class, float64 (N or 1, C)."""
+    rows, block = _blocks(table)
+    return torch.cat([_jaccard.losses(part, form) for part in rows.split(block)]).view(table.shape[:2])
+
+
+def weights(table: Tensor, form: str, grad: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weights of each bin times `grad` (N or 1, C) of its class, (N or 1, C, 2, K + 1)."""
+    rows, block = _blocks(table)
+    out = torch.empty(rows.shape, dtype=dtype, device=table.device)
+    grads = grad.double().flatten()[:, None, None]
+    for w, part, g in zip(out.split(block), rows.split(block), grads.split(block), strict=True):
+        # A class that takes no part may hold NaN, and has no gradient all the same.
+        w.copy_(torch.where(g == 0, 0.0, _jaccard.weights(part, form) * g))
+    return out.view(table.shape)
 
 
 def apply(
@@ -123,10 +178,14 @@ def apply(
     ignore_index: Sequence[int],
     form: str,
     weights: Tensor,
+    ce_grad: Tensor | None = None,
+    ce_weight: Tensor | None = None,
+    label_smoothing: float | None = None,
 ) -> Tensor:
     """∂(Σ weights · errors) / ∂logits, in the dtype and strides of the logits.
 
-    `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin.
+    `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin. Where
+    `label_smoothing` asks for it, `ce_grad` times the gradient of the cross-entropy's sum is added.
     """
     C = logits.shape[1]
     per_image = len(weights) > 1
@@ -145,6 +204,11 @@ def apply(
             slots, p, void = _softmax_slots(x, t, offsets, bins)
             g = chunk.index_select(0, slots.flatten()).view_as(p)
             g.mul_(p).addcmul_(p, g.sum(1, keepdim=True), value=-1)
+            if label_smoothing is not None and ce_grad is not None:
+                own, every = _target_distribution(t, ce_weight, label_smoothing, x)
+                scale = ce_grad.to(x.dtype)
+                g.addcmul_(p, scale * (own + every.sum()))
+                g.sub_(scale * every).scatter_add_(1, t.clamp(min=0)[:, None], -scale * own)
         else:
             slots, m, void = _binary_slots(x, t, offsets, bins, form)
             g = chunk.index_select(0, slots.flatten()).view_as(m)

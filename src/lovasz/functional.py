@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import _inputs, _jaccard, _reference
@@ -24,8 +23,12 @@ def lovasz(
     reduction: str,
     bins: int | str | None,
     group: "ProcessGroup | None",
-) -> Tensor:
-    """The reduced loss of one form, float64 for float64 logits, else float32; not public."""
+    label_smoothing: float | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The reduced loss of one form, float64 for float64 logits, else float32; not public.
+
+    With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
+    """
     _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
     if group is not None:
         raise NotImplementedError(
@@ -43,11 +46,19 @@ def lovasz(
         part = _inputs.takes_part(valid, foreground, selection)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
         losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
+        ce, total = losses.new_zeros(2)
+        if label_smoothing is not None:
+            ce, total = _reference.cross_entropy(x, labels, weight, label_smoothing)
     else:
-        table = torch.ops.lovasz.count(x.detach(), target, mask, ignore, form, number, per_image)
-        losses = torch.ops.lovasz.loss(x, target, mask, ignore, form, table)
+        args = (x, target, mask, ignore, form)
+        fused = (None if label_smoothing is None else weight, label_smoothing)
+        table, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+        losses, ce = torch.ops.lovasz.loss(*args, table, sums, *fused)
+        total = sums[1].to(ce.dtype)
         part = _inputs.takes_part(*_jaccard.pixels(table), selection)
-    return _jaccard.reduce(losses, part, weight, per_image, reduction)
+    if reduction == "mean" and label_smoothing is not None:
+        ce = ce / torch.where(total == 0, 1.0, total)
+    return _jaccard.reduce(losses, part, weight, per_image, reduction), ce
 
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
@@ -102,7 +113,7 @@ def lovasz_softmax(
     # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
     pixels = _inputs.softmax_pixels(logits, target, mask)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group)
-    return _result(lovasz(pixels, "softmax", *args), logits)
+    return _result(lovasz(pixels, "softmax", *args)[0], logits)
 
 
 def lovasz_sigmoid(
@@ -149,7 +160,7 @@ def lovasz_sigmoid(
     """
     pixels = _inputs.binary_pixels(logits, target, mask)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group)
-    return _result(lovasz(pixels, "sigmoid", *args), logits)
+    return _result(lovasz(pixels, "sigmoid", *args)[0], logits)
 
 
 def lovasz_hinge(
@@ -195,7 +206,7 @@ def lovasz_hinge(
     """
     pixels = _inputs.binary_pixels(logits, target, mask)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group)
-    return _result(lovasz(pixels, "hinge", *args), logits)
+    return _result(lovasz(pixels, "hinge", *args)[0], logits)
 
 
 def lovasz_cross_entropy(
@@ -245,15 +256,5 @@ def lovasz_cross_entropy(
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
     pixels = _inputs.softmax_pixels(logits, target, mask)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group)
-    jaccard = lovasz(pixels, "softmax", *args)
-
-    x, t, m = pixels
-    labels = torch.ops.lovasz.labels(t, m, _inputs.parse_ignore_index(ignore_index), x.shape[1])
-    x = torch.where(labels[:, None] >= 0, x.to(jaccard.dtype), 0.0)  # what is void may hold anything
-    weight = None if weight is None else weight.to(jaccard.dtype)
-    ce = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
-    if reduction == "mean":
-        per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
-        total = _jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double()).to(ce.dtype)
-        ce = ce / torch.where(total == 0, 1.0, total)
+    jaccard, ce = lovasz(pixels, "softmax", *args, float(label_smoothing))
     return _result(ce_weight * ce + lovasz_weight * jaccard, logits)

@@ -1,0 +1,210 @@
+// The compiled kernel as a Python module: arrays in, arrays filled, the lock released meanwhile.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "lovasz.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+using Array = nb::ndarray<nb::device::cpu>;
+using Integers = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Table = nb::ndarray<int64_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Doubles = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Weights = nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+
+[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument(what); }
+
+void check(bool fits, const char* what) {
+  if (!fits) refuse(what);
+}
+
+lovasz::Real real_of(const Array& a) {
+  const nb::dlpack::dtype t = a.dtype();
+  const auto code = static_cast<nb::dlpack::dtype_code>(t.code);
+  if (code == nb::dlpack::dtype_code::Float && t.bits == 64) return lovasz::Real::f64;
+  if (code == nb::dlpack::dtype_code::Float && t.bits == 32) return lovasz::Real::f32;
+  if (code == nb::dlpack::dtype_code::Float && t.bits == 16) return lovasz::Real::f16;
+  if (code == nb::dlpack::dtype_code::Bfloat && t.bits == 16) return lovasz::Real::bf16;
+  refuse("logits must be float64, float32, bfloat16 or float16");
+}
+
+lovasz::Integer integer_of(const Array& a) {
+  using lovasz::Integer;
+  const nb::dlpack::dtype t = a.dtype();
+  const auto code = static_cast<nb::dlpack::dtype_code>(t.code);
+  if (code == nb::dlpack::dtype_code::Bool) return Integer::u8;
+  if (code == nb::dlpack::dtype_code::Int)
+    return t.bits == 8 ? Integer::i8 : t.bits == 16 ? Integer::i16 : t.bits == 32 ? Integer::i32 : Integer::i64;
+  if (code == nb::dlpack::dtype_code::UInt)
+    return t.bits == 8 ? Integer::u8 : t.bits == 16 ? Integer::u16 : t.bits == 32 ? Integer::u32 : Integer::u64;
+  refuse("target must hold integers");
+}
+
+// One call's tensors and problem, checked; owns what the problem points to.
+struct Call {
+  lovasz::Problem problem = {};
+  lovasz::Input input = {};
+  std::vector<int64_t> ignore;
+  std::vector<double> class_weights;
+  bool binary;
+
+  Call(const Array& logits, const Array& target, const std::optional<Array>& mask, std::vector<int64_t> ignored,
+       int form, int bins, int steps, std::optional<double> smoothing, std::vector<double> ce_weights)
+      : ignore(std::move(ignored)), class_weights(std::move(ce_weights)), binary(form != 0) {
+    check(logits.ndim() >= 3 && logits.ndim() <= 5, "logits must be (N, C, *) with one to three axes after C");
+    check(form >= 0 && form <= 3, "form must be from 0 to 3");
+    check(bins >= 2 && bins <= 65536 && steps >= 1 && steps <= bins, "bins must be from 2 to 65536, no fewer than steps");
+    check(logits.shape(1) >= 1 && logits.shape(1) < (size_t(1) << 24), "logits must have from 1 to 2^24 classes");
+    problem.form = static_cast<lovasz::Form>(form);
+    problem.real = real_of(logits);
+    problem.integer = integer_of(target);
+    problem.classes = static_cast<int>(logits.shape(1));
+    problem.bins = bins, problem.steps = steps;
+    check(2 * (int64_t(bins) + 16) * problem.classes < int64_t(1) << 31, "bins must be fewer for so many classes");
+    problem.ignore = ignore.data(), problem.num_ignore = static_cast<int>(ignore.size());
+    problem.cross_entropy = smoothing.has_value();
+    if (smoothing) {
+      check(!binary, "the cross-entropy is that of the softmax");
+      problem.smoothing = *smoothing;
+      class_weights.resize(logits.shape(1), 1.0);
+      problem.class_weights = class_weights.data();
+    }
+    const size_t spatial = logits.ndim() - 2;
+    for (int64_t& s : input.sizes) s = 1;
+    input.sizes[0] = static_cast<int64_t>(logits.shape(0)), input.sizes[1] = problem.classes;
+    for (size_t i = 0; i < spatial; ++i) input.sizes[5 - spatial + i] = static_cast<int64_t>(logits.shape(2 + i));
+    problem.pixels = input.elements() / problem.classes;
+    input.logits = tensor(logits, true, "logits");
+    input.target = tensor(target, binary, "target must be (N, *), or (N, C, *) with a foreground for each channel");
+    if (mask) {
+      check(integer_of(*mask) == lovasz::Integer::u8, "mask must be bool");
+      input.mask = tensor(*mask, binary, "mask must have the shape of target");
+    }
+  }
+
+  lovasz::Tensor tensor(const Array& a, bool has_classes, const char* message) const {
+    lovasz::Tensor t = {a.data(), {0, 0, 0, 0, 0}};
+    size_t axis = 0;
+    int first = 5;
+    for (int i = 2; i < 5; ++i) first = first == 5 && (i == 4 || input.sizes[i] != 1) ? i : first;
+    const int spatial = static_cast<int>(a.ndim()) - (has_classes ? 2 : 1);
+    check(spatial >= 1 && spatial <= 3, message);
+    check(static_cast<int64_t>(a.shape(axis)) == input.sizes[0], message);
+    t.strides[0] = a.stride(axis++);
+    if (has_classes) {
+      check(static_cast<int64_t>(a.shape(axis)) == input.sizes[1], message);
+      t.strides[1] = a.stride(axis++);
+    }
+    for (int i = 5 - spatial; i < 5; ++i, ++axis) {
+      check(static_cast<int64_t>(a.shape(axis)) == input.sizes[i], message);
+      t.strides[i] = a.stride(axis);
+    }
+    return t;
+  }
+};
+
+const lovasz::Kernel& kernel_of(const std::string& name) {
+  for (const lovasz::Kernel* k = lovasz::kernels(); k->name != nullptr; ++k)
+    if (name == k->name) return *k;
+  refuse("this processor cannot run the kernel " + name);
+}
+
+nb::tuple count(const std::string& name, const Array& logits, const Array& target, const std::optional<Array>& mask,
+                const std::vector<int64_t>& ignore, int form, int steps, bool per_image,
+                std::optional<double> smoothing, const std::vector<double>& ce_weights, int threads, Table table) {
+  Call call(logits, target, mask, ignore, form, static_cast<int>(table.shape(3)) - 1, steps, smoothing, ce_weights);
+  check(threads >= 1, "threads must be at least 1");
+  const size_t rows = per_image ? logits.shape(0) : 1;
+  check(table.shape(0) == rows && table.shape(1) == logits.shape(1) && table.shape(2) == 2, "table must be (N or 1, C, 2, bins + 1)");
+  const lovasz::Kernel& kernel = kernel_of(name);
+  lovasz::Found found;
+  {
+    nb::gil_scoped_release release;
+    call.input.merge_axes();
+    found = lovasz::count(kernel, call.problem, call.input, per_image, threads, table.data());
+  }
+  return nb::make_tuple(found.bad_labels, found.cross_entropy.loss, found.cross_entropy.weight);
+}
+
+void losses(const Table& table, const Doubles& grid, int threads, Doubles out) {
+  const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
+  check(grid.shape(0) + 1 == table.shape(3) && table.shape(2) == 2, "grid must have one point for each bin");
+  check(static_cast<int64_t>(out.shape(0)) == rows, "out must have one entry for each row of table");
+  nb::gil_scoped_release release;
+  lovasz::losses(table.data(), rows, static_cast<int>(grid.shape(0)), grid.data(), threads, out.data());
+}
+
+void weights(const Table& table, const Doubles& factors, int threads, Weights out) {
+  const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
+  check(static_cast<int64_t>(factors.shape(0)) == rows, "factors must have one entry for each row of table");
+  for (size_t i = 0; i < 4; ++i) check(out.shape(i) == table.shape(i), "out must have the shape of table");
+  const int bins = static_cast<int>(table.shape(3)) - 1;
+  const bool wide = out.dtype() == nb::dtype<double>();
+  check(wide || out.dtype() == nb::dtype<float>(), "out must be float32 or float64");
+  nb::gil_scoped_release release;
+  if (wide)
+    lovasz::weights(table.data(), rows, bins, factors.data(), threads, static_cast<double*>(out.data()));
+  else
+    lovasz::weights(table.data(), rows, bins, factors.data(), threads, static_cast<float*>(out.data()));
+}
+
+void apply(const std::string& name, const Array& logits, const Array& target, const std::optional<Array>& mask,
+           const std::vector<int64_t>& ignore, int form, int steps, std::optional<double> smoothing,
+           const std::vector<double>& ce_weights, double ce_scale, const Weights& weights, int threads, Array gradient) {
+  Call call(logits, target, mask, ignore, form, static_cast<int>(weights.shape(3)) - 1, steps, smoothing, ce_weights);
+  const bool per_image = weights.shape(0) > 1;
+  check((!per_image || weights.shape(0) == logits.shape(0)) && weights.shape(1) == logits.shape(1) && weights.shape(2) == 2,
+        "weights must be (N or 1, C, 2, bins + 1)");
+  check(weights.dtype() == (call.problem.real == lovasz::Real::f64 ? nb::dtype<double>() : nb::dtype<float>()),
+        "weights must be float64 for float64 logits, else float32");
+  check(gradient.dtype() == logits.dtype(), "gradient must have the dtype of logits");
+  call.input.gradient = call.tensor(gradient, true, "gradient must have the shape of logits");
+  const lovasz::Kernel& kernel = kernel_of(name);
+  nb::gil_scoped_release release;
+  call.input.merge_axes();
+  lovasz::apply(kernel, call.problem, call.input, per_image, threads, weights.data(), ce_scale);
+}
+
+std::vector<std::string> names() {
+  std::vector<std::string> found;
+  for (const lovasz::Kernel* k = lovasz::kernels(); k->name != nullptr; ++k) found.emplace_back(k->name);
+  return found;
+}
+
+void exponential(const std::string& name, const Floats& in, Floats out) {
+  check(in.shape(0) == out.shape(0), "out must have the shape of in");
+  kernel_of(name).exponential(in.data(), out.data(), static_cast<int64_t>(in.shape(0)));
+}
+
+}  // namespace
+
+NB_MODULE(_kernel, m) {
+  m.doc() = "Count, weigh and apply for the CPU. Called by lovasz._cpu alone.";
+  m.def("kernels", &names, "Names of the kernels that this processor can run, the best first.");
+  m.def("count", &count, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
+        "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "ce_weights"_a, "threads"_a,
+        "table"_a.noconvert(),
+        "Fills table; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
+        "weights.");
+  m.def("losses", &losses, "table"_a.noconvert(), "grid"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
+        "Fills out with the loss of each row.");
+  m.def("weights", &weights, "table"_a.noconvert(), "factors"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
+        "Fills out with the weights of each bin times the factor of its row.");
+  m.def("apply", &apply, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
+        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "ce_scale"_a, "weights"_a.noconvert(),
+        "threads"_a, "gradient"_a.noconvert(), "Fills gradient.");
+  m.def("exponential", &exponential, "kernel"_a, "in"_a.noconvert(), "out"_a.noconvert(),
+        "Fills out with the exponentials that a kernel computes.");
+}

@@ -1,0 +1,85 @@
+// What the two passes over the pixels work on, and the instruction sets they are compiled for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lovasz {
+
+// The error of a pixel: of its softmax or sigmoid, of the hinge, or of what already is a probability.
+enum class Form { softmax, sigmoid, hinge, probs };
+enum class Real { f64, f32, bf16, f16 };
+enum class Integer { i8, i16, i32, i64, u8, u16, u32, u64 };
+
+// One call, the same for all of its tiles.
+struct Problem {
+  Form form;
+  Real real;
+  Integer integer;
+  int classes;
+  int64_t pixels;  // of all images
+  int bins;
+  int steps;  // grid points of the bin map: position = u * steps, u in [0, 1]
+  const int64_t* ignore;
+  int num_ignore;
+  bool cross_entropy;           // softmax only: its sum when counting, its gradient when applying
+  double smoothing;             // label smoothing of the cross-entropy, from 0 to 1
+  const double* class_weights;  // of the cross-entropy, one for each class
+  bool stream;                  // the gradient is too large to stay in a cache
+};
+
+// Pixels of one image that lie one stride apart; strides count elements. A mask may be null.
+struct Tile {
+  int length;
+  const void* logits;
+  int64_t logits_class, logits_pixel;
+  void* gradient;
+  int64_t gradient_class, gradient_pixel;
+  const void* target;
+  int64_t target_class, target_pixel;
+  const uint8_t* mask;
+  int64_t mask_class, mask_pixel;
+};
+
+// A tile is read and written whole, in rows long enough for the memory, and worked on a part at a time, in rows
+// short enough for the caches. Both are whole numbers of lanes long, whatever is left over in the input.
+constexpr int kLanes = 16;
+int tile_length(const Problem& problem);
+int part_length(const Problem& problem);
+
+// Background bin 0 is known from the number of pixels, so its pixels go to slots that nobody reads, one for
+// each lane: no two neighbours wait for the same counter. Foreground bin 0 is the sum of its slots.
+constexpr int kSpread = kLanes;
+inline int slots(const Problem& problem) { return kSpread + problem.bins - 1; }
+
+// What one thread counts.
+struct Counts {
+  uint32_t* background;  // [class][slot]
+  uint32_t* foreground;  // [class][slot]
+  int64_t* valid;        // [class], for the softmax [0] for all of them
+  int64_t* nan_background;
+  int64_t* nan_foreground;  // for the softmax nan_background[0] holds all pixels that are not numbers
+  int64_t bad_labels;
+};
+
+// Sums of the cross-entropy and of the weights of its pixels.
+struct CrossEntropy {
+  double loss, weight;
+};
+
+// Bytes of scratch memory that one thread needs.
+size_t scratch_bytes(const Problem& problem);
+
+struct Kernel {
+  const char* name;
+  void (*count)(const Problem&, const Tile&, char* scratch, Counts&, CrossEntropy&);
+  // `weights` are float, for float64 logits double, (class, side, bins + 1); the gradient of the
+  // cross-entropy is multiplied by `scale`.
+  void (*apply)(const Problem&, const Tile&, char* scratch, const void* weights, double scale);
+  void (*exponential)(const float* in, float* out, int64_t n);
+};
+
+// The kernels that this processor can run, the best first; the last has null for its name.
+const Kernel* kernels();
+
+}  // namespace lovasz

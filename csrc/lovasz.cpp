@@ -1,0 +1,345 @@
+#include "lovasz.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <vector>
+
+#include "threads.hpp"
+
+namespace lovasz {
+namespace {
+
+// Less work than this, in elements of the logits or bins, is not worth another thread.
+constexpr int64_t kGrain = 1 << 15;
+// A gradient of so many bytes would not stay in a cache until it is read.
+constexpr int64_t kStreamed = 4 << 20;
+// A 32-bit counter is emptied before it could be full.
+constexpr int64_t kMaxCounted = int64_t(1) << 31;
+
+int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
+
+// Memory on the boundary of a cache line, zero or not.
+class Buffer {
+ public:
+  Buffer(size_t bytes, bool zero) : memory_(zero ? std::calloc(bytes + 64, 1) : std::malloc(bytes + 64)) {
+    if (memory_ == nullptr) throw std::bad_alloc();
+  }
+  ~Buffer() { std::free(memory_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  char* get() const { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory_) + 63) & ~uintptr_t(63)); }
+
+ private:
+  void* memory_;
+};
+
+// As many workers as the work is worth. They must not throw: that there is no memory is thrown on the caller.
+void share(int threads, int64_t size, const std::function<void(int)>& work) {
+  std::atomic<bool> failed{false};
+  parallel(static_cast<int>(std::min<int64_t>(threads, blocks(size, kGrain))), [&](int worker) {
+    try {
+      work(worker);
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+  });
+  if (failed) throw std::bad_alloc();
+}
+
+size_t element_size(Real real) { return real == Real::f64 ? 8 : real == Real::f32 ? 4 : 2; }
+
+size_t element_size(Integer integer) {
+  switch (integer) {
+    case Integer::i8: case Integer::u8: return 1;
+    case Integer::i16: case Integer::u16: return 2;
+    case Integer::i32: case Integer::u32: return 4;
+    default: return 8;
+  }
+}
+
+// The tiles of an input, numbered image by image.
+class Tiles {
+ public:
+  Tiles(const Problem& problem, const Input& input)
+      : problem_(problem), input_(input), length_(tile_length(problem)) {
+    const int64_t* s = input.sizes;
+    in_line_ = blocks(s[4], length_);
+    in_image_ = s[2] * s[3] * in_line_;
+  }
+
+  int64_t in_image() const { return in_image_; }
+  int length() const { return length_; }
+
+  Tile operator[](int64_t number) const {
+    const int64_t *s = input_.sizes, image = number / in_image_;
+    int64_t rest = number % in_image_;
+    const int64_t begin = rest % in_line_ * length_;
+    rest /= in_line_;
+    const int64_t at[5] = {image, 0, rest / s[3], rest % s[3], begin};
+    Tile tile = {};
+    tile.length = static_cast<int>(std::min<int64_t>(length_, s[4] - begin));
+    tile.logits = place(input_.logits, at, element_size(problem_.real));
+    tile.logits_class = input_.logits.strides[1], tile.logits_pixel = input_.logits.strides[4];
+    tile.gradient = place(input_.gradient, at, element_size(problem_.real));
+    tile.gradient_class = input_.gradient.strides[1], tile.gradient_pixel = input_.gradient.strides[4];
+    tile.target = place(input_.target, at, element_size(problem_.integer));
+    tile.target_class = input_.target.strides[1], tile.target_pixel = input_.target.strides[4];
+    tile.mask = static_cast<const uint8_t*>(place(input_.mask, at, 1));
+    tile.mask_class = input_.mask.strides[1], tile.mask_pixel = input_.mask.strides[4];
+    return tile;
+  }
+
+ private:
+  static void* place(const Tensor& tensor, const int64_t at[5], size_t size) {
+    if (tensor.data == nullptr) return nullptr;
+    int64_t offset = 0;
+    for (int axis = 0; axis < 5; ++axis) offset += at[axis] * tensor.strides[axis];
+    return static_cast<char*>(tensor.data) + offset * static_cast<int64_t>(size);
+  }
+
+  const Problem& problem_;
+  const Input& input_;
+  int length_;
+  int64_t in_line_, in_image_;
+};
+
+// Counters and scratch memory of one thread.
+class Worker {
+ public:
+  explicit Worker(const Problem& problem)
+      : problem_(problem),
+        side_(static_cast<size_t>(problem.classes) * slots(problem)),
+        counters_(2 * side_ * sizeof(uint32_t) + 3 * problem.classes * sizeof(int64_t), true),
+        scratch_(scratch_bytes(problem), false) {
+    counts.background = reinterpret_cast<uint32_t*>(counters_.get());
+    counts.foreground = counts.background + side_;
+    counts.valid = reinterpret_cast<int64_t*>(counts.foreground + side_);
+    counts.nan_background = counts.valid + problem.classes;
+    counts.nan_foreground = counts.nan_background + problem.classes;
+    counts.bad_labels = 0;
+  }
+
+  void clear() {
+    std::fill(counts.background, counts.foreground + side_, 0u);
+    std::fill(counts.valid, counts.nan_foreground + problem_.classes, int64_t(0));
+  }
+
+  char* scratch() const { return scratch_.get(); }
+
+  Counts counts;
+
+ private:
+  const Problem& problem_;
+  size_t side_;
+  Buffer counters_, scratch_;
+};
+
+using Workers = std::vector<std::unique_ptr<Worker>>;
+
+// Adds what the workers counted of one class to its row of the table (2, bins + 1).
+void add_class(const Problem& problem, const Workers& workers, int c, int64_t* row) {
+  const int64_t bins = problem.bins, n = slots(problem);
+  int64_t *background = row, *foreground = row + bins + 1;
+  int64_t valid = 0, nan_background = 0, nan_foreground = 0, seen = 0;
+  const bool softmax = problem.form == Form::softmax;
+  for (const auto& worker : workers) {
+    if (!worker) continue;
+    const Counts& counts = worker->counts;
+    const uint32_t* b = counts.background + c * n;
+    const uint32_t* f = counts.foreground + c * n;
+    for (int64_t i = 1; i < bins; ++i) {
+      background[i] += b[i + kSpread - 1];
+      seen += b[i + kSpread - 1];
+    }
+    for (int64_t i = 1; i < bins; ++i) {
+      foreground[i] += f[i + kSpread - 1];
+      seen += f[i + kSpread - 1];
+    }
+    for (int i = 0; i < kSpread; ++i) {
+      foreground[0] += f[i];
+      seen += f[i];
+    }
+    valid += counts.valid[softmax ? 0 : c];
+    nan_foreground += counts.nan_foreground[c];
+    nan_background += softmax ? counts.nan_background[0] - counts.nan_foreground[c] : counts.nan_background[c];
+  }
+  background[bins] += nan_background;
+  foreground[bins] += nan_foreground;
+  background[0] += valid - seen - nan_background - nan_foreground;
+}
+
+}  // namespace
+
+void Input::merge_axes() {
+  // Axis 3 into 4 and 2 into 3 where every tensor steps on as if they were one; an axis of size 1 always.
+  const auto merge = [this](int outer, int inner) {
+    bool one = true;
+    for (Tensor* t : {&logits, &target, &mask, &gradient})
+      one = one && (t->data == nullptr || t->strides[outer] == t->strides[inner] * sizes[inner]);
+    if (sizes[outer] == 1) return;
+    if (!one && sizes[inner] != 1) return;
+    for (Tensor* t : {&logits, &target, &mask, &gradient}) {
+      if (sizes[inner] == 1) t->strides[inner] = t->strides[outer];
+      t->strides[outer] = 0;
+    }
+    sizes[inner] *= sizes[outer];
+    sizes[outer] = 1;
+  };
+  merge(3, 4);
+  merge(2, sizes[3] == 1 ? 4 : 3);
+}
+
+Found count(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
+            int64_t* table) {
+  const Tiles tiles(problem, input);
+  const int64_t images = input.sizes[0], rows = per_image ? images : 1, row_images = per_image ? 1 : images;
+  const int64_t row_tiles = tiles.in_image() * row_images, elements = input.elements();
+  const int64_t row_size = int64_t(problem.classes) * 2 * (problem.bins + 1);
+  std::fill(table, table + rows * row_size, int64_t(0));
+  Found found = {0, {0, 0}};
+  if (row_tiles == 0 || rows == 0) return found;
+
+  std::vector<CrossEntropy> sums(problem.cross_entropy ? rows * row_tiles : 1, CrossEntropy{0, 0});
+  const auto count_tile = [&](Worker& worker, int64_t row, int64_t t) {
+    CrossEntropy& sum = sums[problem.cross_entropy ? row * row_tiles + t : 0];
+    kernel.count(problem, tiles[row * row_tiles + t], worker.scratch(), worker.counts, sum);
+  };
+  const auto add = [&](const Workers& workers, int64_t row, int c) {
+    add_class(problem, workers, c, table + row * row_size + c * 2 * (problem.bins + 1));
+  };
+  // How many tiles the counters can hold: no pixel adds more than one to any of them.
+  const int64_t round = kMaxCounted / tiles.length();
+
+  Workers workers(static_cast<size_t>(threads));
+  if (rows >= threads && rows > 1) {  // whole images for each thread
+    std::atomic<int64_t> next{0};
+    share(threads, elements, [&](int w) {
+      Workers own(1);
+      own[0] = std::make_unique<Worker>(problem);
+      for (int64_t row; (row = next++) < rows;) {
+        for (int64_t begin = 0; begin < row_tiles; begin += round) {
+          for (int64_t t = begin; t < std::min(row_tiles, begin + round); ++t) count_tile(*own[0], row, t);
+          for (int c = 0; c < problem.classes; ++c) add(own, row, c);
+          own[0]->clear();
+        }
+      }
+      workers[w] = std::move(own[0]);
+    });
+  } else {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t begin = 0; begin < row_tiles; begin += round) {
+        const int64_t end = std::min(row_tiles, begin + round);
+        std::atomic<int64_t> next{begin};
+        share(threads, elements / rows, [&](int w) {
+          if (workers[w])
+            workers[w]->clear();
+          else
+            workers[w] = std::make_unique<Worker>(problem);
+          for (int64_t t; (t = next++) < end;) count_tile(*workers[w], row, t);
+        });
+        std::atomic<int> next_class{0};
+        share(threads, row_size, [&](int) {
+          for (int c; (c = next_class++) < problem.classes;) add(workers, row, c);
+        });
+      }
+    }
+  }
+  for (const auto& worker : workers)
+    if (worker) found.bad_labels += worker->counts.bad_labels;
+  for (const CrossEntropy& sum : sums) {  // in the order of the pixels, whoever counted them
+    found.cross_entropy.loss += sum.loss;
+    found.cross_entropy.weight += sum.weight;
+  }
+  return found;
+}
+
+void apply(const Kernel& kernel, Problem problem, const Input& input, bool per_image, int threads,
+           const void* weights, double scale) {
+  const Tiles tiles(problem, input);
+  const int64_t total = tiles.in_image() * input.sizes[0], elements = input.elements();
+  if (total == 0) return;
+  problem.stream = elements * static_cast<int64_t>(element_size(problem.real)) >= kStreamed;
+  const size_t row_size = size_t(problem.classes) * 2 * (problem.bins + 1) * (problem.real == Real::f64 ? 8 : 4);
+  std::atomic<int64_t> next{0};
+  share(threads, elements, [&](int) {
+    const Buffer scratch(scratch_bytes(problem), false);
+    for (int64_t t; (t = next++) < total;) {
+      const size_t row = per_image ? static_cast<size_t>(t / tiles.in_image()) : 0;
+      kernel.apply(problem, tiles[t], scratch.get(), static_cast<const char*>(weights) + row * row_size, scale);
+    }
+  });
+}
+
+// The two functions below are `losses` and `weights` of lovasz/_jaccard.py, term by term, and its tests compare
+// them. They walk down from the largest error, so that k and j are the foreground and background pixels above.
+
+void losses(const int64_t* table, int64_t rows, int bins, const double* grid, int threads, double* out) {
+  std::atomic<int64_t> next{0};
+  share(threads, 2 * rows * bins, [&](int) {
+    for (int64_t row; (row = next++) < rows;) {
+      const int64_t *background = table + row * 2 * (bins + 1), *foreground = background + bins + 1;
+      int64_t G = 0;
+      for (int i = 0; i < bins; ++i) G += foreground[i];
+      int64_t k = 0, j = 0;
+      double loss = 0, J = 0;
+      double above = 0;  // the grid point from which down J holds
+      for (int i = bins - 1; i >= 0; --i) {
+        if ((background[i] | foreground[i]) == 0) continue;
+        loss += (above - grid[i]) * J;
+        k += foreground[i], j += background[i];
+        J = static_cast<double>(k + j) / static_cast<double>(std::max<int64_t>(G + j, 1));
+        above = grid[i];
+      }
+      loss += above * J;
+      out[row] = background[bins] + foreground[bins] > 0 ? NAN : loss;
+    }
+  });
+}
+
+template <class F>
+void weights(const int64_t* table, int64_t rows, int bins, const double* factors, int threads, F* out) {
+  std::atomic<int64_t> next{0};
+  share(threads, 2 * rows * bins, [&](int) {
+    for (int64_t row; (row = next++) < rows;) {
+      const int64_t *background = table + row * 2 * (bins + 1), *foreground = background + bins + 1;
+      F *w_b = out + row * 2 * (bins + 1), *w_f = w_b + bins + 1;
+      const double factor = factors[row];
+      // A class that takes no part may hold NaN, and has no gradient all the same.
+      const bool poisoned = background[bins] + foreground[bins] > 0;
+      if (factor == 0 || poisoned) {
+        std::fill(w_b, w_b + 2 * (bins + 1), factor == 0 ? F(0) : static_cast<F>(NAN));
+        continue;
+      }
+      int64_t G = 0;
+      for (int i = 0; i < bins; ++i) G += foreground[i];
+      int64_t k = 0, j = 0;
+      F b = 0, f = 0;
+      bool stale = true;
+      for (int i = bins - 1; i >= 0; --i) {
+        const int64_t n_b = background[i], n_f = foreground[i];
+        if (stale || (n_b | n_f) != 0) {
+          const double before = static_cast<double>(std::max<int64_t>(G + j, 1));
+          const double after = static_cast<double>(std::max<int64_t>(G + j + n_b, 1));
+          f = static_cast<F>((1 / before + 1 / after) / 2 * factor);
+          const double top = j == 0 ? 1 / static_cast<double>(std::max<int64_t>(n_b, 1)) : 0;
+          const double rest = static_cast<double>(G - k) - static_cast<double>(n_f) / 2;
+          b = static_cast<F>((G > 0 ? rest / (before * after) : top) * factor);
+          k += n_f, j += n_b;
+          stale = (n_b | n_f) != 0;  // the bins below hold others above them
+        }
+        w_b[i] = b, w_f[i] = f;
+      }
+      w_b[bins] = w_f[bins] = 0;
+    }
+  });
+}
+
+template void weights<float>(const int64_t*, int64_t, int, const double*, int, float*);
+template void weights<double>(const int64_t*, int64_t, int, const double*, int, double*);
+
+}  // namespace lovasz

@@ -1,0 +1,42 @@
+// Count, weigh, apply over whole inputs: tables in memory, threads, and which kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "kernel.hpp"
+
+namespace lovasz {
+
+// A tensor (N, C, spatial axes) with its strides in elements; a target and a mask of the softmax have stride 0
+// along C. Spatial axes that all tensors of a call step through as one are one.
+struct Tensor {
+  void* data;
+  int64_t strides[5];
+};
+
+struct Input {
+  int64_t sizes[5];
+  Tensor logits, target, mask, gradient;  // a mask or gradient may have no data
+  void merge_axes();
+  int64_t elements() const { return sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4]; }
+};
+
+struct Found {
+  int64_t bad_labels;
+  CrossEntropy cross_entropy;
+};
+
+// Fills table (rows, C, 2, bins + 1); rows is N, or 1 for all images together.
+Found count(const Kernel&, const Problem&, const Input&, bool per_image, int threads, int64_t* table);
+
+// Of each row of table (rows, 2, bins + 1) its loss, from the grid points that the bins stand for.
+void losses(const int64_t* table, int64_t rows, int bins, const double* grid, int threads, double* out);
+
+// The weights of each row times its factor, (rows, 2, bins + 1).
+template <class F>
+void weights(const int64_t* table, int64_t rows, int bins, const double* factors, int threads, F* out);
+
+// Fills the gradient of the input from weights (N or 1, C, 2, bins + 1) as `weights` makes them.
+void apply(const Kernel&, Problem, const Input&, bool per_image, int threads, const void* weights, double scale);
+
+}  // namespace lovasz

@@ -1,0 +1,126 @@
+"""The compiled kernel for the CPU: `count`, `losses`, `weights` and `apply` of `_torch` on the arrays of C++.
+
+`csrc/` holds one kernel for each instruction set; the best that the processor has serves, or the one that the
+environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTorch.
+"""
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _bins, _inputs
+from ._torch import compute_dtype
+
+try:
+    from . import _kernel
+except ImportError as error:
+    _kernel = None
+    _missing = str(error)
+
+_FORMS = ("softmax", "sigmoid", "hinge", "probs")  # as csrc/kernel.hpp numbers them
+
+
+def names() -> list[str]:
+    """The kernels that this processor can run, the best first; none where nothing was compiled."""
+    return [] if _kernel is None else _kernel.kernels()
+
+
+def select() -> tuple[str | None, str]:
+    """The kernel that serves, or None, and why."""
+    if _kernel is None:
+        return None, f"the compiled kernel is not installed (a C++17 compiler was missing?): {_missing}"
+    found, wanted = names(), os.environ.get("LOVASZ_CPU_KERNEL", "")
+    if wanted == "off":
+        return None, "LOVASZ_CPU_KERNEL is off"
+    if wanted and wanted not in found:
+        raise ValueError(f"LOVASZ_CPU_KERNEL must be off or one of {', '.join(found)}, got {wanted!r}")
+    return wanted or found[0], "LOVASZ_CPU_KERNEL" if wanted else "the best this processor can run"
+
+
+def _array(tensor: Tensor) -> Any:
+    """What the extension takes; bool as uint8, without a copy."""
+    return torch.utils.dlpack.to_dlpack(tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor)
+
+
+def _pixels(logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int]) -> tuple[Any, ...]:
+    return _array(logits), _array(target), None if mask is None else _array(mask), list(ignore_index)
+
+
+def _cross_entropy(weight: Tensor | None, label_smoothing: float | None) -> tuple[float | None, list[float]]:
+    return label_smoothing, [] if weight is None or label_smoothing is None else weight.tolist()
+
+
+@functools.lru_cache(maxsize=16)
+def _grid(bins: int, form: str) -> Tensor:
+    return _bins.grid(bins, form)
+
+
+class Kernel:
+    """The kernel of one instruction set, with the functions of `_torch`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.__name__ = f"lovasz._cpu.{name}"
+
+    def count(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        ignore_index: Sequence[int],
+        form: str,
+        bins: int,
+        per_image: bool,
+        ce_weight: Tensor | None = None,
+        label_smoothing: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The table of an input and the sums of its cross-entropy, as `_torch.count`."""
+        N, C = logits.shape[:2]
+        table = torch.empty(N if per_image else 1, C, 2, bins + 1, dtype=torch.int64)
+        bad, loss, weight = _kernel.count(
+            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), _bins.steps(bins, form),
+            per_image, *_cross_entropy(ce_weight, label_smoothing), torch.get_num_threads(), _array(table),
+        )  # fmt: skip
+        if bad:  # raises, and names them
+            _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
+        return table, torch.tensor((loss, weight), dtype=torch.float64)
+
+    def losses(self, table: Tensor, form: str) -> Tensor:
+        """The loss of each class, float64 (N or 1, C)."""
+        out = torch.empty(table.shape[:2], dtype=torch.float64)
+        grid = _grid(table.shape[-1] - 1, form)
+        _kernel.losses(_array(table), _array(grid), torch.get_num_threads(), _array(out.view(-1)))
+        return out
+
+    def weights(self, table: Tensor, form: str, grad: Tensor, dtype: torch.dtype) -> Tensor:
+        """The weights of each bin times `grad` of its class, (N or 1, C, 2, K + 1)."""
+        out = torch.empty(table.shape, dtype=dtype)
+        factors = grad.double().reshape(-1)
+        _kernel.weights(_array(table), _array(factors), torch.get_num_threads(), _array(out))
+        return out
+
+    def apply(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        ignore_index: Sequence[int],
+        form: str,
+        weights: Tensor,
+        ce_grad: Tensor | None = None,
+        ce_weight: Tensor | None = None,
+        label_smoothing: float | None = None,
+    ) -> Tensor:
+        """The gradient in the logits, as `_torch.apply`."""
+        grad = torch.empty_like(logits)
+        scale = 0.0 if ce_grad is None or label_smoothing is None else ce_grad.item()
+        _kernel.apply(
+            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form),
+            _bins.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
+            _array(weights.to(compute_dtype(logits))), torch.get_num_threads(), _array(grad),
+        )  # fmt: skip
+        return grad
