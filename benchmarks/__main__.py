@@ -1,18 +1,29 @@
-"""`python -m benchmarks accuracy`, `speed`, or `figure` for the README's figure from the kept rows."""
+"""`python -m benchmarks NAME`: accuracy, speed, cpu, scaling, small; or `figure`, drawn from the kept rows."""
 
 import argparse
 
-from . import accuracy, results, speed
+from . import accuracy, cpu, results, scaling, speed
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=("accuracy", "speed", "figure"))
+    parser.add_argument("name", choices=("accuracy", "speed", "cpu", "scaling", "small", "figure"))
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
+    parser.add_argument("--quick", action="store_true", help="cpu, scaling, small: small inputs, few repeats")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="cpu: cases that begin like this")
+    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, small: timed rounds")
+    parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
         results.draw()
+    elif args.name == "cpu":
+        repeats = args.repeats or (3 if args.quick else 11)
+        cpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, args.all_peers))
+    elif args.name == "scaling":
+        scaling.print_scaling(args.csv, args.quick)
+    elif args.name == "small":
+        scaling.print_small(args.csv, args.repeats or (20 if args.quick else 300))
     else:
         (accuracy if args.name == "accuracy" else speed).print_table(args.csv)
 

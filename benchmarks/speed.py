@@ -3,16 +3,7 @@
 The plain PyTorch path beside the published formulation and `F.cross_entropy`, forward and backward apart.
 """
 
-import datetime
-import os
-import platform
-import resource
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -21,10 +12,9 @@ from torch import Tensor
 
 import lovasz
 
-from . import published, results
+from . import cases, measure, published, results
 from .accuracy import value_and_gradient
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from .measure import Loss, Step
 
 LOSSES: dict[str, Loss] = {
     "cross_entropy": F.cross_entropy,
@@ -58,57 +48,20 @@ class Row(NamedTuple):
     date: str
 
 
-def machine() -> str:
-    """The processor as the system names it, and how many cores it lends."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                name = line.split(":")[1].strip()
-                break
-    return f"{name}, {os.cpu_count()} cores"
+def blobs(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Logits (N, C, H, W) half trained on labels in blobs."""
+    return cases.blobs(shape, spread=1.5, shift=4)
 
 
-def blobs(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits (N, C, H, W) half trained on labels in blobs, as in real masks."""
-    N, C, H, W = shape
-    generator = torch.Generator().manual_seed(seed)
-    coarse = torch.randn(N, C, max(2, H // 32), max(2, W // 32), generator=generator)
-    target = F.interpolate(coarse, (H, W), mode="bilinear").argmax(1)
-    logits = 1.5 * torch.randn(shape, generator=generator)
-    return logits.scatter_add_(1, target[:, None], torch.full((N, 1, H, W), 4.0)), target
-
-
-def step(loss: Loss, logits: Tensor, target: Tensor) -> tuple[float, float]:
-    """Milliseconds of one forward and of one backward."""
-    x = logits.requires_grad_()
-    x.grad = None
-    start = time.perf_counter()
-    value = loss(x, target)
-    middle = time.perf_counter()
-    value.backward()
-    end = time.perf_counter()
-    return 1e3 * (middle - start), 1e3 * (end - middle)
+def print_peak(name: str, shape: tuple[int, ...]) -> None:
+    """Prints the memory of one step in MiB; for a fresh process."""
+    measure.step(LOSSES[name], *blobs((1, shape[1], 40, 40)))
+    print(measure.peak_growth(LOSSES[name], *blobs(shape)))
 
 
 def peak_memory(name: str, shape: tuple[int, ...]) -> float:
     """MiB that one forward and backward adds to a fresh process, logits and target already there."""
-    code = f"from benchmarks import speed; speed.print_peak({name!r}, {shape!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def print_peak(name: str, shape: tuple[int, ...]) -> None:
-    """Prints the growth of the peak resident size, in MiB, less the gradient itself."""
-    small, t = blobs((1, shape[1], 40, 40))
-    step(LOSSES[name], small, t)
-    logits, target = blobs(shape)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    step(LOSSES[name], logits, target)
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    print(peak - before - logits.numel() * logits.element_size() / 2**20)
+    return measure.in_a_fresh_process(f"from benchmarks import speed; speed.print_peak({name!r}, {shape!r})")
 
 
 def rows(shape: tuple[int, ...], repeats: int) -> list[Row]:
@@ -117,19 +70,19 @@ def rows(shape: tuple[int, ...], repeats: int) -> list[Row]:
     exact, exact_gradient = value_and_gradient(
         lambda x, t: lovasz.lovasz_softmax(x, t, bins=None), logits.double(), target
     )
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in LOSSES}
+    times: dict[str, list[Step]] = {name: [] for name in LOSSES}
     for i in range(repeats + 1):
         for name, loss in LOSSES.items():
-            took = step(loss, logits, target)
+            took = measure.step(loss, logits, target)
             if i:
                 times[name].append(took)
-    unit = statistics.median(sum(t) for t in times["cross_entropy"])
+    unit = statistics.median(t.both_ms for t in times["cross_entropy"])
     found = []
     for name, loss in LOSSES.items():
         value, gradient = value_and_gradient(loss, logits.detach(), target)
         is_lovasz = "ce" not in name and "entropy" not in name
         error = (gradient - exact_gradient).norm() / exact_gradient.norm()
-        both = [sum(t) for t in times[name]]
+        both = [t.both_ms for t in times[name]]
         found.append(
             Row(
                 name,
@@ -142,14 +95,14 @@ def rows(shape: tuple[int, ...], repeats: int) -> list[Row]:
                 value,
                 abs(value - exact) / exact if is_lovasz else float("nan"),
                 error.item() if is_lovasz else float("nan"),
-                statistics.median(t[0] for t in times[name]),
-                statistics.median(t[1] for t in times[name]),
+                statistics.median(t.forward_ms for t in times[name]),
+                statistics.median(t.backward_ms for t in times[name]),
                 statistics.median(both),
                 max(both) - min(both),
                 statistics.median(both) / unit,
                 peak_memory(name, shape),
-                machine(),
-                datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+                measure.machine(),
+                measure.today(),
             )
         )
     return found
@@ -158,7 +111,7 @@ def rows(shape: tuple[int, ...], repeats: int) -> list[Row]:
 def print_table(csv_file: str | None, repeats: int = 7) -> None:
     """The table; with a file, its rows as CSV."""
     shape = (1, 21, 512, 512)
-    print(f"{machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(f"{measure.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"{'x'.join(map(str, shape))} float32, forward + backward, medians of {repeats} alternating runs")
     print(f"{'implementation':17}{'loss':>8}{'loss err':>10}{'grad err':>10}{'forward':>10}{'backward':>10}"
           f"{'both ms':>9}{'spread':>8}{'/ CE':>7}{'peak MiB':>10}")  # fmt: skip

@@ -20,6 +20,7 @@ namespace {
 using Array = nb::ndarray<nb::device::cpu>;
 using Integers = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Table = nb::ndarray<int64_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+using Pixels = nb::ndarray<int64_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Doubles = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Weights = nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu>;
@@ -123,17 +124,20 @@ const lovasz::Kernel& kernel_of(const std::string& name) {
 
 nb::tuple count(const std::string& name, const Array& logits, const Array& target, const std::optional<Array>& mask,
                 const std::vector<int64_t>& ignore, int form, int steps, bool per_image,
-                std::optional<double> smoothing, const std::vector<double>& ce_weights, int threads, Table table) {
+                std::optional<double> smoothing, const std::vector<double>& ce_weights, int threads, Table table,
+                Pixels pixels) {
   Call call(logits, target, mask, ignore, form, static_cast<int>(table.shape(3)) - 1, steps, smoothing, ce_weights);
   check(threads >= 1, "threads must be at least 1");
   const size_t rows = per_image ? logits.shape(0) : 1;
   check(table.shape(0) == rows && table.shape(1) == logits.shape(1) && table.shape(2) == 2, "table must be (N or 1, C, 2, bins + 1)");
+  check(pixels.shape(0) == 2 && pixels.shape(1) == rows && pixels.shape(2) == table.shape(1), "pixels must be (2, N or 1, C)");
   const lovasz::Kernel& kernel = kernel_of(name);
   lovasz::Found found;
   {
     nb::gil_scoped_release release;
     call.input.merge_axes();
-    found = lovasz::count(kernel, call.problem, call.input, per_image, threads, table.data());
+    found = lovasz::count(kernel, call.problem, call.input, per_image, threads, table.data(), pixels.data(),
+                          pixels.data() + rows * table.shape(1));
   }
   return nb::make_tuple(found.bad_labels, found.cross_entropy.loss, found.cross_entropy.weight);
 }
@@ -195,8 +199,8 @@ NB_MODULE(_kernel, m) {
   m.def("kernels", &names, "Names of the kernels that this processor can run, the best first.");
   m.def("count", &count, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
         "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "ce_weights"_a, "threads"_a,
-        "table"_a.noconvert(),
-        "Fills table; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
+        "table"_a.noconvert(), "pixels"_a.noconvert(),
+        "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
         "weights.");
   m.def("losses", &losses, "table"_a.noconvert(), "grid"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
         "Fills out with the loss of each row.");

@@ -76,6 +76,8 @@ struct Kernel {
   // `weights` are float, for float64 logits double, (class, side, bins + 1); the gradient of the
   // cross-entropy is multiplied by `scale`.
   void (*apply)(const Problem&, const Tile&, char* scratch, const void* weights, double scale);
+  // Adds counters to a row of the table, or, first of all, starts it; returns their sum.
+  int64_t (*merge)(const uint32_t* counters, int64_t n, bool first, int64_t* row);
   void (*exponential)(const float* in, float* out, int64_t n);
 };
 

@@ -141,36 +141,29 @@ class Worker {
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
-// Adds what the workers counted of one class to its row of the table (2, bins + 1).
-void add_class(const Problem& problem, const Workers& workers, int c, int64_t* row) {
+// Puts what the workers counted of one class into its row of the table (2, bins + 1), or adds it.
+void merge_class(const Kernel& kernel, const Problem& problem, const Workers& workers, int c, bool first,
+                 int64_t* row, int64_t* valid, int64_t* foreground) {
   const int64_t bins = problem.bins, n = slots(problem);
-  int64_t *background = row, *foreground = row + bins + 1;
-  int64_t valid = 0, nan_background = 0, nan_foreground = 0, seen = 0;
+  int64_t *b = row, *f = row + bins + 1;
+  if (first) b[0] = b[bins] = f[0] = f[bins] = *valid = *foreground = 0;
   const bool softmax = problem.form == Form::softmax;
   for (const auto& worker : workers) {
     if (!worker) continue;
     const Counts& counts = worker->counts;
-    const uint32_t* b = counts.background + c * n;
-    const uint32_t* f = counts.foreground + c * n;
-    for (int64_t i = 1; i < bins; ++i) {
-      background[i] += b[i + kSpread - 1];
-      seen += b[i + kSpread - 1];
-    }
-    for (int64_t i = 1; i < bins; ++i) {
-      foreground[i] += f[i + kSpread - 1];
-      seen += f[i + kSpread - 1];
-    }
-    for (int i = 0; i < kSpread; ++i) {
-      foreground[0] += f[i];
-      seen += f[i];
-    }
-    valid += counts.valid[softmax ? 0 : c];
-    nan_foreground += counts.nan_foreground[c];
-    nan_background += softmax ? counts.nan_background[0] - counts.nan_foreground[c] : counts.nan_background[c];
+    const uint32_t *backgrounds = counts.background + c * n, *foregrounds = counts.foreground + c * n;
+    const int64_t nan_f = counts.nan_foreground[c];
+    const int64_t nan_b = softmax ? counts.nan_background[0] - nan_f : counts.nan_background[c];
+    int64_t lowest = 0;
+    for (int i = 0; i < kSpread; ++i) lowest += foregrounds[i];
+    const int64_t others = kernel.merge(backgrounds + kSpread, bins - 1, first, b + 1);
+    const int64_t all_f = lowest + kernel.merge(foregrounds + kSpread, bins - 1, first, f + 1) + nan_f;
+    const int64_t all = counts.valid[softmax ? 0 : c];
+    f[0] += lowest, f[bins] += nan_f, b[bins] += nan_b;
+    b[0] += all - all_f - others - nan_b;
+    *valid += all, *foreground += all_f;
+    first = false;
   }
-  background[bins] += nan_background;
-  foreground[bins] += nan_foreground;
-  background[0] += valid - seen - nan_background - nan_foreground;
 }
 
 }  // namespace
@@ -195,22 +188,28 @@ void Input::merge_axes() {
 }
 
 Found count(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
-            int64_t* table) {
+            int64_t* table, int64_t* valid, int64_t* foreground) {
   const Tiles tiles(problem, input);
   const int64_t images = input.sizes[0], rows = per_image ? images : 1, row_images = per_image ? 1 : images;
   const int64_t row_tiles = tiles.in_image() * row_images, elements = input.elements();
   const int64_t row_size = int64_t(problem.classes) * 2 * (problem.bins + 1);
-  std::fill(table, table + rows * row_size, int64_t(0));
   Found found = {0, {0, 0}};
-  if (row_tiles == 0 || rows == 0) return found;
+  if (row_tiles == 0 || rows == 0) {
+    std::fill(table, table + rows * row_size, int64_t(0));
+    std::fill(valid, valid + rows * problem.classes, int64_t(0));
+    std::fill(foreground, foreground + rows * problem.classes, int64_t(0));
+    return found;
+  }
 
   std::vector<CrossEntropy> sums(problem.cross_entropy ? rows * row_tiles : 1, CrossEntropy{0, 0});
   const auto count_tile = [&](Worker& worker, int64_t row, int64_t t) {
     CrossEntropy& sum = sums[problem.cross_entropy ? row * row_tiles + t : 0];
     kernel.count(problem, tiles[row * row_tiles + t], worker.scratch(), worker.counts, sum);
   };
-  const auto add = [&](const Workers& workers, int64_t row, int c) {
-    add_class(problem, workers, c, table + row * row_size + c * 2 * (problem.bins + 1));
+  const auto merge = [&](const Workers& workers, int64_t row, int c, bool first) {
+    const int64_t at = row * problem.classes + c;
+    int64_t* counters = table + at * 2 * (problem.bins + 1);
+    merge_class(kernel, problem, workers, c, first, counters, valid + at, foreground + at);
   };
   // How many tiles the counters can hold: no pixel adds more than one to any of them.
   const int64_t round = kMaxCounted / tiles.length();
@@ -224,7 +223,7 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
       for (int64_t row; (row = next++) < rows;) {
         for (int64_t begin = 0; begin < row_tiles; begin += round) {
           for (int64_t t = begin; t < std::min(row_tiles, begin + round); ++t) count_tile(*own[0], row, t);
-          for (int c = 0; c < problem.classes; ++c) add(own, row, c);
+          for (int c = 0; c < problem.classes; ++c) merge(own, row, c, begin == 0);
           own[0]->clear();
         }
       }
@@ -244,7 +243,7 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
         });
         std::atomic<int> next_class{0};
         share(threads, row_size, [&](int) {
-          for (int c; (c = next_class++) < problem.classes;) add(workers, row, c);
+          for (int c; (c = next_class++) < problem.classes;) merge(workers, row, c, begin == 0);
         });
       }
     }

@@ -26,8 +26,10 @@ struct Found {
   CrossEntropy cross_entropy;
 };
 
-// Fills table (rows, C, 2, bins + 1); rows is N, or 1 for all images together.
-Found count(const Kernel&, const Problem&, const Input&, bool per_image, int threads, int64_t* table);
+// Fills table (rows, C, 2, bins + 1), and the numbers of valid and of foreground pixels (rows, C); rows is N, or 1
+// for all images together.
+Found count(const Kernel&, const Problem&, const Input&, bool per_image, int threads, int64_t* table, int64_t* valid,
+            int64_t* foreground);
 
 // Of each row of table (rows, 2, bins + 1) its loss, from the grid points that the bins stand for.
 void losses(const int64_t* table, int64_t rows, int bins, const double* grid, int threads, double* out);

@@ -39,9 +39,10 @@ template <class F>
 struct Rows {
   int length;  // of the part, in whole lanes
   int64_t stride, part_stride;
-  F *x, *max;  // of the part, in the rows of the tile
+  F *x, *max;  // of the part, in the rows of the tile, as its labels
+  int32_t* label;
   F *q, *sum, *scale, *own, *own_logit, *extra;
-  int32_t *label, *slot;
+  int32_t* slot;
 
   Rows(const Problem& problem, char* scratch) {
     // Rows a power of two apart would share the sets of a cache.
@@ -49,20 +50,25 @@ struct Rows {
     const int classes = problem.form == Form::softmax ? problem.classes : 1;
     F* next = reinterpret_cast<F*>(scratch);
     const auto take = [&next](int64_t size) { return next += size, next - size; };
-    x = take(classes * stride), max = take(stride);
+    x = take(classes * stride), max = take(stride), label = reinterpret_cast<int32_t*>(take(stride));
     q = take(classes * part_stride);
     sum = take(part_stride), scale = take(part_stride), own = take(part_stride);
     own_logit = take(part_stride), extra = take(part_stride);
-    label = reinterpret_cast<int32_t*>(take(part_stride)), slot = reinterpret_cast<int32_t*>(take(part_stride));
+    slot = reinterpret_cast<int32_t*>(take(part_stride));
   }
 };
 
-// The parts of a tile, one after the other: `begin` and `length` of each.
-template <class Work>
-inline void for_parts(const Problem& problem, const Tile& tile, Work work) {
+// The parts of a tile, one after the other: the rows of each, and how many of its pixels there are.
+template <class F, class Work>
+inline void for_parts(const Problem& problem, const Tile& tile, const Rows<F>& whole, Work work) {
   const int part = part_length(problem);
-  for (int begin = 0; begin < tile.length; begin += part)
-    work(begin, tile.length - begin < part ? tile.length - begin : part);
+  for (int begin = 0; begin < tile.length; begin += part) {
+    const int length = tile.length - begin < part ? tile.length - begin : part;
+    Rows<F> rows = whole;
+    rows.x += begin, rows.max += begin, rows.label += begin;
+    rows.length = whole_lanes(length);
+    work(rows, length);
+  }
 }
 
 // ---------------------------------------------------------------------------------------------- in and out
@@ -84,18 +90,19 @@ struct Valid {
 template <class I, class Stride>
 Valid read_labels_of(const I* LOVASZ_RESTRICT in, Stride stride, const uint8_t* LOVASZ_RESTRICT mask,
                      int64_t mask_stride, const Problem& problem, int length, int32_t* LOVASZ_RESTRICT out) {
-  const int64_t classes = problem.form == Form::softmax ? problem.classes : 2;
-  const int64_t ignored = problem.num_ignore ? problem.ignore[0] : -1;
-  const int32_t instead = problem.num_ignore ? -1 : -2;
-  int valid = 0, bad = 0;
+  const uint64_t classes = problem.form == Form::softmax ? static_cast<uint64_t>(problem.classes) : 2;
+  const int64_t ignored = problem.num_ignore ? problem.ignore[0] : -1, instead = problem.num_ignore ? -1 : -2;
   LOVASZ_ROWS
   for (int i = 0; i < length; ++i) {
-    const int64_t v = as_label(in[i * stride]);
-    const int32_t label = (v >= 0) & (v < classes) ? static_cast<int32_t>(v) : -2;
-    out[i] = v == ignored ? instead : label;
-    valid += out[i] >= 0 ? 1 : 0;
-    bad += out[i] == -2 ? 1 : 0;
+    const int64_t v = as_label(in[i * stride]), label = static_cast<uint64_t>(v) < classes ? v : -2;
+    out[i] = static_cast<int32_t>(v == ignored ? instead : label);
   }
+  int negative = 0, sum = 0;
+  for (int i = 0; i < length; ++i) {
+    negative += out[i] < 0 ? 1 : 0;
+    sum += out[i] < 0 ? out[i] : 0;
+  }
+  int valid = length - negative, bad = -sum - negative;  // -1 and -2
   if (bad > 0 || problem.num_ignore > 1 || mask != nullptr) {
     for (int k = 1; k < problem.num_ignore; ++k)
       for (int i = 0; i < length; ++i) out[i] = as_label(in[i * stride]) == problem.ignore[k] ? -1 : out[i];
@@ -115,14 +122,13 @@ Valid read_labels_of(const I* LOVASZ_RESTRICT in, Stride stride, const uint8_t* 
   return {valid, bad};
 }
 
-Valid read_labels(const Problem& problem, const Tile& tile, int channel, int begin, int length, int32_t* out) {
-  const int64_t at = channel * tile.target_class + begin * tile.target_pixel;
-  const uint8_t* mask = tile.mask;
-  if (mask != nullptr) mask += channel * tile.mask_class + begin * tile.mask_pixel;
+Valid read_labels(const Problem& problem, const Tile& tile, int channel, int32_t* out) {
+  const int64_t at = channel * tile.target_class;
+  const uint8_t* mask = tile.mask == nullptr ? nullptr : tile.mask + channel * tile.mask_class;
   const auto read = [&](auto* in) {
     const int64_t stride = tile.target_pixel;
-    return stride == 1 ? read_labels_of(in + at, One(), mask, tile.mask_pixel, problem, length, out)
-                       : read_labels_of(in + at, stride, mask, tile.mask_pixel, problem, length, out);
+    return stride == 1 ? read_labels_of(in + at, One(), mask, tile.mask_pixel, problem, tile.length, out)
+                       : read_labels_of(in + at, stride, mask, tile.mask_pixel, problem, tile.length, out);
   };
   switch (problem.integer) {
     case Integer::i8: return read(static_cast<const int8_t*>(tile.target));
@@ -178,16 +184,18 @@ inline void stream(char* out, const char* in, int64_t bytes) {
 }
 
 template <class F, class Stored, class Convert>
-void write_row_of(F* LOVASZ_RESTRICT in, int64_t stride, int length, bool streamed, Stored* LOVASZ_RESTRICT out,
+void write_row_of(const F* LOVASZ_RESTRICT in, int64_t stride, int length, bool streamed, Stored* LOVASZ_RESTRICT out,
                   Convert convert) {
-  if (stride == 1 && streamed) {  // converted in place: what is stored is no wider than what is computed
-    Stored* stored = reinterpret_cast<Stored*>(in);
-    if (!std::is_same<F, Stored>::value)
-      for (int i = 0; i < length; ++i) {
-        const Stored v = convert(in[i]);
-        std::memcpy(stored + i, &v, sizeof v);
-      }
-    stream(reinterpret_cast<char*>(out), reinterpret_cast<const char*>(in), static_cast<int64_t>(sizeof(Stored)) * length);
+  if (stride == 1 && streamed) {
+    // Converted strip by strip: what is stored past the caches is to be bytes in a row.
+    constexpr int strip = 1024;
+    alignas(64) Stored stored[strip];
+    for (int begin = 0; begin < length; begin += strip) {
+      const int n = length - begin < strip ? length - begin : strip;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) stored[i] = convert(in[begin + i]);
+      stream(reinterpret_cast<char*>(out + begin), reinterpret_cast<const char*>(stored), static_cast<int64_t>(sizeof(Stored)) * n);
+    }
   } else if (stride == 1) {
     LOVASZ_ROWS
     for (int i = 0; i < length; ++i) out[i] = convert(in[i]);
@@ -196,9 +204,9 @@ void write_row_of(F* LOVASZ_RESTRICT in, int64_t stride, int length, bool stream
   }
 }
 
-// Gradient in the logits of one class. What was in the row is lost.
+// Gradient in the logits of one class.
 template <class F>
-void write_row(const Problem& problem, const Tile& tile, int c, F* in) {
+void write_row(const Problem& problem, const Tile& tile, int c, const F* in) {
   const int64_t at = c * tile.gradient_class;
   const auto write = [&](auto* out, auto convert) {
     write_row_of(in, tile.gradient_pixel, tile.length, problem.stream, out + at, convert);
@@ -378,15 +386,12 @@ void count_softmax_part(const Problem& problem, int length, Rows<F>& r, Counts& 
 template <class F>
 void count_softmax(const Problem& problem, const Tile& tile, char* scratch, Counts& counts, CrossEntropy& ce) {
   const Rows<F> whole(problem, scratch);
+  const Valid labels = read_labels(problem, tile, 0, whole.label);
+  counts.valid[0] += labels.valid;
+  counts.bad_labels += labels.bad;
+  if (labels.valid == 0) return;
   read_logits(problem, tile, whole);
-  for_parts(problem, tile, [&](int begin, int length) {
-    Rows<F> r = whole;
-    r.x += begin, r.max += begin, r.length = whole_lanes(length);
-    const Valid labels = read_labels(problem, tile, 0, begin, length, r.label);
-    counts.valid[0] += labels.valid;
-    counts.bad_labels += labels.bad;
-    if (labels.valid > 0) count_softmax_part(problem, length, r, counts, ce);
-  });
+  for_parts(problem, tile, whole, [&](Rows<F>& r, int length) { count_softmax_part(problem, length, r, counts, ce); });
 }
 
 // Leaves the gradient of a part in its rows; `clean` says that no pixel of it is void.
@@ -460,12 +465,10 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
 template <class F>
 void apply_softmax(const Problem& problem, const Tile& tile, char* scratch, const void* weights, double scale_ce) {
   const Rows<F> whole(problem, scratch);
+  const bool clean = read_labels(problem, tile, 0, whole.label).valid == tile.length;
   read_logits(problem, tile, whole);
-  for_parts(problem, tile, [&](int begin, int length) {
-    Rows<F> r = whole;
-    r.x += begin, r.max += begin, r.length = whole_lanes(length);
-    const int valid = read_labels(problem, tile, 0, begin, length, r.label).valid;
-    apply_softmax_part(problem, valid == length, r, static_cast<const F*>(weights), scale_ce);
+  for_parts(problem, tile, whole, [&](Rows<F>& r, int) {
+    apply_softmax_part(problem, clean, r, static_cast<const F*>(weights), scale_ce);
   });
   for (int c = 0; c < problem.classes; ++c) write_row(problem, tile, c, whole.x + c * whole.stride);
 }
@@ -521,37 +524,33 @@ void binary_row(const Problem& problem, Rows<F>& r) {
 template <class F>
 void count_binary(const Problem& problem, const Tile& tile, char* scratch, Counts& counts, CrossEntropy&) {
   const Rows<F> whole(problem, scratch);
-  const int64_t row = slots(problem);
+  const int32_t bins = problem.bins, foreground = static_cast<int32_t>(counts.foreground - counts.background);
   for (int c = 0; c < problem.classes; ++c) {
-    read_row(problem, tile, c, whole.x);
-    for_parts(problem, tile, [&](int begin, int length) {
-    Rows<F> r = whole;
-    r.x += begin, r.length = whole_lanes(length);
-    const int n = r.length;
-    const Valid labels = read_labels(problem, tile, c, begin, length, r.label);
+    const Valid labels = read_labels(problem, tile, c, whole.label);
     counts.valid[c] += labels.valid;
     counts.bad_labels += labels.bad;
-    if (labels.valid == 0) return;
-    binary_row<false>(problem, r);
-    int32_t *LOVASZ_RESTRICT slot = r.slot, *LOVASZ_RESTRICT label = r.label;
-    const int32_t bins = problem.bins;
-    int nans = 0;
-    for (int i = 0; i < n; ++i) nans += label[i] >= 0 && slot[i] == bins;
-    if (nans) {
-      for (int i = 0; i < n; ++i) {
-        if (slot[i] != bins) continue;
-        if (label[i] >= 0) (label[i] ? counts.nan_foreground : counts.nan_background)[c] += 1;
-        label[i] = -1;
+    if (labels.valid == 0) continue;
+    read_row(problem, tile, c, whole.x);
+    for_parts(problem, tile, whole, [&](Rows<F>& r, int) {
+      binary_row<false>(problem, r);
+      const int n = r.length;
+      int32_t *LOVASZ_RESTRICT slot = r.slot, *LOVASZ_RESTRICT label = r.label;
+      int nans = 0;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) nans += (label[i] >= 0) & (slot[i] == bins) ? 1 : 0;
+      if (nans) {
+        for (int i = 0; i < n; ++i) {
+          if (slot[i] != bins) continue;
+          if (label[i] >= 0) (label[i] ? counts.nan_foreground : counts.nan_background)[c] += 1;
+          label[i] = -1;
+        }
       }
-    }
-    const int32_t side = static_cast<int32_t>(counts.foreground - counts.background);
-    uint32_t* LOVASZ_RESTRICT counters = counts.background + c * row;
-    LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) {
-      const int32_t at = (slot[i] ? slot[i] + (kSpread - 1) : i % kSpread) + (label[i] == 1 ? side : 0);
-      slot[i] = label[i] < 0 ? i % kSpread : at;
-    }
-    increment(counters, slot, n);
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const int32_t at = slot_of(slot[i], i) + (label[i] == 1 ? foreground : 0);
+        slot[i] = label[i] < 0 ? i % kSpread : at;
+      }
+      increment(counts.background + c * static_cast<int64_t>(slots(problem)), slot, n);
     });
   }
 }
@@ -559,26 +558,26 @@ void count_binary(const Problem& problem, const Tile& tile, char* scratch, Count
 template <class F>
 void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const void* table, double) {
   const Rows<F> whole(problem, scratch);
-  const int64_t side = problem.bins + 1;
+  const int32_t side = problem.bins + 1;
   for (int c = 0; c < problem.classes; ++c) {
+    read_labels(problem, tile, c, whole.label);
     read_row(problem, tile, c, whole.x);
-    for_parts(problem, tile, [&](int begin, int length) {
-    Rows<F> r = whole;
-    r.x += begin, r.length = whole_lanes(length);
-    const int n = r.length;
-    read_labels(problem, tile, c, begin, length, r.label);
-    binary_row<true>(problem, r);
-    const F* LOVASZ_RESTRICT weights = static_cast<const F*>(table) + 2 * c * side;
-    const int32_t *LOVASZ_RESTRICT bin = r.slot, *LOVASZ_RESTRICT label = r.label;
-    const F* LOVASZ_RESTRICT slope = r.extra;
-    F* LOVASZ_RESTRICT out = r.x;
-    const int32_t foreground = static_cast<int32_t>(side);
-    LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) {
-      const F w = weights[bin[i] + (label[i] == 1 ? foreground : 0)];
-      const F g = (label[i] == 1 ? -w : w) * slope[i];
-      out[i] = label[i] < 0 ? F(0) : g;
-    }
+    const F* weights = static_cast<const F*>(table) + 2 * c * static_cast<int64_t>(side);
+    for_parts(problem, tile, whole, [&](Rows<F>& r, int) {
+      binary_row<true>(problem, r);
+      const int n = r.length;
+      const int32_t* LOVASZ_RESTRICT label = r.label;
+      int32_t* LOVASZ_RESTRICT bin = r.slot;
+      const F* LOVASZ_RESTRICT slope = r.extra;
+      F *LOVASZ_RESTRICT out = r.x, *LOVASZ_RESTRICT w = r.q;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) bin[i] += label[i] == 1 ? side : 0;
+      look_up(weights, bin, n, w);
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const F g = (label[i] == 1 ? -w[i] : w[i]) * slope[i];
+        out[i] = label[i] < 0 ? F(0) : g;
+      }
     });
     write_row(problem, tile, c, whole.x);
   }
@@ -601,6 +600,24 @@ void apply(const Problem& problem, const Tile& tile, char* scratch, const void* 
 #endif
 }
 
+int64_t merge(const uint32_t* LOVASZ_RESTRICT counters, int64_t n, bool first, int64_t* LOVASZ_RESTRICT row) {
+  int64_t sum = 0;
+  if (first) {
+    LOVASZ_ROWS
+    for (int64_t i = 0; i < n; ++i) {
+      row[i] = counters[i];
+      sum += counters[i];
+    }
+  } else {
+    LOVASZ_ROWS
+    for (int64_t i = 0; i < n; ++i) {
+      row[i] += counters[i];
+      sum += counters[i];
+    }
+  }
+  return sum;
+}
+
 void exponentials(const float* in, float* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = exponential(in[i]);
 }
@@ -610,6 +627,6 @@ void exponentials(const float* in, float* out, int64_t n) {
 namespace lovasz {
 
 extern const Kernel LOVASZ_ISA;
-const Kernel LOVASZ_ISA = {LOVASZ_QUOTE(LOVASZ_ISA), count, apply, exponentials};
+const Kernel LOVASZ_ISA = {LOVASZ_QUOTE(LOVASZ_ISA), count, apply, merge, exponentials};
 
 }  // namespace lovasz

@@ -48,7 +48,7 @@ def test_the_loss_is_within_its_certified_bound(case, bins):
 def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
     x, t, m, ignore, form = canonical(case)
     bins, per_image = 128, case.arguments.get("per_image", False)
-    table, _ = kernel.count(x, t, m, ignore, form, bins, per_image)
+    table, pixels, _ = kernel.count(x, t, m, ignore, form, bins, per_image)
     labels = _inputs.canonical_target(t, m, ignore, _inputs.num_labels(form, x.shape[1]))
     errors, foreground, valid = _reference.errors(x.float(), labels, form)
     slots = _bins.index(errors, bins, form)
@@ -60,6 +60,7 @@ def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
                 chosen = valid[n, c] & (foreground[n, c] == bool(side))
                 expected[n, c, side] = slots[n, c][chosen].bincount(minlength=bins + 1)
     assert_close(table, expected if per_image else expected.sum(0, keepdim=True))
+    assert_close(pixels, torch.stack(_jaccard.pixels(table)))
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

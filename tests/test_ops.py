@@ -31,7 +31,7 @@ def test_opcheck(form, per_image):
     torch.library.opcheck(torch.ops.lovasz.labels.default, (target, mask, [255], labels))
     args = (logits, target, mask, [255, -1], form)
     torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, per_image))
-    table, sums = torch.ops.lovasz.count(*args, 64, per_image)
+    table, _, sums = torch.ops.lovasz.count(*args, 64, per_image)
     grad = (torch.rand(table.shape[:2]), torch.rand(()))
     torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, table))
     leaf = (logits.requires_grad_(), *args[1:])
@@ -224,7 +224,7 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
     for form in FORMS:
         target = torch.zeros((2, 40) if form == "softmax" else (2, 3, 40), dtype=torch.uint8, device="meta")
         logits = torch.zeros(2, 3, 40, device="meta")
-        table, _ = _torch.count(logits, target, None, [255], form, 64, False)
+        table, _, _ = _torch.count(logits, target, None, [255], form, 64, False)
         assert table.shape == (1, 3, 2, 65)
         weights = torch.zeros(1, 3, 2, 65, dtype=torch.float64, device="meta")
         assert _torch.apply(logits, target, None, [255], form, weights).shape == logits.shape

@@ -77,17 +77,20 @@ class Kernel:
         per_image: bool,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The table of an input and the sums of its cross-entropy, as `_torch.count`."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
         N, C = logits.shape[:2]
-        table = torch.empty(N if per_image else 1, C, 2, bins + 1, dtype=torch.int64)
+        rows = N if per_image else 1
+        table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64)
+        pixels = torch.empty(2, rows, C, dtype=torch.int64)
         bad, loss, weight = _kernel.count(
             self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), _bins.steps(bins, form),
             per_image, *_cross_entropy(ce_weight, label_smoothing), torch.get_num_threads(), _array(table),
+            _array(pixels),
         )  # fmt: skip
         if bad:  # raises, and names them
             _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
-        return table, torch.tensor((loss, weight), dtype=torch.float64)
+        return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
 
     def losses(self, table: Tensor, form: str) -> Tensor:
         """The loss of each class, float64 (N or 1, C)."""

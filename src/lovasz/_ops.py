@@ -19,7 +19,7 @@ _CROSS_ENTROPY = "Tensor? ce_weight=None, float? label_smoothing=None"
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define("labels(Tensor target, Tensor? mask, int[] ignore_index, int num_classes) -> Tensor")
-_library.define(f"count({_PIXELS}, int bins, bool per_image, {_CROSS_ENTROPY}) -> (Tensor, Tensor)")
+_library.define(f"count({_PIXELS}, int bins, bool per_image, {_CROSS_ENTROPY}) -> (Tensor, Tensor, Tensor)")
 _library.define(f"loss({_PIXELS}, Tensor table, Tensor sums, {_CROSS_ENTROPY}) -> (Tensor, Tensor)")
 _library.define(
     f"loss_backward(Tensor grad, Tensor ce_grad, {_PIXELS}, Tensor table, {_CROSS_ENTROPY}) -> Tensor"
@@ -84,10 +84,10 @@ def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int)
 
 @torch.library.register_fake("lovasz::count", lib=_library)
 def _count_fake(logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, bins: int,
-                per_image: bool, ce_weight: Any = None, label_smoothing: Any = None) -> tuple[Tensor, Tensor]:  # fmt: skip
-    N, C = logits.shape[:2]
-    table = logits.new_empty((N if per_image else 1, C, 2, bins + 1), dtype=torch.int64)
-    return table, logits.new_empty(2, dtype=torch.float64)
+                per_image: bool, ce_weight: Any = None, label_smoothing: Any = None) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    rows, C = logits.shape[0] if per_image else 1, logits.shape[1]
+    table = logits.new_empty((rows, C, 2, bins + 1), dtype=torch.int64)
+    return table, logits.new_empty((2, rows, C), dtype=torch.int64), logits.new_empty(2, dtype=torch.float64)
 
 
 @torch.library.register_fake("lovasz::loss", lib=_library)

@@ -91,10 +91,11 @@ def count(
     per_image: bool,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The table of an input, int64 (N or 1, C, 2, K + 1), and two sums over its pixels, float64 (2,).
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is known of an input when its pixels have been counted.
 
-    The sums are those of the cross-entropy and of the class weights of its pixels, where `label_smoothing`
+    The table, int64 (N or 1, C, 2, K + 1); the numbers of valid and of foreground pixels, int64 (2, N or 1, C);
+    the sums of the cross-entropy and of the class weights of its pixels, float64 (2,), where `label_smoothing`
     asks for them.
     """
     N, C, _ = logits.shape
@@ -122,7 +123,7 @@ def count(
             chunk.scatter_add_(0, slots.flatten().long(), chunk.new_ones(1).expand(slots.numel()))
     table = table.view(rows, C, 2, bins + 1)
     table[:, :, 0, 0] -= void if per_image else void.sum(0)
-    return table, sums
+    return table, torch.stack(_jaccard.pixels(table)), sums
 
 
 def _target_distribution(

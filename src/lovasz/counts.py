@@ -164,5 +164,5 @@ def count(
         raise ValueError("bins must be an integer here: counts always count")
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, t, m = pixels
-    table, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image)
+    table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image)
     return Counts(table, form, per_image)

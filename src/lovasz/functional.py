@@ -52,10 +52,10 @@ def lovasz(
     else:
         args = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
-        table, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+        table, (valid, foreground), sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
         losses, ce = torch.ops.lovasz.loss(*args, table, sums, *fused)
         total = sums[1].to(ce.dtype)
-        part = _inputs.takes_part(*_jaccard.pixels(table), selection)
+        part = _inputs.takes_part(valid, foreground, selection)
     if reduction == "mean" and label_smoothing is not None:
         ce = ce / torch.where(total == 0, 1.0, total)
     return _jaccard.reduce(losses, part, weight, per_image, reduction), ce
