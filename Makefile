@@ -3,14 +3,34 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+KERNEL_TESTS = $(addprefix tests/test_,minimal.py counting.py cpu.py inputs.py ops.py)
 
-.PHONY: demo test lint types format accuracy speed clean
+.PHONY: demo test fallback sanitize aarch64 clang lint types format accuracy cpu clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
 
 test: $(VENV)/.dev  ## every test, doctests and README included
 	$(RUN)/python -m pytest -q
+
+fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the place of the compiled one
+	LOVASZ_CPU_KERNEL=off $(RUN)/python -m pytest -q $(KERNEL_TESTS) tests/test_failures.py
+
+# -S: the finder of an editable installation would come before PYTHONPATH. Left out: what compiles at run time, which
+# would start the compiler with the sanitizer in it, and what takes minutes there and walks the same lines as the rest.
+SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
+sanitize: $(VENV)/.dev  ## the same with the compiled kernel, built with the address and undefined behaviour sanitizers
+	SKBUILD_CMAKE_DEFINE=LOVASZ_SANITIZE=ON LOVASZ_EXPECT_KERNEL=on $(PIP) --upgrade --no-deps --target build/sanitize .
+	PYTHONPATH=build/sanitize:$$($(RUN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(RUN)/python -S -m pytest -q $(KERNEL_TESTS) -k "not (compile or inductor or keeps_its_accuracy or 65536)"
+
+aarch64: CXX = aarch64-linux-gnu-g++
+clang: CXX = clang++
+aarch64 clang:  ## the kernel without its bindings by another compiler, where that is at hand
+	@command -v $(CXX) >/dev/null || { echo "make $@: no $(CXX), skipped"; exit 0; }; \
+	for file in $(filter-out csrc/bindings.cpp, $(wildcard csrc/*.cpp)); do \
+	$(CXX) -std=c++17 -O2 -Wall -Wextra -Werror -DLOVASZ_ISA=baseline -c $$file -o /dev/null || exit 1; done
 
 lint: $(VENV)/.dev
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
@@ -24,13 +44,15 @@ format: $(VENV)/.dev
 accuracy: $(VENV)/.dev
 	$(RUN)/python -m benchmarks accuracy --csv benchmarks/results/accuracy.csv
 
-speed: $(VENV)/.dev
-	$(RUN)/python -m benchmarks speed --csv benchmarks/results/speed.csv && $(RUN)/python -m benchmarks figure
+cpu: $(VENV)/.dev  ## the time, memory and errors of every loss on every case, peers included: half an hour
+	$(RUN)/python -m benchmarks cpu --all-peers --csv benchmarks/results/cpu.csv && $(RUN)/python -m benchmarks figure
+	$(RUN)/python -m benchmarks scaling --csv benchmarks/results/scaling.csv
+	$(RUN)/python -m benchmarks small --csv benchmarks/results/small.csv
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
-$(VENV)/.dev: pyproject.toml constraints.txt
+$(VENV)/.dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch && $(PIP) -e ".[dev]"
 	touch $@

@@ -1,14 +1,14 @@
-"""`python -m benchmarks NAME`: accuracy, speed, cpu, scaling, small; or `figure`, drawn from the kept rows."""
+"""`python -m benchmarks NAME`: accuracy, cpu, scaling, small; `figure` draws the kept rows and prints their table."""
 
 import argparse
 
-from . import accuracy, cpu, results, scaling, speed
+from . import accuracy, cpu, results, scaling
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=("accuracy", "speed", "cpu", "scaling", "small", "figure"))
+    parser.add_argument("name", choices=("accuracy", "cpu", "scaling", "small", "figure"))
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
     parser.add_argument("--quick", action="store_true", help="cpu, scaling, small: small inputs, few repeats")
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="cpu: cases that begin like this")
@@ -17,6 +17,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.name == "figure":
         results.draw()
+        print("\n".join(results.table()))
     elif args.name == "cpu":
         repeats = args.repeats or (3 if args.quick else 11)
         cpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, args.all_peers))
@@ -25,7 +26,7 @@ def main() -> None:
     elif args.name == "small":
         scaling.print_small(args.csv, args.repeats or (20 if args.quick else 300))
     else:
-        (accuracy if args.name == "accuracy" else speed).print_table(args.csv)
+        accuracy.print_table(args.csv)
 
 
 if __name__ == "__main__":

@@ -87,12 +87,12 @@ def blobs(shape: tuple[int, ...], spread: float, shift: float, seed: int = 0) ->
 
 
 def binary_blobs(shape: tuple[int, ...], spread: float, shift: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits (N, 1, *) and labels (N, *), about a third of them foreground."""
+    """Logits (N, 1, *) and masks of bytes (N, *), about a third of them foreground."""
     N, _, *sides = shape
     generator = torch.Generator().manual_seed(seed)
     foreground = smooth(N, 1, tuple(sides), generator) > 0.3
     logits = torch.randn(shape, generator=generator).mul_(spread)
-    return logits.add_(shift * (2.0 * foreground - 1)), foreground[:, 0].long()
+    return logits.add_(shift * (2.0 * foreground - 1)), foreground[:, 0].byte()
 
 
 def inputs(case: Case, stage: Stage) -> tuple[Tensor, Tensor]:

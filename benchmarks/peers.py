@@ -116,7 +116,7 @@ def peers(form: str, axes: int) -> tuple[dict[str, Implementation], list[str]]:
             missing.append("kornia")
         else:
             loss = getattr(kornia.losses, f"lovasz_{form}_loss")
-            found["kornia"] = Implementation(kornia.__version__, loss, ("all", True))
+            found["kornia"] = Implementation(kornia.__version__, loss, ("all", True), lambda x, t: (x, t.long()))
     if form == "softmax":
         points = torch_pointcloud()
         if points is None:

@@ -79,8 +79,8 @@ struct Call {
     if (smoothing) {
       check(!binary, "the cross-entropy is that of the softmax");
       problem.smoothing = *smoothing;
-      class_weights.resize(logits.shape(1), 1.0);
-      problem.class_weights = class_weights.data();
+      check(class_weights.empty() || class_weights.size() == logits.shape(1), "ce_weights must be empty or (C,)");
+      problem.class_weights = class_weights.empty() ? nullptr : class_weights.data();
     }
     const size_t spatial = logits.ndim() - 2;
     for (int64_t& s : input.sizes) s = 1;
@@ -142,26 +142,26 @@ nb::tuple count(const std::string& name, const Array& logits, const Array& targe
   return nb::make_tuple(found.bad_labels, found.cross_entropy.loss, found.cross_entropy.weight);
 }
 
-void losses(const Table& table, const Doubles& grid, int threads, Doubles out) {
+void losses(const std::string& name, const Table& table, const Doubles& steps, int threads, Doubles out) {
   const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
-  check(grid.shape(0) + 1 == table.shape(3) && table.shape(2) == 2, "grid must have one point for each bin");
+  check(steps.shape(0) + 1 == table.shape(3) && table.shape(2) == 2, "steps must have one entry for each bin");
   check(static_cast<int64_t>(out.shape(0)) == rows, "out must have one entry for each row of table");
+  const lovasz::Kernel& kernel = kernel_of(name);
   nb::gil_scoped_release release;
-  lovasz::losses(table.data(), rows, static_cast<int>(grid.shape(0)), grid.data(), threads, out.data());
+  lovasz::losses(kernel, table.data(), rows, static_cast<int>(steps.shape(0)), steps.data(), threads, out.data());
 }
 
-void weights(const Table& table, const Doubles& factors, int threads, Weights out) {
+void weights(const std::string& name, const Table& table, const Doubles& factors, int threads, Weights out) {
   const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
   check(static_cast<int64_t>(factors.shape(0)) == rows, "factors must have one entry for each row of table");
   for (size_t i = 0; i < 4; ++i) check(out.shape(i) == table.shape(i), "out must have the shape of table");
-  const int bins = static_cast<int>(table.shape(3)) - 1;
+  check(table.shape(2) == 2, "table must be (N or 1, C, 2, bins + 1)");
   const bool wide = out.dtype() == nb::dtype<double>();
   check(wide || out.dtype() == nb::dtype<float>(), "out must be float32 or float64");
+  const lovasz::Kernel& kernel = kernel_of(name);
   nb::gil_scoped_release release;
-  if (wide)
-    lovasz::weights(table.data(), rows, bins, factors.data(), threads, static_cast<double*>(out.data()));
-  else
-    lovasz::weights(table.data(), rows, bins, factors.data(), threads, static_cast<float*>(out.data()));
+  lovasz::weights(kernel, table.data(), rows, static_cast<int>(table.shape(3)) - 1, factors.data(), threads, wide,
+                  out.data());
 }
 
 void apply(const std::string& name, const Array& logits, const Array& target, const std::optional<Array>& mask,
@@ -202,9 +202,9 @@ NB_MODULE(_kernel, m) {
         "table"_a.noconvert(), "pixels"_a.noconvert(),
         "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
         "weights.");
-  m.def("losses", &losses, "table"_a.noconvert(), "grid"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
+  m.def("losses", &losses, "kernel"_a, "table"_a.noconvert(), "steps"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
         "Fills out with the loss of each row.");
-  m.def("weights", &weights, "table"_a.noconvert(), "factors"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
+  m.def("weights", &weights, "kernel"_a, "table"_a.noconvert(), "factors"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
         "Fills out with the weights of each bin times the factor of its row.");
   m.def("apply", &apply, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
         "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "ce_scale"_a, "weights"_a.noconvert(),

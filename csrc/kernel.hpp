@@ -24,7 +24,7 @@ struct Problem {
   int num_ignore;
   bool cross_entropy;           // softmax only: its sum when counting, its gradient when applying
   double smoothing;             // label smoothing of the cross-entropy, from 0 to 1
-  const double* class_weights;  // of the cross-entropy, one for each class
+  const double* class_weights;  // of the cross-entropy, one for each class; null: all are 1
   bool stream;                  // the gradient is too large to stay in a cache
 };
 
@@ -50,7 +50,7 @@ int part_length(const Problem& problem);
 // Background bin 0 is known from the number of pixels, so its pixels go to slots that nobody reads, one for
 // each lane: no two neighbours wait for the same counter. Foreground bin 0 is the sum of its slots.
 constexpr int kSpread = kLanes;
-inline int slots(const Problem& problem) { return kSpread + problem.bins - 1; }
+static inline int slots(const Problem& problem) { return kSpread + problem.bins - 1; }
 
 // What one thread counts.
 struct Counts {
@@ -78,6 +78,11 @@ struct Kernel {
   void (*apply)(const Problem&, const Tile&, char* scratch, const void* weights, double scale);
   // Adds counters to a row of the table, or, first of all, starts it; returns their sum.
   int64_t (*merge)(const uint32_t* counters, int64_t n, bool first, int64_t* row);
+  // Of one class's row of the table (2, bins + 1): its loss, for a grid whose points are `steps` apart, and the
+  // weights of its bins times a factor.
+  double (*loss)(const int64_t* row, int bins, const double* steps);
+  void (*weights32)(const int64_t* row, int bins, double factor, float* out);
+  void (*weights64)(const int64_t* row, int bins, double factor, double* out);
   void (*exponential)(const float* in, float* out, int64_t n);
 };
 

@@ -15,7 +15,7 @@ namespace lovasz {
 namespace {
 
 // Less work than this, in elements of the logits or bins, is not worth another thread.
-constexpr int64_t kGrain = 1 << 15;
+constexpr int64_t kGrain = 1 << 17;
 // A gradient of so many bytes would not stay in a cache until it is read.
 constexpr int64_t kStreamed = 4 << 20;
 // A 32-bit counter is emptied before it could be full.
@@ -274,71 +274,26 @@ void apply(const Kernel& kernel, Problem problem, const Input& input, bool per_i
   });
 }
 
-// The two functions below are `losses` and `weights` of lovasz/_jaccard.py, term by term, and its tests compare
-// them. They walk down from the largest error, so that k and j are the foreground and background pixels above.
-
-void losses(const int64_t* table, int64_t rows, int bins, const double* grid, int threads, double* out) {
+void losses(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* steps, int threads,
+            double* out) {
   std::atomic<int64_t> next{0};
-  share(threads, 2 * rows * bins, [&](int) {
-    for (int64_t row; (row = next++) < rows;) {
-      const int64_t *background = table + row * 2 * (bins + 1), *foreground = background + bins + 1;
-      int64_t G = 0;
-      for (int i = 0; i < bins; ++i) G += foreground[i];
-      int64_t k = 0, j = 0;
-      double loss = 0, J = 0;
-      double above = 0;  // the grid point from which down J holds
-      for (int i = bins - 1; i >= 0; --i) {
-        if ((background[i] | foreground[i]) == 0) continue;
-        loss += (above - grid[i]) * J;
-        k += foreground[i], j += background[i];
-        J = static_cast<double>(k + j) / static_cast<double>(std::max<int64_t>(G + j, 1));
-        above = grid[i];
-      }
-      loss += above * J;
-      out[row] = background[bins] + foreground[bins] > 0 ? NAN : loss;
-    }
+  share(threads, rows * bins, [&](int) {
+    for (int64_t row; (row = next++) < rows;) out[row] = kernel.loss(table + row * 2 * (bins + 1), bins, steps);
   });
 }
 
-template <class F>
-void weights(const int64_t* table, int64_t rows, int bins, const double* factors, int threads, F* out) {
+void weights(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* factors, int threads,
+             bool wide, void* out) {
   std::atomic<int64_t> next{0};
-  share(threads, 2 * rows * bins, [&](int) {
+  share(threads, rows * bins, [&](int) {
     for (int64_t row; (row = next++) < rows;) {
-      const int64_t *background = table + row * 2 * (bins + 1), *foreground = background + bins + 1;
-      F *w_b = out + row * 2 * (bins + 1), *w_f = w_b + bins + 1;
-      const double factor = factors[row];
-      // A class that takes no part may hold NaN, and has no gradient all the same.
-      const bool poisoned = background[bins] + foreground[bins] > 0;
-      if (factor == 0 || poisoned) {
-        std::fill(w_b, w_b + 2 * (bins + 1), factor == 0 ? F(0) : static_cast<F>(NAN));
-        continue;
-      }
-      int64_t G = 0;
-      for (int i = 0; i < bins; ++i) G += foreground[i];
-      int64_t k = 0, j = 0;
-      F b = 0, f = 0;
-      bool stale = true;
-      for (int i = bins - 1; i >= 0; --i) {
-        const int64_t n_b = background[i], n_f = foreground[i];
-        if (stale || (n_b | n_f) != 0) {
-          const double before = static_cast<double>(std::max<int64_t>(G + j, 1));
-          const double after = static_cast<double>(std::max<int64_t>(G + j + n_b, 1));
-          f = static_cast<F>((1 / before + 1 / after) / 2 * factor);
-          const double top = j == 0 ? 1 / static_cast<double>(std::max<int64_t>(n_b, 1)) : 0;
-          const double rest = static_cast<double>(G - k) - static_cast<double>(n_f) / 2;
-          b = static_cast<F>((G > 0 ? rest / (before * after) : top) * factor);
-          k += n_f, j += n_b;
-          stale = (n_b | n_f) != 0;  // the bins below hold others above them
-        }
-        w_b[i] = b, w_f[i] = f;
-      }
-      w_b[bins] = w_f[bins] = 0;
+      const int64_t at = row * 2 * (bins + 1);
+      if (wide)
+        kernel.weights64(table + at, bins, factors[row], static_cast<double*>(out) + at);
+      else
+        kernel.weights32(table + at, bins, factors[row], static_cast<float*>(out) + at);
     }
   });
 }
-
-template void weights<float>(const int64_t*, int64_t, int, const double*, int, float*);
-template void weights<double>(const int64_t*, int64_t, int, const double*, int, double*);
 
 }  // namespace lovasz

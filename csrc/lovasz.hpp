@@ -31,12 +31,11 @@ struct Found {
 Found count(const Kernel&, const Problem&, const Input&, bool per_image, int threads, int64_t* table, int64_t* valid,
             int64_t* foreground);
 
-// Of each row of table (rows, 2, bins + 1) its loss, from the grid points that the bins stand for.
-void losses(const int64_t* table, int64_t rows, int bins, const double* grid, int threads, double* out);
-
-// The weights of each row times its factor, (rows, 2, bins + 1).
-template <class F>
-void weights(const int64_t* table, int64_t rows, int bins, const double* factors, int threads, F* out);
+// Of each row of table (rows, 2, bins + 1) its loss, and the weights of its bins times a factor of the row.
+void losses(const Kernel&, const int64_t* table, int64_t rows, int bins, const double* steps, int threads,
+            double* out);
+void weights(const Kernel&, const int64_t* table, int64_t rows, int bins, const double* factors, int threads,
+             bool wide, void* out);
 
 // Fills the gradient of the input from weights (N or 1, C, 2, bins + 1) as `weights` makes them.
 void apply(const Kernel&, Problem, const Input&, bool per_image, int threads, const void* weights, double scale);

@@ -65,16 +65,17 @@ inline float exponential(float x) {
   return e.exp_r * first * second;
 }
 
-// e^(x/2) for x <= 0, the root of a softmax's term; where the term would be 0, so is the square of the root.
-inline float root_exponential(float x) {
-  const float half = x < -174.0f ? -87.0f : 0.5f * x;
-  const Reduced e = reduce(half);
+// The same for |x| <= 87 (and NaN), where 2^n is a float.
+inline float small_exponential(float x) {
+  const Reduced e = reduce(x);
   return e.exp_r * bits<float>((e.n << 23) + 0x3F800000u);
 }
 
-inline double root_exponential(double x) { return std::exp(0.5 * x); }
+inline double small_exponential(double x) { return std::exp(x); }
 
-inline double exponential(double x) { return std::exp(x); }
+// e^(x/2) for x <= 0, the root of a softmax's term; where the term would be 0, so is the square of the root.
+inline float root_exponential(float x) { return small_exponential(x < -174.0f ? -87.0f : 0.5f * x); }
+inline double root_exponential(double x) { return std::exp(0.5 * x); }
 
 // ln x for finite x >= 1.
 inline float logarithm(float x) {

@@ -101,7 +101,7 @@ def test_inputs_are_as_the_case_says(case, stage):
     assert logits.is_contiguous(memory_format=by_layout[case.layout])
     points = len(case.shape) == 2
     assert target.shape == (small.shape[:1] if points else (small.shape[0], *small.shape[2:]))
-    assert target.dtype == torch.int64
+    assert target.dtype == (torch.int64 if case.form == "softmax" else torch.uint8)
     C = 2 if case.form != "softmax" else case.shape[1]
     assert target.min() >= 0
     assert target.max() < C
@@ -247,5 +247,5 @@ def test_the_summary_of_scaling():
 def test_the_parts_of_a_small_call_add_up():
     found = {r.what: r.microseconds for r in scaling.small_rows((1, 2, 8, 8), 1)}
     operators = sum(found[f"operator {name}"] for name in ("count", "loss", "loss_backward"))
-    assert found["checks, reduction, autograd"] == pytest.approx(found["lovasz, counting"] - operators)
+    assert found["checks, reduction, autograd"] == pytest.approx(found["lovasz"] - operators)
     assert found["cross_entropy"] > 0

@@ -5,6 +5,7 @@ environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTo
 """
 
 import functools
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from . import _bins, _inputs
 from ._torch import compute_dtype
 
 try:
-    from . import _kernel
+    _kernel: Any = importlib.import_module("._kernel", __package__)
 except ImportError as error:
     _kernel = None
     _missing = str(error)
@@ -46,7 +47,9 @@ def _array(tensor: Tensor) -> Any:
     return torch.utils.dlpack.to_dlpack(tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor)
 
 
-def _pixels(logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int]) -> tuple[Any, ...]:
+def _pixels(
+    logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int]
+) -> tuple[Any, Any, Any, list[int]]:
     return _array(logits), _array(target), None if mask is None else _array(mask), list(ignore_index)
 
 
@@ -55,8 +58,9 @@ def _cross_entropy(weight: Tensor | None, label_smoothing: float | None) -> tupl
 
 
 @functools.lru_cache(maxsize=16)
-def _grid(bins: int, form: str) -> Tensor:
-    return _bins.grid(bins, form)
+def _steps(bins: int, form: str) -> Tensor:
+    grid = _bins.grid(bins, form)
+    return grid.diff(prepend=grid[:1])
 
 
 class Kernel:
@@ -95,15 +99,15 @@ class Kernel:
     def losses(self, table: Tensor, form: str) -> Tensor:
         """The loss of each class, float64 (N or 1, C)."""
         out = torch.empty(table.shape[:2], dtype=torch.float64)
-        grid = _grid(table.shape[-1] - 1, form)
-        _kernel.losses(_array(table), _array(grid), torch.get_num_threads(), _array(out.view(-1)))
+        steps = _steps(table.shape[-1] - 1, form)
+        _kernel.losses(self.name, _array(table), _array(steps), torch.get_num_threads(), _array(out.view(-1)))
         return out
 
     def weights(self, table: Tensor, form: str, grad: Tensor, dtype: torch.dtype) -> Tensor:
         """The weights of each bin times `grad` of its class, (N or 1, C, 2, K + 1)."""
         out = torch.empty(table.shape, dtype=dtype)
         factors = grad.double().reshape(-1)
-        _kernel.weights(_array(table), _array(factors), torch.get_num_threads(), _array(out))
+        _kernel.weights(self.name, _array(table), _array(factors), torch.get_num_threads(), _array(out))
         return out
 
     def apply(

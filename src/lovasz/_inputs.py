@@ -1,7 +1,8 @@
 """What callers may pass: layouts, ignored labels, masks, classes, and every message about them.
 
-Behind this module there is one view of the pixels: logits (N, C, P) with whatever strides they have, target and
-mask (N, P) for the softmax and (N, C, P) for the sigmoid and the hinge.
+Behind this module there is one view of the pixels: logits (N, C, *) with one to three spatial axes and whatever
+strides they have, target and mask (N, *) for the softmax and (N, C, *) for the sigmoid and the hinge. Nothing is
+copied on the way; a kernel that wants one spatial axis asks `flat` for it.
 """
 
 from collections.abc import Sequence
@@ -58,13 +59,14 @@ def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
 def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, form: str) -> int | None:
     """The number of bins, or None to sort.
 
-    "auto" sorts fewer pixels than its table would have bins, unless `pixels` is None.
+    "auto" sorts fewer pixels than a quarter of its bins, unless `pixels` is None: from there on counting is as
+    accurate as for any number of pixels, and sorting many times slower.
     """
     if bins is None:
         return None
     if isinstance(bins, str) and bins == "auto":
         number = _bins.default_bins(num_classes, form)
-        return None if pixels is not None and pixels < number else number
+        return None if pixels is not None and 4 * pixels < number else number
     if not (_integer(bins) and _bins.MIN_BINS <= int(bins) <= _bins.MAX_BINS):
         raise ValueError(
             f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
@@ -144,14 +146,20 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
             raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
 
 
-def _flat(tensor: Tensor) -> Tensor:
-    """(N, C, *) -> (N, C, P); a point cloud (P, C) becomes one image (1, C, P)."""
-    return tensor.t()[None] if tensor.ndim == 2 else tensor.flatten(2)
+def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool) -> Pixels:
+    """The one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
+    if logits.ndim == 2:  # a point cloud (P, C) is one image (1, C, P)
+        one = (lambda t: t.t()[None]) if channels else (lambda t: t[None])
+        return Pixels(logits.t()[None], one(target), None if mask is None else one(mask))
+    pixels = Pixels(logits, target, mask)
+    return pixels if logits.ndim <= 5 else flat(pixels)
 
 
-def _flat_target(tensor: Tensor) -> Tensor:
-    """(N, *) -> (N, P); the labels (P,) of a point cloud become (1, P)."""
-    return tensor[None] if tensor.ndim == 1 else tensor.flatten(1)
+def flat(pixels: Pixels) -> Pixels:
+    """The same with one spatial axis, a copy where need be."""
+    logits, target, mask = pixels
+    first = target.ndim - logits.ndim + 2
+    return Pixels(logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first))
 
 
 def softmax_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
@@ -168,7 +176,7 @@ def softmax_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixel
         )
     if mask is not None and _shape(mask) != expected:
         raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")
-    return Pixels(_flat(logits), _flat_target(target), None if mask is None else _flat_target(mask))
+    return _view(logits, target, mask, channels=False)
 
 
 def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
@@ -203,8 +211,7 @@ def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels
             mask = mask.unsqueeze(1).expand(_shape(target))
         elif _shape(mask) != _shape(target):
             raise ValueError(f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}")
-        mask = _flat(mask)
-    return Pixels(_flat(logits), _flat(target), mask)
+    return _view(logits, target, mask, channels=True)
 
 
 def view(logits: Tensor, target: Tensor, mask: Tensor | None, form: str) -> Pixels:
@@ -220,11 +227,14 @@ def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence
     a device-side assertion, which does not wait; elsewhere it names the labels and how many there are.
     """
     labels = target.long()
+    beyond = None
     if target.dtype == torch.uint64:  # beyond int64: no class, and no ignored label either
-        labels = torch.where(labels < 0, torch.iinfo(torch.int64).max, labels)
+        beyond = labels < 0
+        labels = labels.masked_fill(beyond, torch.iinfo(torch.int64).max)
     void = torch.zeros_like(labels, dtype=torch.bool) if mask is None else ~mask
     for label in ignore_index:
-        void = void | (labels == label)
+        ignored = labels == label
+        void = void | (ignored if beyond is None else ignored & ~beyond)
     bad = ((labels < 0) | (labels >= num_classes)) & ~void
     if labels.device.type == "cuda":
         torch._assert_async(

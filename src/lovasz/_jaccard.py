@@ -55,7 +55,7 @@ def _cumulative(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 def block_sum(terms: Tensor) -> Tensor:
     """Sum over the last axis, block by block, so that no number of threads changes the order of addition."""
-    while terms.shape[-1] > 1:
+    while terms.shape[-1] > 1024:
         terms = F.pad(terms, (0, -terms.shape[-1] % 1024)).unflatten(-1, (-1, 1024)).sum(-1)
     return terms.sum(-1)
 
@@ -123,12 +123,12 @@ def reduce(per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_ima
     w = takes_part.to(per_class.dtype)
     if weight is not None:
         w = w * weight.to(per_class.dtype)
-    weighted = torch.where(takes_part, per_class, 0.0) * w
+    per_class = torch.where(takes_part, per_class, 0.0)
     if reduction == "none":
-        values = torch.where(takes_part, weighted, torch.nan)
+        values = torch.where(takes_part, per_class * w, torch.nan)
         return values if per_image else values[0]
-    if reduction == "sum":
-        return block_sum(weighted.flatten())
-    total = block_sum(w)
-    means = block_sum(weighted) / torch.where(total == 0, 1.0, total)
-    return block_sum(means) / (total != 0).sum().clamp(min=1)
+    if reduction == "mean":
+        total = block_sum(w)[:, None]
+        images = (total != 0).sum().clamp(min=1)
+        w = w / (torch.where(total == 0, 1.0, total) * images)
+    return block_sum((per_class * w).flatten())

@@ -21,9 +21,7 @@ _library = torch.library.Library("lovasz", "DEF")
 _library.define("labels(Tensor target, Tensor? mask, int[] ignore_index, int num_classes) -> Tensor")
 _library.define(f"count({_PIXELS}, int bins, bool per_image, {_CROSS_ENTROPY}) -> (Tensor, Tensor, Tensor)")
 _library.define(f"loss({_PIXELS}, Tensor table, Tensor sums, {_CROSS_ENTROPY}) -> (Tensor, Tensor)")
-_library.define(
-    f"loss_backward(Tensor grad, Tensor ce_grad, {_PIXELS}, Tensor table, {_CROSS_ENTROPY}) -> Tensor"
-)
+_library.define(f"loss_backward(Tensor grad, Tensor ce_grad, {_PIXELS}, Tensor table, {_CROSS_ENTROPY}) -> Tensor")
 
 
 def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -83,24 +81,29 @@ def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int)
 
 
 @torch.library.register_fake("lovasz::count", lib=_library)
-def _count_fake(logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, bins: int,
-                per_image: bool, ce_weight: Any = None, label_smoothing: Any = None) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+def _count_fake(
+    logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, bins: int, per_image: bool,
+    ce_weight: Any = None, label_smoothing: Any = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     rows, C = logits.shape[0] if per_image else 1, logits.shape[1]
     table = logits.new_empty((rows, C, 2, bins + 1), dtype=torch.int64)
     return table, logits.new_empty((2, rows, C), dtype=torch.int64), logits.new_empty(2, dtype=torch.float64)
 
 
 @torch.library.register_fake("lovasz::loss", lib=_library)
-def _loss_fake(logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, table: Tensor,
-               sums: Tensor, ce_weight: Any = None, label_smoothing: Any = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _loss_fake(
+    logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, table: Tensor, sums: Tensor,
+    ce_weight: Any = None, label_smoothing: Any = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     dtype = _torch.compute_dtype(logits)
     return logits.new_empty(table.shape[:2], dtype=dtype), logits.new_empty((), dtype=dtype)
 
 
 @torch.library.register_fake("lovasz::loss_backward", lib=_library)
-def _loss_backward_fake(grad: Tensor, ce_grad: Tensor, logits: Tensor, target: Tensor, mask: Any,
-                        ignore_index: Any, form: str, table: Tensor, ce_weight: Any = None,
-                        label_smoothing: Any = None) -> Tensor:  # fmt: skip
+def _loss_backward_fake(
+    grad: Tensor, ce_grad: Tensor, logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str,
+    table: Tensor, ce_weight: Any = None, label_smoothing: Any = None,
+) -> Tensor:  # fmt: skip
     return torch.empty_like(logits)
 
 
@@ -112,9 +115,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 def _backward(ctx: Any, grad: Tensor, ce_grad: Tensor) -> tuple[Tensor | None, ...]:
     logits, target, mask, table, ce_weight = ctx.saved_tensors
     pixels = (logits, target, mask, ctx.ignore_index, ctx.form)
-    grad_logits = torch.ops.lovasz.loss_backward(
-        grad, ce_grad, *pixels, table, ce_weight, ctx.label_smoothing
-    )
+    grad_logits = torch.ops.lovasz.loss_backward(grad, ce_grad, *pixels, table, ce_weight, ctx.label_smoothing)
     return grad_logits, *(None,) * 8
 
 

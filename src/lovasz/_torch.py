@@ -1,8 +1,8 @@
 """Count, weigh and apply in plain PyTorch: any device, and the specification of the compiled kernels.
 
-Both passes over the pixels run over chunks of pixels, so that what they need beyond logits, target and gradient stays small,
-and quantise with `_bins.index`. The table of a chunk is flat: class c of its image n has its background bins
-at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
+Both passes over the pixels run over chunks of them, so that what they need beyond logits, target and gradient
+stays small, and quantise with `_bins.index`. The table of a chunk is flat: class c of its image n has its
+background bins at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import _bins, _jaccard
-from ._inputs import canonical_target, num_labels
+from ._inputs import Pixels, canonical_target, flat, num_labels
 from ._reference import binary_errors, softmax
 
 #: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
@@ -98,6 +98,7 @@ def count(
     the sums of the cross-entropy and of the class weights of its pixels, float64 (2,), where `label_smoothing`
     asks for them.
     """
+    logits, target, mask = flat(Pixels(logits, target, mask))
     N, C, _ = logits.shape
     rows = N if per_image else 1
     row = C * 2 * (bins + 1)
@@ -128,7 +129,7 @@ def count(
 
 def _target_distribution(
     labels: Tensor, weight: Tensor | None, smoothing: float, like: Tensor
-) -> tuple[Tensor, Tensor | float]:
+) -> tuple[Tensor, Tensor]:
     """What the cross-entropy wants of each pixel: of its class (n, 1, p), and beyond that of each class (C, 1)."""
     C = like.shape[1]
     w = like.new_ones(C) if weight is None else weight.to(like.dtype)
@@ -188,6 +189,8 @@ def apply(
     `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin. Where
     `label_smoothing` asks for it, `ce_grad` times the gradient of the cross-entropy's sum is added.
     """
+    whole = torch.empty_like(logits)
+    logits, target, mask = flat(Pixels(logits, target, mask))
     C = logits.shape[1]
     per_image = len(weights) > 1
     bins = weights.shape[-1] - 1
@@ -195,7 +198,7 @@ def apply(
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(compute_dtype(logits)).flatten(1)
-    grad = torch.empty_like(logits)
+    grad = whole if whole.ndim == 3 else torch.empty_like(logits)
     for images, part in _chunks(logits, signed.shape[1], per_image):
         x = logits[images, :, part].to(compute_dtype(logits))
         t = labels[images, ..., part]
@@ -219,4 +222,4 @@ def apply(
             elif form == "hinge":
                 g.mul_(m > 0)
         grad[images, :, part] = g.masked_fill_(void, 0)
-    return grad
+    return whole if grad is whole else whole.copy_(grad.view(whole.shape))

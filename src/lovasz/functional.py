@@ -1,5 +1,6 @@
 """The losses: check -> operator -> reduce."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,11 +37,13 @@ def lovasz(
         )
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, target, mask = pixels
-    N, C, P = x.shape
+    N, C, *spatial = x.shape
+    P = math.prod(spatial)
     selection = _inputs.class_selection(classes, C, x.device)
     _inputs.check_weight(weight, C, x.device)
     number = _inputs.parse_bins(bins, P if per_image else N * P, C, form)
     if number is None:
+        x, target, mask = _inputs.flat(pixels)
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
         losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image)
         part = _inputs.takes_part(valid, foreground, selection)

@@ -1,0 +1,116 @@
+// Count and apply where each channel has a foreground of its own: the sigmoid, the hinge, and probabilities.
+#pragma once
+
+#include "memory.hpp"
+
+namespace {
+
+// Of a row of logits x: errors m into r.q, dm / dx without its sign into r.extra (when asked for), and bins
+// into r.slot, `bins` where the error is no number. The sign is - on the foreground.
+template <bool derivative, class F>
+void binary_row(const Problem& problem, Rows<F>& r) {
+  const int n = r.length;
+  const F steps = static_cast<F>(problem.steps), none = static_cast<F>(problem.bins);
+  const F* LOVASZ_RESTRICT x = r.x;
+  F* LOVASZ_RESTRICT slope = r.extra;
+  int32_t *LOVASZ_RESTRICT bin = r.slot, *LOVASZ_RESTRICT label = r.label;
+  const auto place = [&](int i, F root, bool number) {
+    bin[i] = static_cast<int32_t>((number ? root * steps : none) + F(0.5));
+  };
+  if (problem.form == Form::sigmoid) {
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) {
+      F z = label[i] == 1 ? x[i] : -x[i];
+      const bool number = finite(z);
+      z = z > F(80) ? F(80) : z;
+      z = z < F(-80) ? F(-80) : z;
+      const F e = small_exponential(z), error = F(1) / (F(1) + e);
+      place(i, square_root(error), number);
+      if (derivative) slope[i] = number ? error * (error * e) : F(0);
+    }
+  } else if (problem.form == Form::hinge) {
+    const F last = steps - F(1);
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) {
+      const F z = F(1) + (label[i] == 1 ? -x[i] : x[i]);
+      const bool number = finite(x[i]);
+      const F error = z > F(0) ? z : F(0);
+      F position = number ? error / (error + F(4)) * steps : F(0);
+      position = position > last ? last : position;
+      bin[i] = static_cast<int32_t>((number ? position : none) + F(0.5));
+      if (derivative) slope[i] = (number & (z > F(0))) ? F(1) : F(0);
+    }
+  } else {
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) {
+      const F error = label[i] == 1 ? F(1) - x[i] : x[i];
+      const bool number = finite(x[i]);
+      place(i, square_root(error > F(0) ? error : F(0)), number);
+      if (derivative) slope[i] = F(1);
+    }
+  }
+}
+
+template <class F>
+void count_binary(const Problem& problem, const Tile& tile, char* scratch, Counts& counts, CrossEntropy&) {
+  const Rows<F> whole(problem, scratch);
+  const int32_t bins = problem.bins, foreground = static_cast<int32_t>(counts.foreground - counts.background);
+  for (int c = 0; c < problem.classes; ++c) {
+    const Valid labels = read_labels(problem, tile, c, whole.label);
+    counts.valid[c] += labels.valid;
+    counts.bad_labels += labels.bad;
+    if (labels.valid == 0) continue;
+    read_row(problem, tile, c, whole.x);
+    for_parts(problem, tile, whole, [&](Rows<F>& r) {
+      binary_row<false>(problem, r);
+      const int n = r.length;
+      int32_t *LOVASZ_RESTRICT slot = r.slot, *LOVASZ_RESTRICT label = r.label;
+      int nans = 0;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) nans += ((label[i] >= 0) & (slot[i] == bins)) ? 1 : 0;
+      if (nans) {
+        for (int i = 0; i < n; ++i) {
+          if (slot[i] != bins) continue;
+          if (label[i] >= 0) (label[i] ? counts.nan_foreground : counts.nan_background)[c] += 1;
+          label[i] = -1;
+        }
+      }
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const int32_t at = slot_of(slot[i], i) + (label[i] == 1 ? foreground : 0);
+        slot[i] = label[i] < 0 ? i % kSpread : at;
+      }
+      increment(counts.background + c * static_cast<int64_t>(slots(problem)), slot, n);
+    });
+  }
+}
+
+template <class F>
+void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const void* table, double) {
+  const Rows<F> whole(problem, scratch);
+  const int32_t side = problem.bins + 1;
+  for (int c = 0; c < problem.classes; ++c) {
+    read_labels(problem, tile, c, whole.label);
+    read_row(problem, tile, c, whole.x);
+    const F* weights = static_cast<const F*>(table) + 2 * c * static_cast<int64_t>(side);
+    for_parts(problem, tile, whole, [&](Rows<F>& r) {
+      binary_row<true>(problem, r);
+      const int n = r.length;
+      const int32_t* LOVASZ_RESTRICT label = r.label;
+      int32_t* LOVASZ_RESTRICT bin = r.slot;
+      const F* LOVASZ_RESTRICT slope = r.extra;
+      F *LOVASZ_RESTRICT out = r.x, *LOVASZ_RESTRICT w = r.q;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) bin[i] += label[i] == 1 ? side : 0;
+      look_up(weights, bin, n, w);
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const F g = (label[i] == 1 ? -w[i] : w[i]) * slope[i];
+        out[i] = label[i] < 0 ? F(0) : g;
+      }
+    });
+    write_row(problem, tile, c, whole.x);
+  }
+}
+
+}  // namespace

@@ -1,0 +1,275 @@
+// Count and apply where each pixel has one class, with the cross-entropy in the same passes.
+//
+// For the softmax, with e_c = exp((x_c - max x) / 2) and s = sum of e_c^2, the probability is p_c = e_c^2 / s.
+// The bin map works on sqrt(p_c) = e_c / sqrt(s), so the root of every class costs one product, and a bin is
+// the nearest integer to e_c * steps / sqrt(s). The pixel's own class has the error 1 - p instead.
+//
+// The gradient of sum_c w_c p_c in the logits is p_c (w_c - D) with D = sum_c w_c p_c, where the weight of a
+// pixel's own class is minus that of its error. The cross-entropy adds a constant to D and takes the target
+// distribution off again.
+#pragma once
+
+#include "memory.hpp"
+
+namespace {
+
+template <class F>
+inline F class_weight(const Problem& problem, int c) {
+  return problem.class_weights == nullptr ? F(1) : static_cast<F>(problem.class_weights[c]);
+}
+
+// Reads the logits of a tile, and the largest of each pixel.
+template <class F>
+void read_logits(const Problem& problem, const Tile& tile, const Rows<F>& r) {
+  const int n = whole_lanes(tile.length);
+  F* LOVASZ_RESTRICT max = r.max;
+  const bool neighbours = tile.logits_class == 1 && tile.logits_pixel != 1;
+  if (neighbours) {
+    with_stored<F>(problem.real, const_cast<void*>(tile.logits), [&](const auto* in, auto read, auto) {
+      read_pixels_of(in, tile.logits_pixel, problem.classes, tile.length, r.stride, r.x, read);
+    });
+  }
+  for (int c = 0; c < problem.classes; ++c) {
+    F* LOVASZ_RESTRICT x = r.x + c * r.stride;
+    if (!neighbours) read_row(problem, tile, c, x);
+    if (c == 0) {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) max[i] = x[i];
+    } else {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) max[i] = x[i] > max[i] ? x[i] : max[i];
+    }
+  }
+}
+
+// Leaves e_c in the rows of a part. In the rows of the pixel: sum s, own = e of its class, own_logit = x of its
+// class, and scale = steps / sqrt(s), or 0 where the pixel is void or its cross-entropy is not finite. Returns
+// how many valid pixels are of the latter kind.
+template <class F>
+int softmax_rows(const Problem& problem, Rows<F>& r) {
+  const int n = r.length;
+  const F* LOVASZ_RESTRICT max = r.max;
+  F *LOVASZ_RESTRICT sum = r.sum, *LOVASZ_RESTRICT scale = r.scale;
+  F *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT own_logit = r.own_logit;
+  const int32_t* LOVASZ_RESTRICT label = r.label;
+  int32_t* LOVASZ_RESTRICT index = r.slot;
+  const int32_t stride = static_cast<int32_t>(r.stride);
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) index[i] = (label[i] < 0 ? 0 : label[i]) * stride + i;
+  look_up(r.x, index, n, own_logit);
+  if (problem.cross_entropy && problem.smoothing > 0) {
+    F* LOVASZ_RESTRICT extra = r.extra;
+    for (int i = 0; i < n; ++i) extra[i] = F(0);
+    for (int c = 0; c < problem.classes; ++c) {
+      const F* LOVASZ_RESTRICT x = r.x + c * r.stride;
+      const F w = class_weight<F>(problem, c);
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) extra[i] += w * (max[i] - x[i]);
+    }
+  }
+  for (int c = 0; c < problem.classes; ++c) {
+    F* LOVASZ_RESTRICT x = r.x + c * r.stride;
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) {
+      const F e = root_exponential(x[i] - max[i]);
+      x[i] = e;
+      sum[i] = (c ? sum[i] : F(0)) + e * e;
+    }
+  }
+  const F steps = static_cast<F>(problem.steps);
+  int odd = 0, nans = 0;
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    const bool number = finite(sum[i]);
+    const bool good = number & (own_logit[i] > -static_cast<F>(INFINITY)) & (label[i] >= 0);
+    own[i] = root_exponential(own_logit[i] - max[i]);
+    scale[i] = good ? steps / square_root(sum[i]) : F(0);
+    odd += number ? 0 : 1;
+    nans += ((label[i] >= 0) & !good) ? 1 : 0;
+  }
+  if (odd)
+    for (int c = 0; c < problem.classes; ++c)
+      for (int i = 0; i < n; ++i)
+        if (!finite(sum[i])) r.x[c * r.stride + i] = F(0);
+  return nans;
+}
+
+// Bin of the error 1 - p of the pixel's own class.
+template <class F>
+inline int32_t own_bin(F own, F sum, F scale, F steps) {
+  const F error = F(1) - own * own / sum;
+  const F root = square_root(error > F(0) ? error : F(0));
+  return static_cast<int32_t>((scale > F(0) ? root : F(0)) * steps + F(0.5));
+}
+
+// Weight of each pixel's class in the cross-entropy, 0 where void.
+template <class F>
+void class_weights(const Problem& problem, const Rows<F>& r, F* LOVASZ_RESTRICT out) {
+  const int32_t* LOVASZ_RESTRICT label = r.label;
+  if (problem.class_weights == nullptr) {
+    LOVASZ_ROWS
+    for (int i = 0; i < r.length; ++i) out[i] = label[i] < 0 ? F(0) : F(1);
+  } else {
+    for (int i = 0; i < r.length; ++i) out[i] = label[i] < 0 ? F(0) : class_weight<F>(problem, label[i]);
+  }
+}
+
+// Adds a row to 8 sums, in an order that depends on nothing.
+template <class F>
+inline double sum_of(const F* row, int n) {
+  double sums[8] = {};
+  for (int i = 0; i < n; i += 8)
+    for (int l = 0; l < 8; ++l) sums[l] += static_cast<double>(row[i + l]);
+  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+}
+
+// Cross-entropy of the valid pixels of a part, after softmax_rows.
+template <class F>
+void add_cross_entropy(const Problem& problem, const Rows<F>& r, CrossEntropy& ce) {
+  const F share = static_cast<F>(problem.smoothing / problem.classes), rest = static_cast<F>(1 - problem.smoothing);
+  F all = F(0);
+  for (int c = 0; c < problem.classes; ++c) all += class_weight<F>(problem, c);
+  const bool smooth = problem.smoothing > 0;
+  const int32_t* LOVASZ_RESTRICT label = r.label;
+  const F *LOVASZ_RESTRICT max = r.max, *LOVASZ_RESTRICT own_logit = r.own_logit, *LOVASZ_RESTRICT sum = r.sum;
+  F *LOVASZ_RESTRICT extra = r.extra, *LOVASZ_RESTRICT weight = r.q;  // the last is free until the gradient
+  class_weights(problem, r, weight);
+  LOVASZ_ROWS
+  for (int i = 0; i < r.length; ++i) {
+    const F log = logarithm(sum[i]);
+    F loss = rest * weight[i] * (log + (max[i] - own_logit[i]));
+    loss += smooth ? share * (all * log + extra[i]) : F(0);
+    loss = finite(sum[i]) ? loss : static_cast<F>(NAN);
+    extra[i] = label[i] < 0 ? F(0) : loss;
+  }
+  ce.loss += sum_of(extra, r.length);
+  ce.weight += sum_of(weight, r.length);
+}
+
+template <class F>
+void count_softmax_part(const Problem& problem, Rows<F>& r, Counts& counts, CrossEntropy& ce) {
+  const int nans = softmax_rows(problem, r);
+  if (problem.cross_entropy) add_cross_entropy(problem, r, ce);
+  if (nans) {
+    for (int i = 0; i < r.length; ++i) {
+      if (r.label[i] < 0 || r.scale[i] > F(0)) continue;
+      counts.nan_background[0] += 1;
+      counts.nan_foreground[r.label[i]] += 1;
+    }
+  }
+
+  const int n = r.length;
+  const int32_t row = slots(problem), foreground = static_cast<int32_t>(counts.foreground - counts.background);
+  const F steps = static_cast<F>(problem.steps);
+  const F *LOVASZ_RESTRICT scale = r.scale, *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT sum = r.sum;
+  const int32_t* LOVASZ_RESTRICT label = r.label;
+  int32_t* LOVASZ_RESTRICT slot = r.slot;
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    const int32_t at = slot_of(own_bin(own[i], sum[i], scale[i], steps), i) + label[i] * row + foreground;
+    slot[i] = scale[i] > F(0) ? at : i % kSpread;
+  }
+  increment(counts.background, slot, n);
+  for (int c = 0; c < problem.classes; ++c) {
+    const F* LOVASZ_RESTRICT e = r.x + c * r.stride;
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) {
+      const int32_t at = slot_of(static_cast<int32_t>(e[i] * scale[i] + F(0.5)), i);
+      slot[i] = label[i] == c ? i % kSpread : at;
+    }
+    increment(counts.background + c * static_cast<int64_t>(row), slot, n);
+  }
+}
+
+template <class F>
+void count_softmax(const Problem& problem, const Tile& tile, char* scratch, Counts& counts, CrossEntropy& ce) {
+  const Rows<F> whole(problem, scratch);
+  const Valid labels = read_labels(problem, tile, 0, whole.label);
+  counts.valid[0] += labels.valid;
+  counts.bad_labels += labels.bad;
+  if (labels.valid == 0) return;
+  read_logits(problem, tile, whole);
+  for_parts(problem, tile, whole, [&](Rows<F>& r) { count_softmax_part(problem, r, counts, ce); });
+}
+
+// Leaves the gradient of a part in its rows; `clean` says that no pixel of it is void.
+template <class F>
+void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F* weights, double scale_ce) {
+  const int n = r.length, classes = problem.classes;
+  const int32_t side = problem.bins + 1;
+  softmax_rows(problem, r);
+  const F steps = static_cast<F>(problem.steps);
+  const int32_t* LOVASZ_RESTRICT label = r.label;
+  int32_t* LOVASZ_RESTRICT bin = r.slot;
+  F *LOVASZ_RESTRICT dot = r.extra, *LOVASZ_RESTRICT sum = r.sum, *LOVASZ_RESTRICT scale = r.scale;
+  F *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT own_weight = r.own_logit;
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i)
+    bin[i] = own_bin(own[i], sum[i], scale[i], steps) + (label[i] < 0 ? 0 : 2 * label[i] + 1) * side;
+  look_up(weights, bin, n, own_weight);
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    own_weight[i] = -own_weight[i];
+    dot[i] = F(0);
+  }
+  for (int c = 0; c < classes; ++c) {
+    const F* LOVASZ_RESTRICT e = r.x + c * r.stride;
+    F* LOVASZ_RESTRICT w = r.q + c * r.part_stride;
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) bin[i] = static_cast<int32_t>(e[i] * scale[i] + F(0.5));
+    look_up(weights + 2 * c * static_cast<int64_t>(side), bin, n, w);
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) dot[i] += e[i] * e[i] * (label[i] == c ? own_weight[i] : w[i]);
+  }
+  // From here on: sum = 1 / s, and dot = (D - the cross-entropy's constant) / s, both NaN where the pixel is no
+  // number; own = what the cross-entropy takes off the pixel's own class.
+  F smooth = F(0), all = F(0);
+  if (problem.cross_entropy) {
+    const F rest = static_cast<F>(scale_ce * (1 - problem.smoothing));
+    class_weights(problem, r, own);
+    LOVASZ_ROWS
+    for (int i = 0; i < n; ++i) own[i] *= rest;
+    smooth = static_cast<F>(scale_ce * problem.smoothing / classes);
+    for (int c = 0; c < classes; ++c) all += smooth * class_weight<F>(problem, c);
+  }
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    const F inverse = scale[i] > F(0) ? F(1) / sum[i] : static_cast<F>(NAN);
+    const F constant = problem.cross_entropy ? own[i] + all : F(0);
+    sum[i] = inverse;
+    dot[i] = (dot[i] * inverse - constant) * inverse;
+  }
+  for (int c = 0; c < classes; ++c) {
+    F* LOVASZ_RESTRICT x = r.x + c * r.stride;
+    const F* LOVASZ_RESTRICT w = r.q + c * r.part_stride;
+    const F off = problem.cross_entropy ? smooth * class_weight<F>(problem, c) : F(0);
+    if (problem.cross_entropy) {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const F g = x[i] * x[i] * ((label[i] == c ? own_weight[i] : w[i]) * sum[i] - dot[i]);
+        x[i] = g - off - (label[i] == c ? own[i] : F(0));
+      }
+    } else {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i)
+        x[i] = x[i] * x[i] * ((label[i] == c ? own_weight[i] : w[i]) * sum[i] - dot[i]);
+    }
+    if (!clean) {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) x[i] = label[i] < 0 ? F(0) : x[i];
+    }
+  }
+}
+
+template <class F>
+void apply_softmax(const Problem& problem, const Tile& tile, char* scratch, const void* weights, double scale_ce) {
+  const Rows<F> whole(problem, scratch);
+  const bool clean = read_labels(problem, tile, 0, whole.label).valid == tile.length;
+  read_logits(problem, tile, whole);
+  for_parts(problem, tile, whole, [&](Rows<F>& r) {
+    apply_softmax_part(problem, clean, r, static_cast<const F*>(weights), scale_ce);
+  });
+  write_gradient(problem, tile, whole);
+}
+
+}  // namespace
