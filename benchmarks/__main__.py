@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, scaling, small; `figure` draws the kept rows and prints their table."""
+"""`python -m benchmarks NAME`: accuracy, cpu, scaling, small; `figure` draws the kept rows, prints their table."""
 
 import argparse
 
