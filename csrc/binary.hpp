@@ -86,9 +86,10 @@ void count_binary(const Problem& problem, const Tile& tile, char* scratch, Count
 }
 
 template <class F>
-void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const void* table, double) {
+void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const void* table, const Scales& scales) {
   const Rows<F> whole(problem, scratch);
   const int32_t side = problem.bins + 1;
+  const F scale = static_cast<F>(scales.loss);
   for (int c = 0; c < problem.classes; ++c) {
     read_labels(problem, tile, c, whole.label);
     read_row(problem, tile, c, whole.x);
@@ -105,7 +106,7 @@ void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const
       look_up(weights, bin, n, w);
       LOVASZ_ROWS
       for (int i = 0; i < n; ++i) {
-        const F g = (label[i] == 1 ? -w[i] : w[i]) * slope[i];
+        const F g = (label[i] == 1 ? -scale : scale) * w[i] * slope[i];
         out[i] = label[i] < 0 ? F(0) : g;
       }
     });

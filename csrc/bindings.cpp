@@ -18,10 +18,10 @@ using namespace nb::literals;
 namespace {
 
 using Array = nb::ndarray<nb::device::cpu>;
-using Integers = nb::ndarray<int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Table = nb::ndarray<int64_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 using Pixels = nb::ndarray<int64_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Doubles = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Factors = nb::ndarray<double, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Weights = nb::ndarray<nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -98,8 +98,6 @@ struct Call {
   lovasz::Tensor tensor(const Array& a, bool has_classes, const char* message) const {
     lovasz::Tensor t = {a.data(), {0, 0, 0, 0, 0}};
     size_t axis = 0;
-    int first = 5;
-    for (int i = 2; i < 5; ++i) first = first == 5 && (i == 4 || input.sizes[i] != 1) ? i : first;
     const int spatial = static_cast<int>(a.ndim()) - (has_classes ? 2 : 1);
     check(spatial >= 1 && spatial <= 3, message);
     check(static_cast<int64_t>(a.shape(axis)) == input.sizes[0], message);
@@ -142,31 +140,28 @@ nb::tuple count(const std::string& name, const Array& logits, const Array& targe
   return nb::make_tuple(found.bad_labels, found.cross_entropy.loss, found.cross_entropy.weight);
 }
 
-void losses(const std::string& name, const Table& table, const Doubles& steps, int threads, Doubles out) {
-  const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
-  check(steps.shape(0) + 1 == table.shape(3) && table.shape(2) == 2, "steps must have one entry for each bin");
-  check(static_cast<int64_t>(out.shape(0)) == rows, "out must have one entry for each row of table");
-  const lovasz::Kernel& kernel = kernel_of(name);
-  nb::gil_scoped_release release;
-  lovasz::losses(kernel, table.data(), rows, static_cast<int>(steps.shape(0)), steps.data(), threads, out.data());
-}
-
-void weights(const std::string& name, const Table& table, const Doubles& factors, int threads, Weights out) {
-  const int64_t rows = static_cast<int64_t>(table.shape(0) * table.shape(1));
-  check(static_cast<int64_t>(factors.shape(0)) == rows, "factors must have one entry for each row of table");
-  for (size_t i = 0; i < 4; ++i) check(out.shape(i) == table.shape(i), "out must have the shape of table");
+void weigh(const std::string& name, const Table& table, const Doubles& steps, const Factors& coefficients,
+           int threads, Factors losses, Weights weights) {
   check(table.shape(2) == 2, "table must be (N or 1, C, 2, bins + 1)");
-  const bool wide = out.dtype() == nb::dtype<double>();
-  check(wide || out.dtype() == nb::dtype<float>(), "out must be float32 or float64");
+  check(steps.shape(0) + 1 == table.shape(3), "steps must have one entry for each bin");
+  for (size_t i = 0; i < 2; ++i) {
+    check(coefficients.shape(i) == table.shape(i), "coefficients must be (N or 1, C)");
+    check(losses.shape(i) == table.shape(i), "losses must be (N or 1, C)");
+  }
+  for (size_t i = 0; i < 4; ++i) check(weights.shape(i) == table.shape(i), "weights must have the shape of table");
+  const bool wide = weights.dtype() == nb::dtype<double>();
+  check(wide || weights.dtype() == nb::dtype<float>(), "weights must be float32 or float64");
   const lovasz::Kernel& kernel = kernel_of(name);
   nb::gil_scoped_release release;
-  lovasz::weights(kernel, table.data(), rows, static_cast<int>(table.shape(3)) - 1, factors.data(), threads, wide,
-                  out.data());
+  lovasz::weigh(kernel, table.data(), static_cast<int64_t>(table.shape(0) * table.shape(1)),
+                static_cast<int>(steps.shape(0)), steps.data(), coefficients.data(), threads, losses.data(), wide,
+                weights.data());
 }
 
 void apply(const std::string& name, const Array& logits, const Array& target, const std::optional<Array>& mask,
            const std::vector<int64_t>& ignore, int form, int steps, std::optional<double> smoothing,
-           const std::vector<double>& ce_weights, double ce_scale, const Weights& weights, int threads, Array gradient) {
+           const std::vector<double>& ce_weights, double scale, double ce_scale,
+           const Weights& weights, int threads, Array gradient) {
   Call call(logits, target, mask, ignore, form, static_cast<int>(weights.shape(3)) - 1, steps, smoothing, ce_weights);
   const bool per_image = weights.shape(0) > 1;
   check((!per_image || weights.shape(0) == logits.shape(0)) && weights.shape(1) == logits.shape(1) && weights.shape(2) == 2,
@@ -178,7 +173,7 @@ void apply(const std::string& name, const Array& logits, const Array& target, co
   const lovasz::Kernel& kernel = kernel_of(name);
   nb::gil_scoped_release release;
   call.input.merge_axes();
-  lovasz::apply(kernel, call.problem, call.input, per_image, threads, weights.data(), ce_scale);
+  lovasz::apply(kernel, call.problem, call.input, per_image, threads, weights.data(), {scale, ce_scale});
 }
 
 std::vector<std::string> names() {
@@ -202,12 +197,11 @@ NB_MODULE(_kernel, m) {
         "table"_a.noconvert(), "pixels"_a.noconvert(),
         "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
         "weights.");
-  m.def("losses", &losses, "kernel"_a, "table"_a.noconvert(), "steps"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
-        "Fills out with the loss of each row.");
-  m.def("weights", &weights, "kernel"_a, "table"_a.noconvert(), "factors"_a.noconvert(), "threads"_a, "out"_a.noconvert(),
-        "Fills out with the weights of each bin times the factor of its row.");
+  m.def("weigh", &weigh, "kernel"_a, "table"_a.noconvert(), "steps"_a.noconvert(), "coefficients"_a.noconvert(),
+        "threads"_a, "losses"_a.noconvert(), "weights"_a.noconvert(),
+        "Fills losses, and weights with those of each bin times the coefficient of its class.");
   m.def("apply", &apply, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
-        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "ce_scale"_a, "weights"_a.noconvert(),
+        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "scale"_a, "ce_scale"_a, "weights"_a.noconvert(),
         "threads"_a, "gradient"_a.noconvert(), "Fills gradient.");
   m.def("exponential", &exponential, "kernel"_a, "in"_a.noconvert(), "out"_a.noconvert(),
         "Fills out with the exponentials that a kernel computes.");

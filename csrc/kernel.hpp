@@ -67,22 +67,25 @@ struct CrossEntropy {
   double loss, weight;
 };
 
+// What the gradients of the loss and of the cross-entropy are multiplied by.
+struct Scales {
+  double loss, cross_entropy;
+};
+
 // Bytes of scratch memory that one thread needs.
 size_t scratch_bytes(const Problem& problem);
 
 struct Kernel {
   const char* name;
   void (*count)(const Problem&, const Tile&, char* scratch, Counts&, CrossEntropy&);
-  // `weights` are float, for float64 logits double, (class, side, bins + 1); the gradient of the
-  // cross-entropy is multiplied by `scale`.
-  void (*apply)(const Problem&, const Tile&, char* scratch, const void* weights, double scale);
+  // `weights` are float, for float64 logits double, (class, side, bins + 1).
+  void (*apply)(const Problem&, const Tile&, char* scratch, const void* weights, const Scales&);
   // Adds counters to a row of the table, or, first of all, starts it; returns their sum.
   int64_t (*merge)(const uint32_t* counters, int64_t n, bool first, int64_t* row);
   // Of one class's row of the table (2, bins + 1): its loss, for a grid whose points are `steps` apart, and the
-  // weights of its bins times a factor.
-  double (*loss)(const int64_t* row, int bins, const double* steps);
-  void (*weights32)(const int64_t* row, int bins, double factor, float* out);
-  void (*weights64)(const int64_t* row, int bins, double factor, double* out);
+  // weights of its bins, both times a factor; 0 where that is.
+  double (*weigh32)(const int64_t* row, int bins, const double* steps, double factor, float* weights);
+  double (*weigh64)(const int64_t* row, int bins, const double* steps, double factor, double* weights);
   void (*exponential)(const float* in, float* out, int64_t n);
 };
 

@@ -3,44 +3,24 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <new>
-#include <stdexcept>
 #include <vector>
 
+#include "pages.hpp"
 #include "threads.hpp"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace lovasz {
 namespace {
 
 // Less work than this, in elements of the logits or bins, is not worth another thread.
-constexpr int64_t kGrain = 1 << 17;
+constexpr int64_t kGrain = 1 << 14;
 // A gradient of so many bytes would not stay in a cache until it is read.
 constexpr int64_t kStreamed = 4 << 20;
 // A 32-bit counter is emptied before it could be full.
 constexpr int64_t kMaxCounted = int64_t(1) << 31;
 
 int64_t blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-// Memory on the boundary of a cache line, zero or not.
-class Buffer {
- public:
-  Buffer(size_t bytes, bool zero) : memory_(zero ? std::calloc(bytes + 64, 1) : std::malloc(bytes + 64)) {
-    if (memory_ == nullptr) throw std::bad_alloc();
-  }
-  ~Buffer() { std::free(memory_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  char* get() const { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(memory_) + 63) & ~uintptr_t(63)); }
-
- private:
-  void* memory_;
-};
 
 // As many workers as the work is worth. They must not throw: that there is no memory is thrown on the caller.
 void share(int threads, int64_t size, const std::function<void(int)>& work) {
@@ -118,9 +98,9 @@ class Worker {
   explicit Worker(const Problem& problem)
       : problem_(problem),
         side_(static_cast<size_t>(problem.classes) * slots(problem)),
-        counters_(2 * side_ * sizeof(uint32_t) + 3 * problem.classes * sizeof(int64_t), true),
-        scratch_(scratch_bytes(problem), false) {
-    counts.background = reinterpret_cast<uint32_t*>(counters_.get());
+        counters_(2 * side_ * sizeof(uint32_t) + 3 * problem.classes * sizeof(int64_t)),
+        memory_(whole_lines(counters_) + scratch_bytes(problem), counters_) {
+    counts.background = reinterpret_cast<uint32_t*>(memory_.get());
     counts.foreground = counts.background + side_;
     counts.valid = reinterpret_cast<int64_t*>(counts.foreground + side_);
     counts.nan_background = counts.valid + problem.classes;
@@ -133,34 +113,15 @@ class Worker {
     std::fill(counts.valid, counts.nan_foreground + problem_.classes, int64_t(0));
   }
 
-  char* scratch() const { return scratch_.get(); }
+  char* scratch() const { return memory_.get() + whole_lines(counters_); }
 
   Counts counts;
 
  private:
   const Problem& problem_;
-  size_t side_;
-  Buffer counters_, scratch_;
+  size_t side_, counters_;
+  Buffer memory_;
 };
-
-// A large gradient is often new memory, which the system clears as it is first touched: in pages of 2 MiB, where it
-// may, that takes a fraction of the time of 4 KiB. All of it is about to be written.
-void ask_for_large_pages(const Tensor& tensor, const int64_t sizes[5], size_t size) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  int64_t last = 0, elements = 1;
-  for (int axis = 0; axis < 5; ++axis) {
-    if (tensor.strides[axis] < 0) return;
-    last += (sizes[axis] - 1) * tensor.strides[axis];
-    elements *= sizes[axis];
-  }
-  if (last + 1 != elements) return;  // there is something between its elements
-  const uintptr_t page = uintptr_t(2) << 20, begin = reinterpret_cast<uintptr_t>(tensor.data);
-  const uintptr_t first = (begin + page - 1) / page * page, end = (begin + size * elements) / page * page;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);  // may be refused
-#else
-  (void)tensor, (void)sizes, (void)size;
-#endif
-}
 
 using Workers = std::vector<std::unique_ptr<Worker>>;
 
@@ -281,42 +242,36 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
 }
 
 void apply(const Kernel& kernel, Problem problem, const Input& input, bool per_image, int threads,
-           const void* weights, double scale) {
+           const void* weights, const Scales& scales) {
   const Tiles tiles(problem, input);
   const int64_t total = tiles.in_image() * input.sizes[0], elements = input.elements();
   if (total == 0) return;
   const size_t size = element_size(problem.real);
   problem.stream = elements * static_cast<int64_t>(size) >= kStreamed;
-  if (problem.stream) ask_for_large_pages(input.gradient, input.sizes, size);
+  if (problem.stream) {
+    int64_t last = 0;
+    for (int axis = 0; axis < 5; ++axis) last += (input.sizes[axis] - 1) * input.gradient.strides[axis];
+    if (last + 1 == elements) ask_for_large_pages(input.gradient.data, size * elements);  // nothing lies between them
+  }
   const size_t row_size = size_t(problem.classes) * 2 * (problem.bins + 1) * (problem.real == Real::f64 ? 8 : 4);
   std::atomic<int64_t> next{0};
   share(threads, elements, [&](int) {
-    const Buffer scratch(scratch_bytes(problem), false);
+    const Buffer scratch(scratch_bytes(problem), 0);
     for (int64_t t; (t = next++) < total;) {
       const size_t row = per_image ? static_cast<size_t>(t / tiles.in_image()) : 0;
-      kernel.apply(problem, tiles[t], scratch.get(), static_cast<const char*>(weights) + row * row_size, scale);
+      kernel.apply(problem, tiles[t], scratch.get(), static_cast<const char*>(weights) + row * row_size, scales);
     }
   });
 }
 
-void losses(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* steps, int threads,
-            double* out) {
+void weigh(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* steps,
+           const double* factors, int threads, double* losses, bool wide, void* weights) {
   std::atomic<int64_t> next{0};
-  share(threads, rows * bins, [&](int) {
-    for (int64_t row; (row = next++) < rows;) out[row] = kernel.loss(table + row * 2 * (bins + 1), bins, steps);
-  });
-}
-
-void weights(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* factors, int threads,
-             bool wide, void* out) {
-  std::atomic<int64_t> next{0};
-  share(threads, rows * bins, [&](int) {
+  share(threads, 2 * rows * bins, [&](int) {
     for (int64_t row; (row = next++) < rows;) {
       const int64_t at = row * 2 * (bins + 1);
-      if (wide)
-        kernel.weights64(table + at, bins, factors[row], static_cast<double*>(out) + at);
-      else
-        kernel.weights32(table + at, bins, factors[row], static_cast<float*>(out) + at);
+      losses[row] = wide ? kernel.weigh64(table + at, bins, steps, factors[row], static_cast<double*>(weights) + at)
+                         : kernel.weigh32(table + at, bins, steps, factors[row], static_cast<float*>(weights) + at);
     }
   });
 }

@@ -31,13 +31,12 @@ struct Found {
 Found count(const Kernel&, const Problem&, const Input&, bool per_image, int threads, int64_t* table, int64_t* valid,
             int64_t* foreground);
 
-// Of each row of table (rows, 2, bins + 1) its loss, and the weights of its bins times a factor of the row.
-void losses(const Kernel&, const int64_t* table, int64_t rows, int bins, const double* steps, int threads,
-            double* out);
-void weights(const Kernel&, const int64_t* table, int64_t rows, int bins, const double* factors, int threads,
-             bool wide, void* out);
+// Of each row of table (rows, 2, bins + 1) its loss and the weights of its bins, both times a factor of the row: float,
+// or double where `wide`.
+void weigh(const Kernel&, const int64_t* table, int64_t rows, int bins, const double* steps, const double* factors,
+           int threads, double* losses, bool wide, void* weights);
 
-// Fills the gradient of the input from weights (N or 1, C, 2, bins + 1) as `weights` makes them.
-void apply(const Kernel&, Problem, const Input&, bool per_image, int threads, const void* weights, double scale);
+// Fills the gradient of the input from weights (N or 1, C, 2, bins + 1) as `weigh` makes them.
+void apply(const Kernel&, Problem, const Input&, bool per_image, int threads, const void* weights, const Scales&);
 
 }  // namespace lovasz

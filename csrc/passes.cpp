@@ -17,11 +17,11 @@ void count(const Problem& problem, const Tile& tile, char* scratch, Counts& coun
   pass(problem, tile, scratch, counts, ce);
 }
 
-void apply(const Problem& problem, const Tile& tile, char* scratch, const void* weights, double scale) {
+void apply(const Problem& problem, const Tile& tile, char* scratch, const void* weights, const Scales& scales) {
   const bool wide = problem.real == Real::f64, softmax = problem.form == Form::softmax;
   const auto pass = softmax ? (wide ? apply_softmax<double> : apply_softmax<float>)
                             : (wide ? apply_binary<double> : apply_binary<float>);
-  pass(problem, tile, scratch, weights, scale);
+  pass(problem, tile, scratch, weights, scales);
 #if defined(LOVASZ_STREAM)
   if (problem.stream) _mm_sfence();
 #endif
@@ -37,6 +37,6 @@ namespace lovasz {
 
 extern const Kernel LOVASZ_ISA;
 const Kernel LOVASZ_ISA = {
-    LOVASZ_QUOTE(LOVASZ_ISA), count, apply, merge, loss_of, weights_of<float>, weights_of<double>, exponentials};
+    LOVASZ_QUOTE(LOVASZ_ISA), count, apply, merge, weigh<float>, weigh<double>, exponentials};
 
 }  // namespace lovasz

@@ -194,7 +194,7 @@ void count_softmax(const Problem& problem, const Tile& tile, char* scratch, Coun
 
 // Leaves the gradient of a part in its rows; `clean` says that no pixel of it is void.
 template <class F>
-void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F* weights, double scale_ce) {
+void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F* weights, const Scales& scales) {
   const int n = r.length, classes = problem.classes;
   const int32_t side = problem.bins + 1;
   softmax_rows(problem, r);
@@ -221,23 +221,24 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) dot[i] += e[i] * e[i] * (label[i] == c ? own_weight[i] : w[i]);
   }
-  // From here on: sum = 1 / s, and dot = (D - the cross-entropy's constant) / s, both NaN where the pixel is no
+  const F loss_scale = static_cast<F>(scales.loss);
+  // From here on: sum = scale / s, and dot = (D - the cross-entropy's constant) / s, both NaN where the pixel is no
   // number; own = what the cross-entropy takes off the pixel's own class.
   F smooth = F(0), all = F(0);
   if (problem.cross_entropy) {
-    const F rest = static_cast<F>(scale_ce * (1 - problem.smoothing));
+    const F rest = static_cast<F>(scales.cross_entropy * (1 - problem.smoothing));
     class_weights(problem, r, own);
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) own[i] *= rest;
-    smooth = static_cast<F>(scale_ce * problem.smoothing / classes);
+    smooth = static_cast<F>(scales.cross_entropy * problem.smoothing / classes);
     for (int c = 0; c < classes; ++c) all += smooth * class_weight<F>(problem, c);
   }
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
     const F inverse = scale[i] > F(0) ? F(1) / sum[i] : static_cast<F>(NAN);
     const F constant = problem.cross_entropy ? own[i] + all : F(0);
-    sum[i] = inverse;
-    dot[i] = (dot[i] * inverse - constant) * inverse;
+    sum[i] = loss_scale * inverse;
+    dot[i] = (dot[i] * sum[i] - constant) * inverse;
   }
   for (int c = 0; c < classes; ++c) {
     F* LOVASZ_RESTRICT x = r.x + c * r.stride;
@@ -262,12 +263,12 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
 }
 
 template <class F>
-void apply_softmax(const Problem& problem, const Tile& tile, char* scratch, const void* weights, double scale_ce) {
+void apply_softmax(const Problem& problem, const Tile& tile, char* scratch, const void* weights, const Scales& scales) {
   const Rows<F> whole(problem, scratch);
   const bool clean = read_labels(problem, tile, 0, whole.label).valid == tile.length;
   read_logits(problem, tile, whole);
   for_parts(problem, tile, whole, [&](Rows<F>& r) {
-    apply_softmax_part(problem, clean, r, static_cast<const F*>(weights), scale_ce);
+    apply_softmax_part(problem, clean, r, static_cast<const F*>(weights), scales);
   });
   write_gradient(problem, tile, whole);
 }

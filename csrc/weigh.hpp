@@ -1,5 +1,5 @@
-// From counts to losses and weights: `losses` and `weights` of lovasz/_jaccard.py, which the tests compare them
-// with. They walk down from the largest error, so that k and j are the foreground and background pixels of a bin and
+// From counts to losses and weights: `losses` and `weights` of lovasz/_jaccard.py in one walk, which the tests compare them
+// with. It goes down from the largest error, so that k and j are the foreground and background pixels of a bin and
 // of those above it.
 #pragma once
 
@@ -33,13 +33,14 @@ inline double as_double(int64_t v) {
 
 inline double at_least_1(double v) { return v > 1.0 ? v : 1.0; }
 
+constexpr int kBlock = 512;
+
 // Calls work(lo, n, k, j) for blocks of bins lo .. lo + n - 1, from the top down.
 template <class Work>
 inline void for_blocks(const int64_t* row, int bins, Work work) {
-  constexpr int size = 512;
-  int64_t k[size], j[size], all_k = 0, all_j = 0;
-  for (int hi = bins; hi > 0; hi -= size) {
-    const int lo = hi < size ? 0 : hi - size;
+  int64_t k[kBlock], j[kBlock], all_k = 0, all_j = 0;
+  for (int hi = bins; hi > 0; hi -= kBlock) {
+    const int lo = hi < kBlock ? 0 : hi - kBlock;
     for (int i = hi - 1; i >= lo; --i) {
       k[i - lo] = all_k += row[bins + 1 + i];
       j[i - lo] = all_j += row[i];
@@ -56,46 +57,40 @@ inline double all_foreground(const int64_t* row, int bins) {
 
 inline bool poisoned(const int64_t* row, int bins) { return (row[bins] | row[2 * bins + 1]) != 0; }
 
-double loss_of(const int64_t* row, int bins, const double* steps) {
-  if (poisoned(row, bins)) return NAN;
-  const double G = all_foreground(row, bins);
-  double sums[8] = {};
-  for_blocks(row, bins, [&](int lo, int n, const int64_t* k, const int64_t* j) {
-    double terms[512];
-    LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) terms[i] = steps[lo + i] * (as_double(k[i] + j[i]) / at_least_1(G + as_double(j[i])));
-    for (int i = n; i % 8 != 0; ++i) terms[i] = 0;
-    for (int i = 0; i < n; i += 8)
-      for (int l = 0; l < 8; ++l) sums[l] += terms[i + l];
-  });
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
-}
-
+// 1 / (before * after) serves both: the loss is a sum of steps * (k + j) / after, the weights' denominators are
+// `before` and `after`.
 template <class F>
-void weights_of(const int64_t* row, int bins, double factor, F* out) {
+double weigh(const int64_t* row, int bins, const double* steps, double factor, F* out) {
   // A class that takes no part may hold NaN, and has no gradient all the same.
   if (factor == 0 || poisoned(row, bins)) {
     for (int i = 0; i < 2 * (bins + 1); ++i) out[i] = factor == 0 ? F(0) : static_cast<F>(NAN);
-    return;
+    return factor == 0 ? 0 : NAN;
   }
   const double G = all_foreground(row, bins);
+  double sums[8] = {};
   for_blocks(row, bins, [&](int lo, int n, const int64_t* k, const int64_t* j) {
     const int64_t *LOVASZ_RESTRICT background = row + lo, *LOVASZ_RESTRICT foreground = row + bins + 1 + lo;
     F *LOVASZ_RESTRICT w_b = out + lo, *LOVASZ_RESTRICT w_f = out + bins + 1 + lo;
+    double terms[kBlock];
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
       const double n_b = as_double(background[i]), n_f = as_double(foreground[i]);
-      const double j_above = as_double(j[i]) - n_b, k_above = as_double(k[i]) - n_f;
-      const double before = at_least_1(G + j_above), after = at_least_1(G + j_above + n_b);
-      const double scale = factor / (before * after);
+      const double all_j = as_double(j[i]), all_k = as_double(k[i]);
+      const double before = at_least_1(G + (all_j - n_b)), after = at_least_1(G + all_j);
+      const double inverse = 1.0 / (before * after), scale = factor * inverse;
+      terms[i] = steps[lo + i] * ((all_k + all_j) * before) * inverse;
       w_f[i] = static_cast<F>(0.5 * (before + after) * scale);  // (1 / before + 1 / after) / 2
-      w_b[i] = static_cast<F>((G - k_above - 0.5 * n_f) * scale);
+      w_b[i] = static_cast<F>((G - (all_k - n_f) - 0.5 * n_f) * scale);
     }
+    for (int i = n; i % 8 != 0; ++i) terms[i] = 0;
+    for (int i = 0; i < n; i += 8)
+      for (int l = 0; l < 8; ++l) sums[l] += terms[i + l];
     if (G > 0) return;
     for (int i = 0; i < n; ++i)  // no foreground: the largest errors share the whole
       w_b[i] = j[i] == background[i] ? static_cast<F>(factor / at_least_1(as_double(background[i]))) : F(0);
   });
   out[bins] = out[2 * bins + 1] = F(0);
+  return factor * (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
 }
 
 }  // namespace

@@ -32,10 +32,14 @@ def test_opcheck(form, per_image):
     args = (logits, target, mask, [255, -1], form)
     torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, per_image))
     table, _, sums = torch.ops.lovasz.count(*args, 64, per_image)
-    grad = (torch.rand(table.shape[:2]), torch.rand(()))
-    torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, table))
-    leaf = (logits.requires_grad_(), *args[1:])
-    torch.library.opcheck(torch.ops.lovasz.loss.default, (*leaf, table, sums))
+    coefficients = torch.rand(table.shape[:2], dtype=torch.float64)
+    for total in (False, True):
+        reduced = (*args, table, sums, coefficients, total, None, None)
+        loss, _, weights = torch.ops.lovasz.loss(*reduced)
+        for grad in ((torch.rand(loss.shape), torch.rand(())), (torch.rand(loss.shape), None)):
+            torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, weights, None, None))
+        leaf = (logits.clone().requires_grad_(), *reduced[1:])
+        torch.library.opcheck(torch.ops.lovasz.loss.default, leaf)
 
 
 @pytest.mark.parametrize("bins", MODES)

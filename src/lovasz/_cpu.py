@@ -1,4 +1,4 @@
-"""The compiled kernel for the CPU: `count`, `losses`, `weights` and `apply` of `_torch` on the arrays of C++.
+"""The compiled kernel for the CPU: `count`, `weigh` and `apply` of `_torch` on the arrays of C++.
 
 `csrc/` holds one kernel for each instruction set; the best that the processor has serves, or the one that the
 environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTorch.
@@ -96,19 +96,17 @@ class Kernel:
             _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
         return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
 
-    def losses(self, table: Tensor, form: str) -> Tensor:
-        """The loss of each class, float64 (N or 1, C)."""
-        out = torch.empty(table.shape[:2], dtype=torch.float64)
-        steps = _steps(table.shape[-1] - 1, form)
-        _kernel.losses(self.name, _array(table), _array(steps), torch.get_num_threads(), _array(out.view(-1)))
-        return out
-
-    def weights(self, table: Tensor, form: str, grad: Tensor, dtype: torch.dtype) -> Tensor:
-        """The weights of each bin times `grad` of its class, (N or 1, C, 2, K + 1)."""
-        out = torch.empty(table.shape, dtype=dtype)
-        factors = grad.double().reshape(-1)
-        _kernel.weights(self.name, _array(table), _array(factors), torch.get_num_threads(), _array(out))
-        return out
+    def weigh(
+        self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """The losses and the weights of a table, as `_torch.weigh`."""
+        losses = torch.empty(coefficients.shape, dtype=torch.float64)
+        weights = torch.empty(table.shape, dtype=dtype)
+        _kernel.weigh(
+            self.name, _array(table), _array(_steps(table.shape[-1] - 1, form)), _array(coefficients),
+            torch.get_num_threads(), _array(losses), _array(weights),
+        )  # fmt: skip
+        return losses, weights
 
     def apply(
         self,
@@ -118,16 +116,18 @@ class Kernel:
         ignore_index: Sequence[int],
         form: str,
         weights: Tensor,
+        grad: Tensor | None = None,
         ce_grad: Tensor | None = None,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
     ) -> Tensor:
         """The gradient in the logits, as `_torch.apply`."""
-        grad = torch.empty_like(logits)
-        scale = 0.0 if ce_grad is None or label_smoothing is None else ce_grad.item()
+        out = torch.empty_like(logits)
+        scale = 1.0 if grad is None else grad.item()
+        ce_scale = 0.0 if ce_grad is None else ce_grad.item()
         _kernel.apply(
             self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form),
             _bins.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
-            _array(weights.to(compute_dtype(logits))), torch.get_num_threads(), _array(grad),
+            ce_scale, _array(weights.to(compute_dtype(logits))), torch.get_num_threads(), _array(out),
         )  # fmt: skip
-        return grad
+        return out

@@ -114,21 +114,29 @@ def curve(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
     return thresholds, jaccard_loss(k + n_f, j + n_b, G)
 
 
-def reduce(per_class: Tensor, takes_part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:
-    """Per-class values (N or 1, C) to the mean, the sum or, with NaN where a class takes no part, themselves.
+def coefficients(part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:
+    """What the loss of each class counts for in the result, float64 (N or 1, C); 0 where it takes no part.
 
     The mean is normalised over the classes that take part, image by image; an image where none does, or
-    none with any weight, is left out of the mean over images. Where nothing is left it is a zero.
+    none with any weight, is left out of the mean over images. Where nothing is left all are 0.
     """
-    w = takes_part.to(per_class.dtype)
+    w = part.double()
     if weight is not None:
-        w = w * weight.to(per_class.dtype)
-    per_class = torch.where(takes_part, per_class, 0.0)
-    if reduction == "none":
-        values = torch.where(takes_part, per_class * w, torch.nan)
-        return values if per_image else values[0]
-    if reduction == "mean":
-        total = block_sum(w)[:, None]
-        images = (total != 0).sum().clamp(min=1)
-        w = w / (torch.where(total == 0, 1.0, total) * images)
-    return block_sum((per_class * w).flatten())
+        w = w * weight.double()
+    if reduction != "mean":
+        return w
+    total = w.sum(-1, keepdim=True)
+    if per_image:
+        w = w / (total != 0).sum().clamp(min=1)
+    return w / total.masked_fill(total == 0, 1)
+
+
+def weighted(losses: Tensor, coefficients: Tensor) -> Tensor:
+    """The losses times their coefficients; 0, whatever the loss, where the coefficient is."""
+    return torch.where(coefficients == 0, 0.0, losses * coefficients)
+
+
+def per_class(values: Tensor, part: Tensor, per_image: bool) -> Tensor:
+    """The result of "none": (C,), or (N, C) per image, NaN where a class takes no part."""
+    values = torch.where(part, values, torch.nan)
+    return values if per_image else values[0]

@@ -18,8 +18,9 @@ def count(
     table: Any,
     pixels: Any,
 ) -> tuple[int, float, float]: ...
-def losses(kernel: str, table: Any, steps: Any, threads: int, out: Any) -> None: ...
-def weights(kernel: str, table: Any, factors: Any, threads: int, out: Any) -> None: ...
+def weigh(
+    kernel: str, table: Any, steps: Any, coefficients: Any, threads: int, losses: Any, weights: Any
+) -> None: ...
 def apply(
     kernel: str,
     logits: Any,
@@ -30,6 +31,7 @@ def apply(
     steps: int,
     smoothing: float | None,
     ce_weights: Sequence[float],
+    scale: float,
     ce_scale: float,
     weights: Any,
     threads: int,

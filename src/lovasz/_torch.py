@@ -156,21 +156,20 @@ def _blocks(table: Tensor) -> tuple[Tensor, int]:
     return table.flatten(0, 1), max(1, 2**19 // (2 * table.shape[-1]))
 
 
-def losses(table: Tensor, form: str) -> Tensor:
-    """The loss of each class, float64 (N or 1, C)."""
-    rows, block = _blocks(table)
-    return torch.cat([_jaccard.losses(part, form) for part in rows.split(block)]).view(table.shape[:2])
+def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The loss of each class, float64 (N or 1, C), and the weights of its bins, both times its coefficient.
 
-
-def weights(table: Tensor, form: str, grad: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weights of each bin times `grad` (N or 1, C) of its class, (N or 1, C, 2, K + 1)."""
+    The weights are (N or 1, C, 2, K + 1). Where the coefficient is 0 so are both, for a class that takes no part
+    may hold NaN.
+    """
     rows, block = _blocks(table)
-    out = torch.empty(rows.shape, dtype=dtype, device=table.device)
-    grads = grad.double().flatten()[:, None, None]
-    for w, part, g in zip(out.split(block), rows.split(block), grads.split(block), strict=True):
-        # A class that takes no part may hold NaN, and has no gradient all the same.
-        w.copy_(torch.where(g == 0, 0.0, _jaccard.weights(part, form) * g))
-    return out.view(table.shape)
+    weights = torch.empty(rows.shape, dtype=dtype, device=table.device)
+    factors = coefficients.flatten()[:, None, None]
+    losses = []
+    for w, part, factor in zip(weights.split(block), rows.split(block), factors.split(block), strict=True):
+        losses.append(_jaccard.weighted(_jaccard.losses(part, form), factor.flatten()))
+        w.copy_(_jaccard.weighted(_jaccard.weights(part, form), factor))
+    return torch.cat(losses).view(table.shape[:2]), weights.view(table.shape)
 
 
 def apply(
@@ -180,15 +179,18 @@ def apply(
     ignore_index: Sequence[int],
     form: str,
     weights: Tensor,
+    grad: Tensor | None = None,
     ce_grad: Tensor | None = None,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
 ) -> Tensor:
-    """∂(Σ weights · errors) / ∂logits, in the dtype and strides of the logits.
+    """∂(Σ weights · errors) / ∂logits times `grad`, a scalar; in the dtype and strides of the logits.
 
     `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin. Where
     `label_smoothing` asks for it, `ce_grad` times the gradient of the cross-entropy's sum is added.
     """
+    if grad is not None:
+        weights = weights * grad
     whole = torch.empty_like(logits)
     logits, target, mask = flat(Pixels(logits, target, mask))
     C = logits.shape[1]
@@ -198,7 +200,7 @@ def apply(
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(compute_dtype(logits)).flatten(1)
-    grad = whole if whole.ndim == 3 else torch.empty_like(logits)
+    out = whole if whole.ndim == 3 else torch.empty_like(logits)
     for images, part in _chunks(logits, signed.shape[1], per_image):
         x = logits[images, :, part].to(compute_dtype(logits))
         t = labels[images, ..., part]
@@ -221,5 +223,5 @@ def apply(
                 g.mul_(m * (1 - m))
             elif form == "hinge":
                 g.mul_(m > 0)
-        grad[images, :, part] = g.masked_fill_(void, 0)
-    return whole if grad is whole else whole.copy_(grad.view(whole.shape))
+        out[images, :, part] = g.masked_fill_(void, 0)
+    return whole if out is whole else whole.copy_(out.view(whole.shape))

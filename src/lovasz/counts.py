@@ -96,7 +96,7 @@ class Counts:
 
     def _reduced(
         self,
-        per_class: Tensor,
+        losses: Tensor,
         classes: str | Sequence[int] | None,
         weight: Tensor | None,
         reduction: str,
@@ -108,7 +108,11 @@ class Counts:
         selection = _inputs.class_selection(classes, num_classes, device)
         _inputs.check_weight(weight, num_classes, device)
         part = _inputs.takes_part(*self.pixels(), selection)
-        return _jaccard.reduce(per_class, part, weight, self.per_image, reduction).float()
+        coefficients = _jaccard.coefficients(part, weight, self.per_image, reduction)
+        values = _jaccard.weighted(losses, coefficients)
+        if reduction == "none":
+            return _jaccard.per_class(values, part, self.per_image).float()
+        return _jaccard.block_sum(values.flatten()).float()
 
     def weights(self) -> Tensor:
         """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""

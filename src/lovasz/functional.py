@@ -47,21 +47,25 @@ def lovasz(
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
         losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image)
         part = _inputs.takes_part(valid, foreground, selection)
+        coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
         losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
-        ce, total = losses.new_zeros(2)
+        loss = _jaccard.weighted(losses, coefficients)
+        loss = (loss if reduction == "none" else _jaccard.block_sum(loss.flatten())).to(losses.dtype)
+        ce, pixels_weight = losses.new_zeros(2)
         if label_smoothing is not None:
-            ce, total = _reference.cross_entropy(x, labels, weight, label_smoothing)
+            ce, pixels_weight = _reference.cross_entropy(x, labels, weight, label_smoothing)
     else:
         args = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
         table, (valid, foreground), sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
-        losses, ce = torch.ops.lovasz.loss(*args, table, sums, *fused)
-        total = sums[1].to(ce.dtype)
         part = _inputs.takes_part(valid, foreground, selection)
+        coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
+        loss, ce, _ = torch.ops.lovasz.loss(*args, table, sums, coefficients, reduction != "none", *fused)
+        pixels_weight = sums[1].to(ce.dtype)
     if reduction == "mean" and label_smoothing is not None:
-        ce = ce / torch.where(total == 0, 1.0, total)
-    return _jaccard.reduce(losses, part, weight, per_image, reduction), ce
+        ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
+    return (_jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
 
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
