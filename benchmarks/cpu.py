@@ -234,18 +234,8 @@ def print_table(csv_file: str | None, options: Options) -> None:
     for name in sorted(missing):
         print(f"{name} is not installed: no rows of it")
     print(HEADING)
-    found: list[Row] = []
-    try:
-        for case in cases:
-            for stage in STAGES:
-                for row in rows_of(case, stage, options, bandwidth):
-                    found.append(row)
-                    print(line(row), flush=True)
-    except KeyboardInterrupt:
-        print("interrupted")
-    finally:
-        if csv_file and found:
-            results.write(csv_file, found)
+    rows = (row for case in cases for stage in STAGES for row in rows_of(case, stage, options, bandwidth))
+    found = results.gather(rows, line, csv_file)
     print("\n".join(summary(found)))
 
 

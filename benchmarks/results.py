@@ -2,9 +2,11 @@
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Row = TypeVar("Row", bound=NamedTuple)
 
 FOLDER = Path(__file__).parent / "results"
 FIGURE = Path(__file__).parent.parent / "docs" / "cpu.svg"
@@ -16,6 +18,21 @@ def write(file: str, rows: Sequence[NamedTuple]) -> None:
         writer = csv.writer(out)
         writer.writerow(rows[0]._fields)
         writer.writerows(rows)
+
+
+def gather(rows: Iterable[Row], line: Callable[[Row], str], csv_file: str | None) -> list[Row]:
+    """Prints each row as soon as it is measured; with a file, what was found as CSV, come what may."""
+    found: list[Row] = []
+    try:
+        for row in rows:
+            found.append(row)
+            print(line(row), flush=True)
+    except KeyboardInterrupt:
+        print("interrupted")
+    finally:
+        if csv_file and found:
+            write(csv_file, found)
+    return found
 
 
 def read(name: str) -> list[dict[str, Any]]:

@@ -87,21 +87,20 @@ def scaling_summary(found: Sequence[ScalingRow]) -> list[str]:
     return lines
 
 
+def scaling_line(r: ScalingRow) -> str:
+    """One row under the heading."""
+    return (
+        f"{r.elements:11}  {r.shape:18}{r.threads:8}{r.ns_per_element:12.3f}{r.spread_ns:11.3f}"
+        f"{r.speedup_of_threads:10.2f}"
+    )
+
+
 def print_scaling(csv_file: str | None, quick: bool = False) -> None:
     """Each size as soon as it is measured, then the summary; with a file, what was found as CSV."""
     print(f"{measure.machine()}, torch {torch.__version__}, lovasz {lovasz.__version__}; lovasz_softmax")
     print(f"{'logits':>11}  {'shape':18}{'threads':>8}{'ns / logit':>12}{'spread ns':>11}{'speed-up':>10}")
-    found: list[ScalingRow] = []
-    try:
-        for r in scaling_rows(EXPONENTS[:3] if quick else EXPONENTS, THREADS):
-            found.append(r)
-            print(f"{r.elements:11}  {r.shape:18}{r.threads:8}{r.ns_per_element:12.3f}{r.spread_ns:11.3f}"
-                  f"{r.speedup_of_threads:10.2f}", flush=True)  # fmt: skip
-    except KeyboardInterrupt:
-        print("interrupted")
-    finally:
-        if csv_file and found:
-            results.write(csv_file, found)
+    rows = scaling_rows(EXPONENTS[:3] if quick else EXPONENTS, THREADS)
+    found = results.gather(rows, scaling_line, csv_file)
     print("\n".join(scaling_summary(found)))
 
 
@@ -125,7 +124,10 @@ def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     bins = _bins.default_bins(shape[1], "softmax")
     pixels = (logits.clone().flatten(2), target.flatten(1), None, [-100], "softmax")
     table, _, sums = torch.ops.lovasz.count(*pixels, bins, False)
-    grad, ce_grad = torch.full((1, shape[1]), 1 / shape[1]), torch.zeros(())
+    coefficients = torch.full((1, shape[1]), 1 / shape[1], dtype=torch.float64)
+    reduced = (table, sums, coefficients, True, None, None)
+    weights = torch.ops.lovasz.loss(*pixels, *reduced)[2]
+    backward = (torch.ones(()), None, *pixels, weights, None, None)
 
     def step(loss: measure.Loss) -> Callable[[], object]:
         return lambda: measure.step(loss, logits, target)
@@ -135,8 +137,8 @@ def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
         "lovasz": step(lovasz.lovasz_softmax),
         "lovasz + ce": step(lovasz.lovasz_cross_entropy),
         "operator count": lambda: torch.ops.lovasz.count(*pixels, bins, False),
-        "operator loss": lambda: torch.ops.lovasz.loss(*pixels, table, sums),
-        "operator loss_backward": lambda: torch.ops.lovasz.loss_backward(grad, ce_grad, *pixels, table),
+        "operator loss": lambda: torch.ops.lovasz.loss(*pixels, *reduced),
+        "operator loss_backward": lambda: torch.ops.lovasz.loss_backward(*backward),
     }
 
 

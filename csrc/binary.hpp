@@ -5,13 +5,12 @@
 
 namespace {
 
-// Of a row of logits x: errors m into r.q, dm / dx without its sign into r.extra (when asked for), and bins
-// into r.slot, `bins` where the error is no number. The sign is - on the foreground.
-template <bool derivative, class F>
-void binary_row(const Problem& problem, Rows<F>& r) {
+// Of a row of logits: bins into r.slot, `bins` where the error is no number, and, when asked for, dm / dx of the error
+// m into r.extra, without its sign, which is - on the foreground.
+template <bool derivative, class F, class Stored, class Read>
+void binary_row(const Problem& problem, Rows<F>& r, const Stored* LOVASZ_RESTRICT logits, Read read) {
   const int n = r.length;
   const F steps = static_cast<F>(problem.steps), none = static_cast<F>(problem.bins);
-  const F* LOVASZ_RESTRICT x = r.x;
   F* LOVASZ_RESTRICT slope = r.extra;
   int32_t *LOVASZ_RESTRICT bin = r.slot, *LOVASZ_RESTRICT label = r.label;
   const auto place = [&](int i, F root, bool number) {
@@ -20,7 +19,8 @@ void binary_row(const Problem& problem, Rows<F>& r) {
   if (problem.form == Form::sigmoid) {
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
-      F z = label[i] == 1 ? x[i] : -x[i];
+      const F x = read(logits[i]);
+      F z = label[i] == 1 ? x : -x;
       const bool number = finite(z);
       z = z > F(80) ? F(80) : z;
       z = z < F(-80) ? F(-80) : z;
@@ -32,8 +32,8 @@ void binary_row(const Problem& problem, Rows<F>& r) {
     const F last = steps - F(1);
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
-      const F z = F(1) + (label[i] == 1 ? -x[i] : x[i]);
-      const bool number = finite(x[i]);
+      const F x = read(logits[i]), z = F(1) + (label[i] == 1 ? -x : x);
+      const bool number = finite(x);
       const F error = z > F(0) ? z : F(0);
       F position = number ? error / (error + F(4)) * steps : F(0);
       position = position > last ? last : position;
@@ -43,12 +43,31 @@ void binary_row(const Problem& problem, Rows<F>& r) {
   } else {
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
-      const F error = label[i] == 1 ? F(1) - x[i] : x[i];
-      const bool number = finite(x[i]);
+      const F x = read(logits[i]), error = label[i] == 1 ? F(1) - x : x;
+      const bool number = finite(x);
       place(i, square_root(error > F(0) ? error : F(0)), number);
       if (derivative) slope[i] = F(1);
     }
   }
+}
+
+// The parts of one channel of a tile, after binary_row: the logits are read where they are, where they lie in whole
+// lanes next to each other.
+template <bool derivative, class F, class Work>
+void for_binary_parts(const Problem& problem, const Tile& tile, int c, const Rows<F>& whole, Work work) {
+  const bool direct = tile.logits_pixel == 1 && tile.length % kLanes == 0;
+  if (!direct) read_row(problem, tile, c, whole.x);
+  for_parts(problem, tile, whole, [&](Rows<F>& r) {
+    if (direct) {
+      const int64_t at = c * tile.logits_class + (r.x - whole.x);
+      with_stored<F>(problem.real, const_cast<void*>(tile.logits), [&](const auto* in, auto read, auto) {
+        binary_row<derivative>(problem, r, in + at, read);
+      });
+    } else {
+      binary_row<derivative>(problem, r, r.x, [](F v) { return v; });
+    }
+    work(r);
+  });
 }
 
 template <class F>
@@ -60,9 +79,7 @@ void count_binary(const Problem& problem, const Tile& tile, char* scratch, Count
     counts.valid[c] += labels.valid;
     counts.bad_labels += labels.bad;
     if (labels.valid == 0) continue;
-    read_row(problem, tile, c, whole.x);
-    for_parts(problem, tile, whole, [&](Rows<F>& r) {
-      binary_row<false>(problem, r);
+    for_binary_parts<false>(problem, tile, c, whole, [&](Rows<F>& r) {
       const int n = r.length;
       int32_t *LOVASZ_RESTRICT slot = r.slot, *LOVASZ_RESTRICT label = r.label;
       int nans = 0;
@@ -92,10 +109,8 @@ void apply_binary(const Problem& problem, const Tile& tile, char* scratch, const
   const F scale = static_cast<F>(scales.loss);
   for (int c = 0; c < problem.classes; ++c) {
     read_labels(problem, tile, c, whole.label);
-    read_row(problem, tile, c, whole.x);
     const F* weights = static_cast<const F*>(table) + 2 * c * static_cast<int64_t>(side);
-    for_parts(problem, tile, whole, [&](Rows<F>& r) {
-      binary_row<true>(problem, r);
+    for_binary_parts<true>(problem, tile, c, whole, [&](Rows<F>& r) {
       const int n = r.length;
       const int32_t* LOVASZ_RESTRICT label = r.label;
       int32_t* LOVASZ_RESTRICT bin = r.slot;

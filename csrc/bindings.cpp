@@ -66,7 +66,8 @@ struct Call {
       : ignore(std::move(ignored)), class_weights(std::move(ce_weights)), binary(form != 0) {
     check(logits.ndim() >= 3 && logits.ndim() <= 5, "logits must be (N, C, *) with one to three axes after C");
     check(form >= 0 && form <= 3, "form must be from 0 to 3");
-    check(bins >= 2 && bins <= 65536 && steps >= 1 && steps <= bins, "bins must be from 2 to 65536, no fewer than steps");
+    check(bins >= 2 && bins <= 65536 && steps >= 1 && steps <= bins,
+          "bins must be from 2 to 65536, no fewer than steps");
     check(logits.shape(1) >= 1 && logits.shape(1) < (size_t(1) << 24), "logits must have from 1 to 2^24 classes");
     problem.form = static_cast<lovasz::Form>(form);
     problem.real = real_of(logits);
@@ -127,8 +128,10 @@ nb::tuple count(const std::string& name, const Array& logits, const Array& targe
   Call call(logits, target, mask, ignore, form, static_cast<int>(table.shape(3)) - 1, steps, smoothing, ce_weights);
   check(threads >= 1, "threads must be at least 1");
   const size_t rows = per_image ? logits.shape(0) : 1;
-  check(table.shape(0) == rows && table.shape(1) == logits.shape(1) && table.shape(2) == 2, "table must be (N or 1, C, 2, bins + 1)");
-  check(pixels.shape(0) == 2 && pixels.shape(1) == rows && pixels.shape(2) == table.shape(1), "pixels must be (2, N or 1, C)");
+  check(table.shape(0) == rows && table.shape(1) == logits.shape(1) && table.shape(2) == 2,
+        "table must be (N or 1, C, 2, bins + 1)");
+  check(pixels.shape(0) == 2 && pixels.shape(1) == rows && pixels.shape(2) == table.shape(1),
+        "pixels must be (2, N or 1, C)");
   const lovasz::Kernel& kernel = kernel_of(name);
   lovasz::Found found;
   {
@@ -164,7 +167,8 @@ void apply(const std::string& name, const Array& logits, const Array& target, co
            const Weights& weights, int threads, Array gradient) {
   Call call(logits, target, mask, ignore, form, static_cast<int>(weights.shape(3)) - 1, steps, smoothing, ce_weights);
   const bool per_image = weights.shape(0) > 1;
-  check((!per_image || weights.shape(0) == logits.shape(0)) && weights.shape(1) == logits.shape(1) && weights.shape(2) == 2,
+  check((!per_image || weights.shape(0) == logits.shape(0)) && weights.shape(1) == logits.shape(1) &&
+            weights.shape(2) == 2,
         "weights must be (N or 1, C, 2, bins + 1)");
   check(weights.dtype() == (call.problem.real == lovasz::Real::f64 ? nb::dtype<double>() : nb::dtype<float>()),
         "weights must be float64 for float64 logits, else float32");
@@ -195,14 +199,14 @@ NB_MODULE(_kernel, m) {
   m.def("count", &count, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
         "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "ce_weights"_a, "threads"_a,
         "table"_a.noconvert(), "pixels"_a.noconvert(),
-        "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, and the sums of the cross-entropy and of its "
-        "weights.");
+        "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, "
+        "and the sums of the cross-entropy and of its weights.");
   m.def("weigh", &weigh, "kernel"_a, "table"_a.noconvert(), "steps"_a.noconvert(), "coefficients"_a.noconvert(),
         "threads"_a, "losses"_a.noconvert(), "weights"_a.noconvert(),
         "Fills losses, and weights with those of each bin times the coefficient of its class.");
   m.def("apply", &apply, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
-        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "scale"_a, "ce_scale"_a, "weights"_a.noconvert(),
-        "threads"_a, "gradient"_a.noconvert(), "Fills gradient.");
+        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "scale"_a, "ce_scale"_a,
+        "weights"_a.noconvert(), "threads"_a, "gradient"_a.noconvert(), "Fills gradient.");
   m.def("exponential", &exponential, "kernel"_a, "in"_a.noconvert(), "out"_a.noconvert(),
         "Fills out with the exponentials that a kernel computes.");
 }

@@ -73,7 +73,8 @@ int part_length(const Problem& problem) { return pixels(problem, 1 << 15, 64, 10
 
 size_t scratch_bytes(const Problem& problem) {
   const size_t classes = problem.form == Form::softmax ? static_cast<size_t>(problem.classes) : 1;
-  const size_t whole = static_cast<size_t>(tile_length(problem)) + kLanes, part = static_cast<size_t>(part_length(problem)) + kLanes;
+  const size_t whole = static_cast<size_t>(tile_length(problem)) + kLanes;
+  const size_t part = static_cast<size_t>(part_length(problem)) + kLanes;
   return ((classes + 2) * whole + (classes + 6) * part) * (problem.real == Real::f64 ? sizeof(double) : sizeof(float));
 }
 

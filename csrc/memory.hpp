@@ -8,11 +8,11 @@
 
 namespace {
 
+// Labels as integers that hold them all: 32 bits where they suffice, for a register holds more of these.
 inline int64_t as_label(uint64_t v) { return v > INT64_MAX ? INT64_MAX : static_cast<int64_t>(v); }
-template <class I>
-inline int64_t as_label(I v) {
-  return static_cast<int64_t>(v);
-}
+inline int64_t as_label(uint32_t v) { return v; }
+inline int64_t as_label(int64_t v) { return v; }
+inline int32_t as_label(int32_t v) { return v; }  // and what is smaller
 
 using One = std::integral_constant<int64_t, 1>;
 
@@ -25,12 +25,15 @@ struct Valid {
 template <class I, class Stride>
 Valid read_labels_of(const I* LOVASZ_RESTRICT in, Stride stride, const uint8_t* LOVASZ_RESTRICT mask,
                      int64_t mask_stride, const Problem& problem, int length, int32_t* LOVASZ_RESTRICT out) {
-  const uint64_t classes = problem.form == Form::softmax ? static_cast<uint64_t>(problem.classes) : 2;
-  const int64_t ignored = problem.num_ignore ? problem.ignore[0] : -1, instead = problem.num_ignore ? -1 : -2;
+  using Label = decltype(as_label(I()));
+  const Label classes = problem.form == Form::softmax ? problem.classes : 2;
+  const int64_t wanted = problem.num_ignore ? problem.ignore[0] : -1;
+  const Label ignored = static_cast<Label>(wanted);
+  const Label instead = problem.num_ignore && ignored == wanted ? -1 : -2;
   LOVASZ_ROWS
   for (int i = 0; i < length; ++i) {
-    const int64_t v = as_label(in[i * stride]), label = static_cast<uint64_t>(v) < classes ? v : -2;
-    out[i] = static_cast<int32_t>(v == ignored ? instead : label);
+    const Label v = as_label(in[i * stride]), label = ((v >= 0) & (v < classes)) ? v : -2;
+    out[i] = static_cast<int32_t>(((v == ignored) & (instead == -1)) ? instead : label);
   }
   int negative = 0, sum = 0;
   for (int i = 0; i < length; ++i) {
@@ -153,7 +156,8 @@ void write_row_of(const F* LOVASZ_RESTRICT in, int64_t stride, int length, bool 
       const int n = length - begin < strip ? length - begin : strip;
       LOVASZ_ROWS
       for (int i = 0; i < n; ++i) stored[i] = convert(in[begin + i]);
-      stream(reinterpret_cast<char*>(out + begin), reinterpret_cast<const char*>(stored), static_cast<int64_t>(sizeof(Stored)) * n);
+      stream(reinterpret_cast<char*>(out + begin), reinterpret_cast<const char*>(stored),
+             static_cast<int64_t>(sizeof(Stored)) * n);
     }
   } else if (stride == 1) {
     LOVASZ_ROWS

@@ -100,6 +100,20 @@ inline bool finite(F x) {
   return x - x == F(0);
 }
 
+// A sum in 8 parts, in an order that depends on nothing.
+struct Sum {
+  double parts[8] = {};
+  // n entries, and what there is up to a multiple of 8.
+  template <class F>
+  void add(const F* row, int n) {
+    for (int i = 0; i < n; i += 8)
+      for (int l = 0; l < 8; ++l) parts[l] += static_cast<double>(row[i + l]);
+  }
+  double total() const {
+    return ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+  }
+};
+
 inline float from_bfloat16(uint16_t h) { return bits<float>(static_cast<uint32_t>(h) << 16); }
 
 inline uint16_t to_bfloat16(float f) {

@@ -54,8 +54,8 @@ class Buffer {
   Block block_;
 };
 
-// Of memory that is about to be written, all of it: pages of 2 MiB, where there may be, are cleared in a fraction of the
-// time of 4 KiB.
+// Of memory that is about to be written, all of it: pages of 2 MiB, where there may be, are cleared in a fraction of
+// the time of 4 KiB.
 inline void ask_for_large_pages(void* memory, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   const uintptr_t page = uintptr_t(2) << 20, begin = reinterpret_cast<uintptr_t>(memory);

@@ -114,13 +114,11 @@ void class_weights(const Problem& problem, const Rows<F>& r, F* LOVASZ_RESTRICT 
   }
 }
 
-// Adds a row to 8 sums, in an order that depends on nothing.
 template <class F>
 inline double sum_of(const F* row, int n) {
-  double sums[8] = {};
-  for (int i = 0; i < n; i += 8)
-    for (int l = 0; l < 8; ++l) sums[l] += static_cast<double>(row[i + l]);
-  return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+  Sum sum;
+  sum.add(row, n);
+  return sum.total();
 }
 
 // Cross-entropy of the valid pixels of a part, after softmax_rows.

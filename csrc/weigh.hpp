@@ -1,6 +1,6 @@
-// From counts to losses and weights: `losses` and `weights` of lovasz/_jaccard.py in one walk, which the tests compare them
-// with. It goes down from the largest error, so that k and j are the foreground and background pixels of a bin and
-// of those above it.
+// From counts to losses and weights: in one walk what `losses` and `weights` of lovasz/_jaccard.py make, with which the
+// tests compare it. It goes down from the largest error, so that k and j are the foreground and background pixels of
+// a bin and of those above it.
 #pragma once
 
 #include "rows.hpp"
@@ -67,7 +67,7 @@ double weigh(const int64_t* row, int bins, const double* steps, double factor, F
     return factor == 0 ? 0 : NAN;
   }
   const double G = all_foreground(row, bins);
-  double sums[8] = {};
+  Sum sum;
   for_blocks(row, bins, [&](int lo, int n, const int64_t* k, const int64_t* j) {
     const int64_t *LOVASZ_RESTRICT background = row + lo, *LOVASZ_RESTRICT foreground = row + bins + 1 + lo;
     F *LOVASZ_RESTRICT w_b = out + lo, *LOVASZ_RESTRICT w_f = out + bins + 1 + lo;
@@ -83,14 +83,13 @@ double weigh(const int64_t* row, int bins, const double* steps, double factor, F
       w_b[i] = static_cast<F>((G - (all_k - n_f) - 0.5 * n_f) * scale);
     }
     for (int i = n; i % 8 != 0; ++i) terms[i] = 0;
-    for (int i = 0; i < n; i += 8)
-      for (int l = 0; l < 8; ++l) sums[l] += terms[i + l];
+    sum.add(terms, n);
     if (G > 0) return;
     for (int i = 0; i < n; ++i)  // no foreground: the largest errors share the whole
       w_b[i] = j[i] == background[i] ? static_cast<F>(factor / at_least_1(as_double(background[i]))) : F(0);
   });
   out[bins] = out[2 * bins + 1] = F(0);
-  return factor * (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
+  return factor * sum.total();
 }
 
 }  // namespace

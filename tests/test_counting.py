@@ -73,7 +73,7 @@ def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
     generator = torch.Generator().manual_seed(0)
     rows = N if per_image else 1
     weights = torch.rand(rows, C, 2, bins + 1, dtype=torch.float64, generator=generator)
-    found = kernel.apply(x, t, m, ignore, form, weights)
+    found = kernel.apply(x, t, m, ignore, form, weights, torch.tensor(0.3))
     assert (found.dtype, found.shape) == (x.dtype, x.shape)
     x, t, m = _inputs.flat(_inputs.Pixels(x, t, m))
     found = found.flatten(2)
@@ -84,7 +84,7 @@ def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
     slots = _bins.index(_reference.errors(x.float(), labels, form)[0], bins, form).long()
     image = torch.arange(N)[:, None, None] if per_image else torch.zeros(1, 1, 1, dtype=torch.long)
     w = weights[image, torch.arange(C)[:, None], foreground.long(), slots]
-    expected = gradient((errors * w * valid).sum(), xd)
+    expected = 0.3 * gradient((errors * w * valid).sum(), xd)
     # Float32 softmax and sigmoid against float64: a few ulp of the largest term.
     assert_close(found.double(), expected, rtol=1e-4, atol=2e-6)
 

@@ -82,13 +82,15 @@ def test_a_compiled_kernel_weighs_as_the_formula_says(compiled, form, bins):
     table[0, 3, 0, bins // 2] = 2**40  # past every float
     table[..., -1] = 0
     table[1, 1, 1, -1] = 1  # an error that is no number
-    grad = torch.rand(2, 4, generator=generator)
-    grad[1, 2] = 0
-    assert_close(compiled.losses(table, form), _torch.losses(table, form), rtol=1e-13, atol=1e-15, equal_nan=True)
+    table[1, 2, 0, -1] = 1
+    coefficients = torch.rand(2, 4, generator=generator).double()
+    coefficients[1, 2] = 0
+    expected_losses, expected = _torch.weigh(table, form, coefficients, torch.float64)
+    assert expected_losses.isnan().tolist() == [[False] * 4, [False, True, False, False]]
     for dtype, rtol in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
-        found = compiled.weights(table, form, grad, dtype)
-        expected = _torch.weights(table, form, grad, torch.float64)
+        losses, found = compiled.weigh(table, form, coefficients, dtype)
         assert found.dtype == dtype
+        assert_close(losses, expected_losses, rtol=1e-13, atol=1e-15, equal_nan=True)
         assert_close(found.double(), expected, rtol=rtol, atol=0, equal_nan=True)
 
 
@@ -117,7 +119,7 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     assert_close(sums, torch.stack((ce.detach(), w[target[target != 255]].sum())), **tight)
 
     weights = torch.zeros(table.shape, dtype=_torch.compute_dtype(x))
-    found = kernel.apply(x, t, None, [255], "softmax", weights, torch.tensor(0.7), *fused)
+    found = kernel.apply(x, t, None, [255], "softmax", weights, None, torch.tensor(0.7), *fused)
     expected = _inputs.softmax_pixels(0.7 * gradient(ce, exact), target, None).logits
     near = {"rtol": 1e-2, "atol": 1e-6} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     assert_close(found.double(), expected, **near)
@@ -163,7 +165,7 @@ def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     logits, target = random(form, (1, 6, 20000), 34, scale=4.0)
     logits = logits + (offset if form == "softmax" else 0)
     table, _, _ = _torch.count(logits.double(), target, None, [], form, 4096, False)
-    weights = _torch.weights(table, form, torch.ones(1, 6), torch.float32)
+    _, weights = _torch.weigh(table, form, torch.ones(1, 6, dtype=torch.float64), torch.float32)
     exact = _torch.apply(logits.double(), target, None, [], form, weights)
     plain = (_torch.apply(logits, target, None, [], form, weights).double() - exact).norm()
     found = (compiled.apply(logits, target, None, [], form, weights).double() - exact).norm()
@@ -268,8 +270,10 @@ def test_class_last_memory_gives_the_bits_of_planar_memory(compiled):
         y = logits.contiguous(memory_format=torch.channels_last).flatten(2)
         tables = [compiled.count(v, t, None, [], "softmax", 128, False, None, 0.1) for v in (x, y)]
         assert_close(tables[1], tables[0], rtol=0, atol=0)
-        weights = compiled.weights(tables[0][0], "softmax", torch.ones(1, shape[1]), torch.float32)
-        grads = [compiled.apply(v, t, None, [], "softmax", weights, torch.ones(()), None, 0.1) for v in (x, y)]
+        coefficients = torch.ones(1, shape[1], dtype=torch.float64)
+        _, weights = compiled.weigh(tables[0][0], "softmax", coefficients, torch.float32)
+        fused = (torch.ones(()), torch.ones(()), None, 0.1)
+        grads = [compiled.apply(v, t, None, [], "softmax", weights, *fused) for v in (x, y)]
         assert grads[1].stride() == y.stride()
         assert_close(grads[1], grads[0], rtol=0, atol=0)
 
@@ -320,9 +324,9 @@ def test_any_number_of_threads_gives_the_same_bits_in_large_inputs(compiled, per
         with threads(number):
             x, t = logits.flatten(2), target.flatten(1)
             counted = compiled.count(x, t, None, [], "softmax", 256, per_image, None, 0.1)
-            weights = compiled.weights(counted[0], "softmax", torch.ones(counted[0].shape[:2]), torch.float32)
-            losses = compiled.losses(counted[0], "softmax")
-            grad = compiled.apply(x, t, None, [], "softmax", weights, torch.ones(()), None, 0.1)
+            coefficients = torch.ones(counted[0].shape[:2], dtype=torch.float64)
+            losses, weights = compiled.weigh(counted[0], "softmax", coefficients, torch.float32)
+            grad = compiled.apply(x, t, None, [], "softmax", weights, torch.ones(()), torch.ones(()), None, 0.1)
             results.append((*counted, losses, weights, grad))
     for result in results[1:]:
         assert_close(result, results[0], rtol=0, atol=0)

@@ -162,6 +162,8 @@ WRONG = [
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": F(4)}, ValueError,
      "weight must have shape (3,), got (4,)"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": [1, 1, 1]}, TypeError, "got list"),
+    (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": F(3).requires_grad_()}, ValueError,
+     "weight must not require a gradient"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"weight": L(3)}, TypeError, "got torch.int64"),
     (lovasz_softmax, (F(2, 3, 4), L(2, 4)), {"bins": 8}, ValueError, "from 16 to 65536, got 8"),
     (lovasz_softmax, (F(2, 20000, 1), L(2, 1)), {"bins": 65536}, ValueError, "bins must be fewer for 20000"),

@@ -96,9 +96,7 @@ class Kernel:
             _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
         return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
 
-    def weigh(
-        self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor]:
+    def weigh(self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The losses and the weights of a table, as `_torch.weigh`."""
         losses = torch.empty(coefficients.shape, dtype=torch.float64)
         weights = torch.empty(table.shape, dtype=dtype)

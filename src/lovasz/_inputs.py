@@ -122,6 +122,8 @@ def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) 
         raise ValueError(f"weight must have shape ({num_classes},), got {_shape(weight)}")
     if weight.device != device:
         raise ValueError(f"weight must be on the device of the logits, {device}, got {weight.device}")
+    if weight.requires_grad:
+        raise ValueError("weight must not require a gradient: there is none in the weights, detach it")
 
 
 def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
