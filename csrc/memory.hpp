@@ -93,14 +93,39 @@ void read_row_of(const Stored* LOVASZ_RESTRICT in, int64_t stride, int length, F
   for (int i = length; i < whole_lanes(length); ++i) out[i] = F(0);
 }
 
+// out[k][l] = in[l][k] for whole squares of k < columns, l < n; returns how many columns that were. Both are n long.
+template <class From, class To>
+inline int transpose_squares(const From*, int64_t, int, int, To*, int64_t) {
+  return 0;
+}
+#if defined(LOVASZ_STREAM)
+inline int transpose_squares(const float* in, int64_t in_stride, int n, int columns, float* out, int64_t out_stride) {
+  int k = 0;
+  for (; k + 4 <= columns; k += 4) {
+    for (int l = 0; l < n; l += 4) {
+      const float* from = in + l * in_stride + k;
+      float* to = out + k * out_stride + l;
+      __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + in_stride);
+      __m128 c = _mm_loadu_ps(from + 2 * in_stride), d = _mm_loadu_ps(from + 3 * in_stride);
+      _MM_TRANSPOSE4_PS(a, b, c, d);
+      _mm_storeu_ps(to, a), _mm_storeu_ps(to + out_stride, b);
+      _mm_storeu_ps(to + 2 * out_stride, c), _mm_storeu_ps(to + 3 * out_stride, d);
+    }
+  }
+  return k;
+}
+#endif
+
 // Classes that are neighbours in memory, to one row each: a few pixels at a time, which a cache holds.
 template <class F, class Stored, class Convert>
 void read_pixels_of(const Stored* LOVASZ_RESTRICT in, int64_t stride, int classes, int length, int64_t row_stride,
                     F* LOVASZ_RESTRICT out, Convert convert) {
   int i = 0;
-  for (; i + kLanes <= length; i += kLanes)
-    for (int c = 0; c < classes; ++c)
+  for (; i + kLanes <= length; i += kLanes) {
+    const int done = transpose_squares(in + i * stride, stride, kLanes, classes, out + i, row_stride);
+    for (int c = done; c < classes; ++c)
       for (int l = 0; l < kLanes; ++l) out[c * row_stride + i + l] = convert(in[(i + l) * stride + c]);
+  }
   for (int c = 0; c < classes; ++c)
     for (int l = i; l < whole_lanes(length); ++l)
       out[c * row_stride + l] = l < length ? convert(in[l * stride + c]) : F(0);
@@ -181,8 +206,17 @@ void write_pixels_of(const F* LOVASZ_RESTRICT in, int64_t row_stride, int classe
   }
   for (int begin = 0; begin < length; begin += strip) {
     const int n = length - begin < strip ? length - begin : strip;
-    for (int c = 0; c < classes; ++c)
-      for (int i = 0; i < n; ++i) stored[i * classes + c] = convert(in[c * row_stride + begin + i]);
+    int i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const F* row = in + begin + i;
+      // Pixels are the columns here, and all of them are in squares: those of the classes are whole up to `squares`.
+      const int squares = classes / 4 * 4;
+      const int done = transpose_squares(row, row_stride, squares, kLanes, stored + i * classes, classes) ? squares : 0;
+      for (int l = 0; l < kLanes; ++l)
+        for (int c = done; c < classes; ++c) stored[(i + l) * classes + c] = convert(row[c * row_stride + l]);
+    }
+    for (; i < n; ++i)
+      for (int c = 0; c < classes; ++c) stored[i * classes + c] = convert(in[c * row_stride + begin + i]);
     stream(reinterpret_cast<char*>(out + begin * stride), reinterpret_cast<const char*>(stored),
            static_cast<int64_t>(sizeof(Stored)) * n * classes);
   }
