@@ -5,7 +5,7 @@ RUN = $(VENV)/bin
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 KERNEL_TESTS = $(addprefix tests/test_,minimal.py counting.py cpu.py inputs.py ops.py)
 
-.PHONY: demo test fallback sanitize aarch64 clang lint types format accuracy cpu clean
+.PHONY: demo test fallback triton sanitize aarch64 clang lint types format accuracy cpu clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
@@ -15,6 +15,10 @@ test: $(VENV)/.dev  ## every test, doctests and README included
 
 fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the place of the compiled one
 	LOVASZ_CPU_KERNEL=off $(RUN)/python -m pytest -q $(KERNEL_TESTS) tests/test_failures.py
+
+triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
+	TRITON_INTERPRET=1 $(RUN)/python -m pytest -q -W ignore::RuntimeWarning -k _triton tests/test_triton.py tests/test_counting.py tests/test_cpu.py
+	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH. Left out: what compiles at run time, which
 # would start the compiler with the sanitizer in it, and what takes minutes there and walks the same lines as the rest.
@@ -49,8 +53,15 @@ cpu: $(VENV)/.dev  ## the time, memory and errors of every loss on every case, p
 	$(RUN)/python -m benchmarks scaling --csv benchmarks/results/scaling.csv
 	$(RUN)/python -m benchmarks small --csv benchmarks/results/small.csv
 
+gpu: $(VENV)/.triton  ## the same on a GPU
+	$(RUN)/python -m benchmarks gpu --csv benchmarks/results/gpu.csv
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+$(VENV)/.triton: $(VENV)/.dev
+	$(PIP) --no-deps triton
+	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	$(PYTHON) -m venv $(VENV)

@@ -1,18 +1,24 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, scaling, small; `figure` draws the kept rows, prints their table."""
+"""`python -m benchmarks NAME`: accuracy, cpu, gpu, scaling, small. `registers` compiles the kernels for GPUs where
+there need be none; `figure` draws the kept rows of the CPU and prints their table.
+"""
 
 import argparse
 
-from . import accuracy, cpu, results, scaling
+from . import accuracy, cpu, gpu, registers, results, scaling
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=("accuracy", "cpu", "scaling", "small", "figure"))
+    parser.add_argument("name", choices=("accuracy", "cpu", "gpu", "registers", "scaling", "small", "figure"))
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
-    parser.add_argument("--quick", action="store_true", help="cpu, scaling, small: small inputs, few repeats")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="cpu: cases that begin like this")
-    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, small: timed rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="cpu, gpu, scaling, small: smaller inputs, few repeats"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
+    )
+    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, gpu, small: timed rounds")
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
@@ -21,6 +27,11 @@ def main() -> None:
     elif args.name == "cpu":
         repeats = args.repeats or (3 if args.quick else 11)
         cpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, args.all_peers))
+    elif args.name == "gpu":
+        repeats = args.repeats or (5 if args.quick else 21)
+        gpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, True, "cuda"))
+    elif args.name == "registers":
+        registers.print_table(args.csv)
     elif args.name == "scaling":
         scaling.print_scaling(args.csv, args.quick)
     elif args.name == "small":

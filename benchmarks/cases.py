@@ -73,38 +73,45 @@ def named(name: str) -> Case:
 def smooth(images: int, channels: int, sides: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """A field (N, C, *sides) that varies over 32 pixels along each side, over 1024 points of a line."""
     grain = 1024 if len(sides) == 1 else 32
-    coarse = torch.randn(images, channels, *(max(2, n // grain) for n in sides), generator=generator)
+    coarse = torch.randn(
+        images, channels, *(max(2, n // grain) for n in sides), generator=generator, device=generator.device
+    )
     return F.interpolate(coarse, sides, mode=_MODES[len(sides)])
 
 
-def blobs(shape: tuple[int, ...], spread: float, shift: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+def blobs(
+    shape: tuple[int, ...], spread: float, shift: float, seed: int = 0, device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Logits (N, C, *) in the regime of a stage, and labels (N, *) in blobs, as in real masks."""
     N, C, *sides = shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     target = smooth(N, C, tuple(sides), generator).argmax(1)
-    logits = torch.randn(shape, generator=generator).mul_(spread)
-    return logits.scatter_add_(1, target[:, None], torch.full((N, 1, *sides), float(shift))), target
+    logits = torch.randn(shape, generator=generator, device=device).mul_(spread)
+    by = torch.full((N, 1, *sides), float(shift), device=device)
+    return logits.scatter_add_(1, target[:, None], by), target
 
 
-def binary_blobs(shape: tuple[int, ...], spread: float, shift: float, seed: int = 0) -> tuple[Tensor, Tensor]:
+def binary_blobs(
+    shape: tuple[int, ...], spread: float, shift: float, seed: int = 0, device: str = "cpu"
+) -> tuple[Tensor, Tensor]:
     """Logits (N, 1, *) and masks of bytes (N, *), about a third of them foreground."""
     N, _, *sides = shape
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     foreground = smooth(N, 1, tuple(sides), generator) > 0.3
-    logits = torch.randn(shape, generator=generator).mul_(spread)
+    logits = torch.randn(shape, generator=generator, device=device).mul_(spread)
     return logits.add_(shift * (2.0 * foreground - 1)), foreground[:, 0].byte()
 
 
-def inputs(case: Case, stage: Stage) -> tuple[Tensor, Tensor]:
+def inputs(case: Case, stage: Stage, device: str = "cpu") -> tuple[Tensor, Tensor]:
     """Logits and target of a case at a stage, in its dtype and layout."""
     if case.form != "softmax":
-        logits, target = binary_blobs(case.shape, stage.spread, stage.binary_shift)
+        logits, target = binary_blobs(case.shape, stage.spread, stage.binary_shift, device=device)
     elif len(case.shape) == 2:
         P, C = case.shape
-        logits, target = blobs((1, C, P), stage.spread, stage.shift)
+        logits, target = blobs((1, C, P), stage.spread, stage.shift, device=device)
         logits, target = logits[0].t().contiguous(), target[0]
     else:
-        logits, target = blobs(case.shape, stage.spread, stage.shift)
+        logits, target = blobs(case.shape, stage.spread, stage.shift, device=device)
     if case.layout == "channels_last":
         logits = logits.contiguous(memory_format=torch.channels_last)
     return logits.to(case.dtype), target

@@ -36,6 +36,7 @@ class Options(NamedTuple):
     quick: bool = False
     only: Sequence[str] = ()
     all_peers: bool = False
+    device: str = "cpu"
 
 
 class Row(NamedTuple):
@@ -90,6 +91,9 @@ def other(case: Case, options: Options) -> dict[str, Implementation]:
     if case.dtype != torch.float32 or (case.elements > PEER_ELEMENTS and not options.all_peers):
         return {}
     found, _ = peers.peers(case.form, len(case.shape))
+    if options.device == "cuda" and case.form == "softmax":
+        compiled = Implementation(torch.__version__, torch.compile(F.cross_entropy))
+        found = {"cross_entropy, compiled": compiled} | found
     if options.quick:
         del found["batched sort, compiled"]
     return found
@@ -159,6 +163,9 @@ def peak_mib(case: Case, implementation: str, options: Options) -> float:
     """The same from here; a quick run does so for ours alone."""
     if options.quick and implementation != "lovasz":
         return math.nan
+    if options.device == "cuda":
+        one = (own(case) | other(case, options))[implementation]
+        return measure.peak_growth(one.loss, *one.prepare(*inputs(case, MID, "cuda")))
     code = f"from benchmarks import cpu; cpu.print_peak({case.name!r}, {implementation!r})"
     try:
         return measure.in_a_fresh_process(code)
@@ -169,7 +176,7 @@ def peak_mib(case: Case, implementation: str, options: Options) -> float:
 
 def rows_of(case: Case, stage: Stage, options: Options, bandwidth: float) -> Iterator[Row]:
     """Every implementation at one stage; the peers, and the memory, at stage mid only."""
-    logits, target = inputs(case, stage)
+    logits, target = inputs(case, stage, options.device)
     implementations = own(case) | (other(case, options) if stage is MID else {})
     prepared = {name: one.prepare(logits, target) for name, one in implementations.items()}
     checked = warm_up(case, implementations, prepared)
@@ -183,7 +190,7 @@ def rows_of(case: Case, stage: Stage, options: Options, bandwidth: float) -> Ite
             stage=stage.name,
             implementation=name,
             version=implementations[name].version,
-            device="cpu",
+            device=options.device,
             threads=torch.get_num_threads(),
             dtype=str(case.dtype).removeprefix("torch."),
             layout=case.layout,
@@ -197,14 +204,13 @@ def rows_of(case: Case, stage: Stage, options: Options, bandwidth: float) -> Ite
             floor_ms=floor,
             times_floor=both / floor,
             peak_mib=peak_mib(case, name, options) if stage is MID else math.nan,
-            machine=measure.machine(),
+            machine=measure.machine(options.device),
             date=measure.today(),
         )
 
 
-def selected(options: Options) -> list[Case]:
+def selected(cases: Sequence[Case], options: Options) -> list[Case]:
     """The cases whose name begins with one of those that were asked for, else all."""
-    cases = QUICK if options.quick else CASES
     return [case for case in cases if not options.only or case.name.startswith(tuple(options.only))]
 
 
@@ -225,7 +231,7 @@ def line(r: Row) -> str:
 
 def print_table(csv_file: str | None, options: Options) -> None:
     """Each row as soon as it is measured, then the summary; with a file, what was found as CSV, come what may."""
-    cases = selected(options)
+    cases = selected(QUICK if options.quick else CASES, options)
     missing = {name for case in cases for name in peers.peers(case.form, len(case.shape))[1]}
     bandwidth = measure.copy_bandwidth(2**22 if options.quick else 2**26)
     print(f"{measure.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
@@ -248,13 +254,13 @@ def summary(found: Sequence[Row]) -> list[str]:
             lines.append(f"{name}: ratio, median {statistics.median(ratios):.2f} (target <= {middle}), "
                          f"largest {max(ratios):.2f} (target <= {most})")  # fmt: skip
     for name, least in (("fastest sorting peer", 12), ("published", 30)):
-        factors = [factor for r in found if (factor := _times_as_fast(r, found, name)) is not None]
+        factors = [factor for r in found if (factor := times_as_fast(r, found, name)) is not None]
         if factors:
             lines.append(
                 f"10 or more classes: {min(factors):.1f} times as fast as {name} at least (target >= {least})"
             )
     for name in OURS:
-        extra = [r.peak_mib - 8 * _pixels(r) / 2**20 for r in found
+        extra = [r.peak_mib - 8 * pixels(r) / 2**20 for r in found
                  if r.implementation == name and not math.isnan(r.peak_mib)]  # fmt: skip
         if extra:
             lines.append(f"{name}: peak memory beyond 8 bytes a pixel, largest {max(extra):.1f} MiB (target <= 64)")
@@ -265,17 +271,18 @@ def _sides(row: Row) -> list[int]:
     return [int(n) for n in row.shape.split("x")]
 
 
-def _pixels(row: Row) -> int:
+def pixels(row: Row) -> int:
     sides = _sides(row)
     return math.prod(sides) // sides[1]
 
 
-def _times_as_fast(row: Row, found: Sequence[Row], peer: str) -> float | None:
+def times_as_fast(row: Row, found: Sequence[Row], peer: str) -> float | None:
     """By which factor "lovasz" beats the published form, or the fastest that sorts, on the same input."""
     if row.implementation != "lovasz" or _sides(row)[1] < 10:
         return None
     beside = [
         r for r in found if (r.case, r.stage) == (row.case, row.stage) and r.implementation not in UNITS + OURS
     ]
+    beside = [r for r in beside if not r.implementation.startswith("cross_entropy")]
     times = [r.both_ms for r in beside if peer in (r.implementation, "fastest sorting peer")]
     return min(times) / row.both_ms if times else None

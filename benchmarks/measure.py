@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,16 +31,42 @@ class Step(NamedTuple):
         return self.forward_ms + self.backward_ms
 
 
+class Clock:
+    """The time between marks, on a GPU by its own events."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.marks: list[Any] = []
+
+    def mark(self) -> None:
+        """Now, or when the device gets there."""
+        if self.on_gpu:
+            self.marks.append(torch.cuda.Event(enable_timing=True))
+            self.marks[-1].record()
+        else:
+            self.marks.append(time.perf_counter())
+
+    def milliseconds(self) -> list[float]:
+        """From each mark to the next; waits for the device."""
+        pairs = list(zip(self.marks, self.marks[1:], strict=False))
+        if self.on_gpu:
+            torch.cuda.synchronize()
+            return [a.elapsed_time(b) for a, b in pairs]
+        return [1e3 * (b - a) for a, b in pairs]
+
+
 def step(loss: Loss, logits: Tensor, target: Tensor) -> Step:
     """One step of training without the network: the last gradient is freed, then forward and backward."""
     x = logits.requires_grad_()
     x.grad = None
-    start = time.perf_counter()
+    clock = Clock(x.device)
+    clock.mark()
     value = loss(x, target)
-    middle = time.perf_counter()
+    clock.mark()
     value.backward()
-    end = time.perf_counter()
-    return Step(1e3 * (middle - start), 1e3 * (end - middle), value.item())
+    clock.mark()
+    forward, backward = clock.milliseconds()
+    return Step(forward, backward, value.item())
 
 
 def interquartile_range(values: Sequence[float]) -> float:
@@ -57,7 +83,13 @@ def mib(tensor: Tensor) -> float:
 
 
 def peak_growth(loss: Loss, logits: Tensor, target: Tensor) -> float:
-    """MiB by which one step raises the resident size of this process, less the gradient itself."""
+    """MiB by which one step raises what the GPU, or this process, holds, less the gradient itself."""
+    if logits.is_cuda:
+        logits.grad = None
+        torch.cuda.reset_peak_memory_stats()
+        held = torch.cuda.memory_allocated()
+        step(loss, logits, target)
+        return (torch.cuda.max_memory_allocated() - held) / 2**20 - mib(logits)
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     step(loss, logits, target)
@@ -73,15 +105,14 @@ def in_a_fresh_process(code: str) -> float:
     return float(done.stdout.split()[-1])
 
 
-def copy_bandwidth(elements: int = 2**26) -> float:
+def copy_bandwidth(elements: int = 2**26, device: str = "cpu") -> float:
     """Bytes per second that a copy of so many float32 reads and writes, the best of five."""
-    source, destination = torch.zeros(elements), torch.zeros(elements)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
+    source, destination = torch.zeros(2, elements, device=device)
+    clock = Clock(source.device)
+    for _ in range(6):
+        clock.mark()
         destination.copy_(source)
-        times.append(time.perf_counter() - start)
-    return 2 * 4 * elements / min(times)
+    return 2 * 4 * elements / (1e-3 * min(clock.milliseconds()))
 
 
 def floor_ms(logits: Tensor, bandwidth: float) -> float:
@@ -89,8 +120,10 @@ def floor_ms(logits: Tensor, bandwidth: float) -> float:
     return 1e3 * 3 * logits.numel() * logits.element_size() / bandwidth
 
 
-def machine() -> str:
-    """The processor as the system names it, and how many cores it lends."""
+def machine(device: str = "cpu") -> str:
+    """The processor as the system names it, and how many cores it lends; of a GPU its name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
         for line in Path("/proc/cpuinfo").read_text().splitlines():

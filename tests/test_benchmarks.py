@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, exact, measure, peers, scaling
+from benchmarks import cases, cpu, exact, gpu, measure, peers, scaling
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
 
 TINY = (
@@ -126,7 +126,7 @@ def test_labels_lie_in_blobs(shape):
 def test_names_are_unique_and_begin_the_selection():
     names = [case.name for case in CASES + QUICK]
     assert len(set(names)) == len(names)
-    assert [case.name for case in cpu.selected(cpu.Options(only=["ADE", "points"]))] == [
+    assert [case.name for case in cpu.selected(CASES, cpu.Options(only=["ADE", "points"]))] == [
         "ADE20K", "ADE20K, channels last", "points",
     ]  # fmt: skip
 
@@ -208,6 +208,47 @@ def test_what_was_found_is_kept_when_interrupted(monkeypatch, tmp_path, capsys):
     assert tuple(kept) == cpu.Row._fields
     assert kept["implementation"] == "bce"
     assert "interrupted" in capsys.readouterr().out
+
+
+# ---- the same on a GPU, here with the CPU in its place ----
+
+
+def test_the_gpu_benchmark_prints_rows_summary_and_determinism(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(measure, "in_a_fresh_process", lambda code: 3.5)
+    monkeypatch.setattr(gpu, "CASES", (Case("VOC batch", (1, 12, 32, 32)), Case("hinge", (2, 1, 32, 32), "hinge")))
+    monkeypatch.setattr(cpu, "other", lambda case, options: {})
+    file = tmp_path / "rows.csv"
+    gpu.print_table(str(file), cpu.Options(repeats=1, quick=True, device="cpu"))
+    with file.open() as lines:
+        found = {(r["case"], r["stage"], r["implementation"], r["shape"]) for r in csv.DictReader(lines)}
+    assert ("VOC batch", "equal", "lovasz", "1x12x16x16") in found
+    assert ("hinge", "late", "bce", "2x1x16x16") in found
+    said = capsys.readouterr().out
+    assert "lovasz: ratio, median" in said
+    assert "hinge: 10 of 10 steps have the same bits" in said
+
+
+def test_the_gpu_benchmark_says_that_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="needs a GPU that PyTorch can use"):
+        gpu.print_table(None, cpu.Options(device="cuda"))
+
+
+def test_the_summary_of_the_gpu(monkeypatch):
+    one = rows(monkeypatch, QUICK[0].shrunk(4))[0]._replace(shape="16x21x512x512", peak_mib=math.nan)
+    found = [
+        one._replace(implementation="cross_entropy, compiled", both_ms=0.6, ratio=0.6),
+        one._replace(implementation="lovasz", both_ms=0.5, ratio=0.5, times_floor=2.0, peak_mib=132),
+        one._replace(implementation="lovasz", both_ms=0.9, ratio=0.9, times_floor=4.0, stage="late"),
+        one._replace(implementation="lovasz", both_ms=9.0, ratio=9.0, times_floor=4.0, stage="equal"),
+        one._replace(implementation="published", both_ms=20, ratio=20),
+    ]
+    assert gpu.summary(found) == [
+        "lovasz: ratio, median 0.70 (target <= 0.7), largest 0.90 (target <= 1.0)",
+        "lovasz: from 2^26 logits on 25 % of the floor's speed at least (target >= 40)",
+        "40 times as fast as published at least (target >= 30)",
+        "ours: peak memory beyond 8 bytes a pixel, largest 100.0 MiB (target <= 128)",
+    ]
 
 
 # ---- size and threads ----

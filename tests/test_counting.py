@@ -6,13 +6,11 @@ from torch.testing import assert_close
 
 import lovasz
 from benchmarks import accuracy, regimes
-from lovasz import _bins, _cpu, _inputs, _jaccard, _reference, _torch
+from lovasz import _bins, _inputs, _jaccard, _reference, _torch
 
 from .cases import CASES, FORMS, LOSSES, name, random
+from .kernels import KERNELS
 from .oracle import gradient
-
-#: Every kernel that this machine has.
-KERNELS = [_torch, *map(_cpu.Kernel, _cpu.names())]
 
 
 @pytest.fixture(params=KERNELS, ids=lambda kernel: kernel.__name__)

@@ -15,11 +15,10 @@ import lovasz
 from lovasz import _bins, _cpu, _inputs, _jaccard, _torch
 
 from .cases import FORMS, LOSSES, random
+from .kernels import COMPILED, KERNELS, OTHERS
 from .oracle import gradient
 
 ROOT = Path(__file__).parent.parent
-COMPILED = [_cpu.Kernel(name) for name in _cpu.names()]
-KERNELS = [_torch, *COMPILED]
 needs_compiled = pytest.mark.skipif(not COMPILED, reason="the extension is not installed")
 
 
@@ -71,9 +70,10 @@ def test_the_exponential_is_within_2_ulp_over_the_whole_range(compiled):
 # ---- weigh ----
 
 
+@pytest.mark.parametrize("other", OTHERS, ids=lambda kernel: kernel.__name__)
 @pytest.mark.parametrize("bins", [16, 333, 512, 8192])
 @pytest.mark.parametrize("form", ["softmax", "hinge"])
-def test_a_compiled_kernel_weighs_as_the_formula_says(compiled, form, bins):
+def test_a_kernel_weighs_as_the_formula_says(other, form, bins):
     generator = torch.Generator().manual_seed(bins)
     table = torch.randint(0, 1000, (2, 4, 2, bins + 1), generator=generator)
     table[0, 0] *= torch.rand(2, bins + 1, generator=generator) < 0.05  # mostly empty
@@ -88,7 +88,7 @@ def test_a_compiled_kernel_weighs_as_the_formula_says(compiled, form, bins):
     expected_losses, expected = _torch.weigh(table, form, coefficients, torch.float64)
     assert expected_losses.isnan().tolist() == [[False] * 4, [False, True, False, False]]
     for dtype, rtol in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
-        losses, found = compiled.weigh(table, form, coefficients, dtype)
+        losses, found = other.weigh(table, form, coefficients, dtype)
         assert found.dtype == dtype
         assert_close(losses, expected_losses, rtol=1e-13, atol=1e-15, equal_nan=True)
         assert_close(found.double(), expected, rtol=rtol, atol=0, equal_nan=True)

@@ -1,6 +1,8 @@
 """The operators and their place in PyTorch: opcheck, compile, autocast, scaling, grad modes."""
 
 import copy
+import functools
+import importlib.util
 import io
 import pickle
 
@@ -211,14 +213,16 @@ def test_modules_survive_copying_pickling_and_saving(module):
 
 
 def test_the_kernels_that_serve_are_those_that_info_lists():
-    (device, kernel, reason), (other, everywhere, _) = _ops.kernels()
+    (device, kernel, reason), (gpu, on_gpu, _), (other, everywhere, _) = _ops.kernels()
     chosen, why = _cpu.select()
-    assert (device, other, everywhere) == ("cpu", "any other", "PyTorch")
+    assert (device, gpu, other, everywhere) == ("cpu", "cuda", "any other", "PyTorch")
+    assert on_gpu == ("PyTorch" if importlib.util.find_spec("triton") is None else "Triton")
     assert kernel == ("PyTorch" if chosen is None else f"C++, {chosen}")
     assert reason == why
     for name in ("count", "loss", "loss_backward"):
         keys = torch._C._dispatch_dump(f"lovasz::{name}")
         assert "CompositeExplicitAutograd" in keys
+        assert "\nCUDA: " in keys
         assert ("\nCPU: " in keys) == (chosen is not None)
 
 
@@ -235,6 +239,17 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
         arguments = {"ignore_index": 255, "classes": [0, 2], "bins": 64}
         loss = LOSSES[form](logits[..., None], target[..., None], **arguments)
         assert loss.device.type == "meta"
+
+
+def test_without_triton_pytorch_serves_cuda_and_info_says_so(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "triton" else find(name, *a))
+    monkeypatch.setattr(_ops, "_triton", functools.cache(_ops._triton.__wrapped__))
+    assert _ops._triton() is _torch
+    assert _ops.kernels()[1] == ("cuda", "PyTorch", "Triton is not installed")
+    logits, target = random("softmax", (2, 3, 40))
+    found = _ops._CUDA.count(logits, target, None, [], "softmax", 64, False)
+    assert_close(found, _torch.count(logits, target, None, [], "softmax", 64, False))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

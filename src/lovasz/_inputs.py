@@ -239,13 +239,15 @@ def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence
         void = void | (ignored if beyond is None else ignored & ~beyond)
     bad = ((labels < 0) | (labels >= num_classes)) & ~void
     if labels.device.type == "cuda":
-        torch._assert_async(
-            ~bad.any(),
-            f"target holds a label that is neither one of the {num_classes} classes nor ignored",
-        )
+        assert_on_device(~bad.any(), num_classes)
     elif bad.any():
         raise ValueError(_bad_labels(labels[bad], ignore_index, num_classes))
     return labels.masked_fill_(void, -1) if labels is not target else labels.masked_fill(void, -1)
+
+
+def assert_on_device(good: Tensor, num_classes: int) -> None:
+    """A device-side assertion about the labels, for which nothing waits."""
+    torch._assert_async(good, f"target holds a label that is neither one of the {num_classes} classes nor ignored")
 
 
 def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:

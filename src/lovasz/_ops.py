@@ -6,6 +6,9 @@ the cross-entropy and its gradient. A kernel has the functions `count`, `weigh` 
 registering it for its device is all that a new one needs here.
 """
 
+import functools
+import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,8 +86,33 @@ def _register(kernel: Any, key: str) -> None:
     _library.impl("loss_backward", _loss_backward(kernel), key)
 
 
+@functools.cache
+def _triton() -> Any:
+    """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
+    return (
+        _torch if importlib.util.find_spec("triton") is None else importlib.import_module("._triton", __package__)
+    )
+
+
+class _CUDA:
+    """Whatever `_triton` finds, found when it is called."""
+
+    @staticmethod
+    def count(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        return _triton().count(*args)
+
+    @staticmethod
+    def weigh(*args: Any) -> tuple[Tensor, Tensor]:
+        return _triton().weigh(*args)
+
+    @staticmethod
+    def apply(*args: Any) -> Tensor:
+        return _triton().apply(*args)
+
+
 _library.impl("labels", _inputs.canonical_target, "CompositeExplicitAutograd")
 _register(_torch, "CompositeExplicitAutograd")
+_register(_CUDA, "CUDA")
 _cpu_kernel, _cpu_reason = _cpu.select()
 if _cpu_kernel is not None:
     _register(_cpu.Kernel(_cpu_kernel), "CPU")
@@ -167,4 +195,13 @@ _library.impl("loss", _Loss.apply, "Autograd")
 def kernels() -> list[tuple[str, str, str]]:
     """Device, the kernel that serves it, and why."""
     cpu = "PyTorch" if _cpu_kernel is None else f"C++, {_cpu_kernel}"
-    return [("cpu", cpu, _cpu_reason), ("any other", "PyTorch", "plain tensor operations serve every device")]
+    found = importlib.util.find_spec("triton") is not None
+    return [
+        ("cpu", cpu, _cpu_reason),
+        (
+            "cuda",
+            "Triton" if found else "PyTorch",
+            "loaded when it is needed" if found else "Triton is not installed",
+        ),
+        ("any other", "PyTorch", "plain tensor operations serve every device"),
+    ]

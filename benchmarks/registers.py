@@ -1,0 +1,135 @@
+"""What the Triton kernels take of a GPU, compiled for each architecture here, where there need be none."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import results
+
+ARCHITECTURES = (80, 90, 100)
+
+
+class Kernel(NamedTuple):
+    """One kernel as it is launched: the types of its pointers, None for what is not given, and its settings."""
+
+    name: str
+    pointers: dict[str, str | None]
+    settings: dict[str, Any]
+
+
+class RegistersRow(NamedTuple):
+    """Registers of a thread, bytes that it spills, and bytes of shared memory of a program."""
+
+    kernel: str
+    architecture: str
+    registers: int
+    spilled_bytes: int
+    shared_bytes: int
+    version: str
+
+
+def kernels() -> list[Kernel]:
+    """Every kernel at the default settings, for the classes, types and forms of the GPU benchmark."""
+    import triton.language as tl
+
+    from lovasz import _triton
+
+    common = {"PER_IMAGE": False, "HAS_IGNORED": True, "HAS_MASK": False, "REAL": tl.float32, "AT": tl.int32}
+    read: dict[str, str | None] = {
+        "target": "*i64",
+        "mask": None,
+        "bad": "*i64",
+        "counters": "*i32",
+        "valid": "*i64",
+    }
+    apply: dict[str, str | None] = {"target": "*i64", "mask": None, "weights": "*fp32", "grad": "*fp32"}
+    found = []
+    for classes, real, fused in ((21, "fp32", False), (21, "bf16", False), (2, "fp32", False), (150, "fp32", False),
+                                 (300, "fp32", False), (21, "fp32", True)):  # fmt: skip
+        length, width = _triton.shape_of_tile(classes)
+        settings = common | {"CLASSES": classes, "WIDTH": width, "LENGTH": length, "CROSS_ENTROPY": fused,
+                             "SMOOTHING": 0.1 * fused, "HAS_WEIGHT": fused}  # fmt: skip
+        label = f"softmax {classes} {real}{' + ce' * fused}"
+        ce = {"ce_weight": "*fp32" if fused else None}
+        found.append(Kernel(f"count {label}", read | ce | {"logits": f"*{real}", "sums": "*fp64"}, settings))
+        pointers = (
+            apply | ce | {"ce_grad": "*fp32" if fused else None, "logits": f"*{real}", "gradient": f"*{real}"}
+        )
+        found.append(Kernel(f"apply {label}", pointers, settings | {"HAS_GRAD": True}))
+    for form in ("sigmoid", "hinge"):
+        settings = common | {"LENGTH": _triton.TILE, "FORM": form}
+        found.append(Kernel(f"count {form} fp32", read | {"logits": "*fp32"}, settings))
+        pointers = apply | {"logits": "*fp32", "gradient": "*fp32"}
+        found.append(Kernel(f"apply {form} fp32", pointers, settings | {"HAS_GRAD": True}))
+    block = {"BINS": 8192, "BLOCK": _triton.BLOCK}
+    tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
+    found.append(Kernel("merge", tables, block | {"CLASSES_A_ROW": 21, "COPIES": 8}))
+    tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
+    found.append(Kernel("weigh", tables, block | {"HINGE": False}))
+    return found
+
+
+def function(kernel: Kernel) -> Any:
+    """The Triton function of a kernel."""
+    from lovasz import _triton
+
+    first, *rest = kernel.name.split()
+    kind = "" if not rest else "_softmax" if rest[0] == "softmax" else "_binary"
+    return getattr(_triton, f"_{first}{kind}")
+
+
+def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
+    """Compiles one kernel for one architecture; every integer is 32 bits wide."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
+    from triton.compiler import ASTSource
+
+    from lovasz import _triton
+
+    one = function(kernel)
+    signature, constants = {}, dict(kernel.settings)
+    for name in one.arg_names:
+        if name in kernel.settings or kernel.pointers.get(name, "") is None:
+            signature[name] = "constexpr"
+            constants.setdefault(name, None)
+        else:
+            signature[name] = kernel.pointers.get(name) or "i32"
+    source = ASTSource(one, signature, constants)
+    target = GPUTarget("cuda", architecture, 32)
+    built = triton.compile(source, target=target, options={"num_warps": _triton.WARPS})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "kernel.ptx")
+        file.write_text(built.asm["ptx"])
+        command = [get_ptxas(architecture).path, "-v", f"--gpu-name={sm_arch_from_capability(architecture)}"]
+        said = subprocess.run([*command, str(file), "-o", "/dev/null"], capture_output=True, text=True, check=True)
+    registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said.stderr))
+    spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill", said.stderr))
+    return RegistersRow(
+        kernel.name, f"sm_{architecture}", registers, spilled, built.metadata.shared, triton.__version__
+    )
+
+
+def rows() -> Iterator[RegistersRow]:
+    """Every kernel on every architecture."""
+    for kernel in kernels():
+        for architecture in ARCHITECTURES:
+            yield compiled(kernel, architecture)
+
+
+def line(row: RegistersRow) -> str:
+    """One row under the heading."""
+    return f"{row.kernel:28}{row.architecture:>8}{row.registers:11}{row.spilled_bytes:15}{row.shared_bytes:14}"
+
+
+def print_table(csv_file: str | None) -> None:
+    """Prints every row; that one spills is an error."""
+    print(f"{'kernel':28}{'for':>8}{'registers':>11}{'spilled bytes':>15}{'shared bytes':>14}")
+    found = results.gather(rows(), line, csv_file)
+    spilling = [f"{r.kernel} on {r.architecture}" for r in found if r.spilled_bytes]
+    if spilling:
+        raise SystemExit(f"spills: {', '.join(spilling)}")
+    print("no kernel spills")

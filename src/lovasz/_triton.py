@@ -1,0 +1,595 @@
+"""Count, weigh and apply in Triton, for CUDA and ROCm: the functions of `_torch`, one launch each and never a wait.
+
+A program takes a tile of pixels through all classes. Counters are integers, so no order of the programs changes a
+bit; the cross-entropy is summed tile by tile in a fixed order. Three things keep programs from waiting for each
+other's counters: the background pixels of the lowest bin, most of those of a trained network, are known from the
+number of pixels and not counted; in each tile the pixels that share the bin of its first are added at once; and
+where the table is small there are several, for programs that run at once.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import _bins
+from ._inputs import Pixels, assert_on_device, canonical_target, flat, num_labels
+from ._torch import compute_dtype
+
+#: Elements of a tile; four warps take 16 each.
+TILE = 2048
+WARPS = 4
+#: Classes that a tile holds at once; beyond, it reads the logits again.
+MOST_CLASSES = 256
+#: Bins that a program weighs at a time.
+BLOCK = 1024
+#: Bytes that copies of the counters may take together, and how many there may be: programs that run at once count
+#: into different ones.
+COPIES_BYTES = 2**24
+MOST_COPIES = 8
+#: Place in an image up to which 32 bits tell it.
+FURTHEST = 2**31 - 1
+#: Pixels that are counted at once: any number of them fits into a counter.
+MOST_PIXELS = 2**31 - 1
+
+# ---- what the kernels share ----
+
+
+@triton.jit
+def _labels(
+    target, target_at, mask, mask_at, inside, ignored, classes, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr
+):
+    """Labels of pixels, -1 where void or no class, and which are no class."""
+    label = tl.load(target + target_at, mask=inside, other=0).to(tl.int64)
+    valid = inside
+    if HAS_IGNORED:
+        valid = valid & (label != ignored)
+    if HAS_MASK:
+        valid = valid & (tl.load(mask + mask_at, mask=inside, other=0) != 0)
+    good = valid & (label >= 0) & (label < classes)
+    return tl.where(good, label, -1).to(tl.int32), valid & (label != tl.where(good, label, -1))
+
+
+@triton.jit
+def _chunk(
+    logits, pixel_at, class_stride, inside, first, CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr
+):
+    """Some classes, their logits at a tile of pixels, and where there are any."""
+    c = first + tl.arange(0, WIDTH)
+    there = inside[:, None] & (c < CLASSES)[None, :]
+    at = pixel_at[:, None] + c.to(pixel_at.dtype)[None, :] * class_stride
+    return c, tl.load(logits + at, mask=there, other=-float("inf")).to(REAL), there
+
+
+@triton.jit
+def _softmax_norm(
+    logits, pixel_at, class_stride, inside, CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr
+):
+    """The largest logit of each pixel, and Σ exp(logit - largest): 0 or no number where the softmax is none."""
+    top = tl.full(pixel_at.shape, -float("inf"), REAL)
+    total = tl.zeros(pixel_at.shape, REAL)
+    for first in range(0, CLASSES, WIDTH):
+        _, x, _ = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
+        higher = tl.maximum(top, tl.max(x, 1))
+        reference = tl.where(higher == -float("inf"), 0.0, higher).to(REAL)
+        total = total * tl.exp(top - reference) + tl.sum(tl.exp(x - reference[:, None]), 1)
+        top = higher
+    return top, total
+
+
+@triton.jit
+def _softmax_bins(x, top, inverse, own, steps):
+    """Probabilities of a tile, and the bins of the errors."""
+    p = tl.exp(x - top[:, None]) * inverse[:, None]
+    error = tl.where(own, 1 - p, p)
+    error = tl.where(error > 0, error, 0.0)
+    return p, (tl.sqrt(error) * steps + 0.5).to(tl.int32)
+
+
+@triton.jit
+def _binary_error(x, foreground, bins, steps, FORM: tl.constexpr, REAL: tl.constexpr):
+    """Error of each pixel, its derivative without the sign, and its bin: `bins` where it is no number."""
+    signed = tl.where(foreground, -x, x)
+    number = (x - x) == 0
+    if FORM == "sigmoid":
+        bounded = tl.minimum(tl.maximum(signed, -80.0), 80.0).to(REAL)
+        e = tl.exp(-bounded)
+        error = 1 / (1 + e)
+        slope = error * (error * e)
+        position = tl.sqrt(error) * steps
+    elif FORM == "hinge":
+        error = tl.maximum(1 + signed, 0.0).to(REAL)
+        slope = tl.where(error > 0, 1.0, 0.0).to(REAL)
+        position = tl.minimum(error / (error + 4) * steps, steps - 1)
+    else:
+        error = tl.where(foreground, 1 - x, x)
+        slope = tl.full(x.shape, 1.0, REAL)
+        position = tl.sqrt(tl.where(error > 0, error, 0.0)) * steps
+    bin = tl.where(number, position + 0.5, 0.0).to(tl.int32)
+    return tl.where(number, slope, 0.0), tl.where(number, bin, bins)
+
+
+@triton.jit
+def _increment(counters, slot, wanted, is_first):
+    """Adds 1 to the counter of each pixel along axis 0, at once for all that share that of the first."""
+    shared = tl.sum(tl.where(is_first, slot, 0), 0)
+    number = tl.sum((wanted & (slot == shared)).to(tl.int32), 0)
+    tl.atomic_add(counters + shared, number, mask=number > 0, sem="relaxed")
+    tl.atomic_add(counters + slot, 1, mask=wanted & (slot != shared), sem="relaxed")
+
+
+@triton.jit
+def _class_weights(ce_weight, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr):
+    """The weights of classes in the cross-entropy, 0 beyond the last."""
+    if HAS_WEIGHT:
+        return tl.load(ce_weight + c, mask=(c >= 0) & (c < CLASSES), other=0.0).to(REAL)
+    return ((c >= 0) & (c < CLASSES)).to(REAL)
+
+
+# ---- count ----
+
+
+@triton.jit
+def _count_softmax(
+    logits, target, mask, counters, valid, bad, sums, ce_weight,
+    pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
+    ignored, bins, steps, size, copies,
+    CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr,
+    HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr, CROSS_ENTROPY: tl.constexpr, SMOOTHING: tl.constexpr,
+    HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    image = program // tiles
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, wrong = _labels(
+        target + image * target_image, p * target_pixel, mask, image * mask_image + p * mask_pixel, inside, ignored,
+        CLASSES, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride
+    pixel_at = p * pixel_stride
+    top, total = _softmax_norm(logits, pixel_at, class_stride, inside, CLASSES, WIDTH, REAL)
+    own_at = pixel_at + label.to(AT) * class_stride
+    own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
+    good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
+    inverse = tl.where(good, 1 / total, 0.0)
+    row = (image if PER_IMAGE else image * 0).to(tl.int32)
+    number = tl.sum((label >= 0).to(tl.int32), 0)
+    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
+    number = tl.sum(wrong.to(tl.int32), 0)
+    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
+
+    copy = counters + (program % copies) * size
+    extra = tl.zeros(p.shape, REAL)
+    every = tl.zeros((), REAL)
+    for first in range(0, CLASSES, WIDTH):
+        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
+        own = label[:, None] == c[None, :]
+        _, bin = _softmax_bins(x, top, inverse, own, steps)
+        bin = tl.where(good[:, None], bin, bins)
+        slot = ((row * CLASSES + c)[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + bin
+        wanted = there & (label >= 0)[:, None] & (own | (bin > 0))
+        _increment(copy, slot, wanted, tl.arange(0, LENGTH)[:, None] == 0)
+        if SMOOTHING > 0:
+            w = _class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL)
+            extra += tl.sum(tl.where(there, w[None, :] * (top[:, None] - x), 0.0), 1)
+            every += tl.sum(w, 0)
+    if CROSS_ENTROPY:
+        w = _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
+        log = tl.log(total)
+        loss = (1 - SMOOTHING) * w * (log + (top - own_logit))
+        if SMOOTHING > 0:
+            loss += SMOOTHING / CLASSES * (every * log + extra)
+        loss = tl.where(label >= 0, loss, 0.0)
+        tl.store(sums + 2 * program, tl.sum(loss.to(tl.float64), 0))
+        tl.store(sums + 2 * program + 1, tl.sum(w.to(tl.float64), 0))
+
+
+@triton.jit
+def _count_binary(
+    logits, target, mask, counters, valid, bad,
+    pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
+    mask_image, mask_class, mask_pixel, ignored, bins, steps, size, copies,
+    LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
+    FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    c = program // tiles % classes
+    image = program // tiles // classes
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, wrong = _labels(
+        target + image * target_image + c * target_class, p * target_pixel,
+        mask, image * mask_image + c * mask_class + p * mask_pixel, inside, ignored, 2, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride + c * class_stride
+    x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
+    _, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
+    row = ((image if PER_IMAGE else image * 0) * classes + c).to(tl.int32)
+    number = tl.sum((label >= 0).to(tl.int32), 0)
+    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
+    number = tl.sum(wrong.to(tl.int32), 0)
+    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
+    side = (label == 1).to(tl.int32)
+    slot = (row * 2 + side) * (bins + 1) + bin
+    wanted = (label >= 0) & ((side == 1) | (bin > 0))
+    _increment(counters + (program % copies) * size, slot, wanted, tl.arange(0, LENGTH) == 0)
+
+
+@triton.jit
+def _merge(
+    counters,
+    valid,
+    table,
+    numbers,
+    rows,
+    size,
+    CLASSES_A_ROW: tl.constexpr,
+    BINS: tl.constexpr,
+    COPIES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """The counters of one class to its table, and the background pixels of the lowest bin, which are the rest."""
+    row = tl.program_id(0).to(tl.int64)
+    all_valid = tl.load(valid + row // CLASSES_A_ROW)
+    all_background = tl.zeros((BLOCK,), tl.int64)
+    all_foreground = tl.zeros((BLOCK,), tl.int64)
+    start = row * 2 * (BINS + 1)
+    for lo in range(0, BINS + 1, BLOCK):
+        i = lo + tl.arange(0, BLOCK)
+        there = i <= BINS
+        background = tl.zeros((BLOCK,), tl.int64)
+        foreground = tl.zeros((BLOCK,), tl.int64)
+        for copy in range(COPIES):
+            at = counters + copy * size + start + i
+            background += tl.load(at, mask=there, other=0).to(tl.int64)
+            foreground += tl.load(at + BINS + 1, mask=there, other=0).to(tl.int64)
+        tl.store(table + start + i, background, mask=there & (i > 0))
+        tl.store(table + start + BINS + 1 + i, foreground, mask=there)
+        all_background += background
+        all_foreground += foreground
+    foreground_pixels = tl.sum(all_foreground, 0)
+    tl.store(table + start, all_valid - foreground_pixels - tl.sum(all_background, 0))
+    tl.store(numbers + row, all_valid)
+    tl.store(numbers + rows + row, foreground_pixels)
+
+
+# ---- weigh ----
+
+
+@triton.jit
+def _weigh(
+    table, coefficients, losses, weights, steps, HINGE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """Loss and weights of one class times its coefficient, from the largest error down: see `_jaccard`."""
+    row = tl.program_id(0).to(tl.int64)
+    background_row = table + row * 2 * (BINS + 1)
+    foreground_row = background_row + BINS + 1
+    out = weights + row * 2 * (BINS + 1)
+    factor = tl.load(coefficients + row)
+    all_foreground = tl.zeros((BLOCK,), tl.int64)
+    for lo in range(0, BINS, BLOCK):
+        i = lo + tl.arange(0, BLOCK)
+        all_foreground += tl.load(foreground_row + i, mask=i < BINS, other=0)
+    G = tl.sum(all_foreground, 0).to(tl.float64)
+    poisoned = (tl.load(background_row + BINS) + tl.load(foreground_row + BINS)) > 0
+    scale = tl.where(poisoned & (factor != 0), float("nan"), factor)
+    k_above = tl.zeros((), tl.int64)
+    j_above = tl.zeros((), tl.int64)
+    loss = tl.zeros((BLOCK,), tl.float64)
+    for lo in range(0, BINS, BLOCK):
+        i = (BINS - 1) // BLOCK * BLOCK - lo + tl.arange(0, BLOCK)
+        there = i < BINS
+        n_b = tl.load(background_row + i, mask=there, other=0)
+        n_f = tl.load(foreground_row + i, mask=there, other=0)
+        j = j_above + tl.cumsum(n_b, 0, reverse=True)
+        k = k_above + tl.cumsum(n_f, 0, reverse=True)
+        before = tl.maximum(G + (j - n_b).to(tl.float64), 1.0)
+        after = tl.maximum(G + j.to(tl.float64), 1.0)
+        inverse = 1.0 / (before * after)
+        s = tl.full((), 1.0, tl.float64) * steps
+        position = i.to(tl.float64)
+        if HINGE:  # of the grid of `_bins`, from one point to the next
+            step = tl.where(i < steps, 4 * s / ((s - position) * (s - position + 1)), 0.0)
+        else:
+            step = (2 * position - 1) / (s * s)
+        step = tl.where((i > 0) & there, step, 0.0)
+        loss += step * ((k + j).to(tl.float64) * before) * inverse
+        w_f = 0.5 * (before + after) * inverse
+        w_b = (G - (k - n_f).to(tl.float64) - 0.5 * n_f.to(tl.float64)) * inverse
+        # No foreground: the largest errors share the whole.
+        top = tl.where(j == n_b, 1.0 / tl.maximum(n_b.to(tl.float64), 1.0), 0.0)
+        w_b = tl.where(G > 0, w_b, top)
+        w_f = tl.where(factor == 0, 0.0, w_f * scale)
+        w_b = tl.where(factor == 0, 0.0, w_b * scale)
+        tl.store(out + i, w_b.to(weights.dtype.element_ty), mask=there)
+        tl.store(out + BINS + 1 + i, w_f.to(weights.dtype.element_ty), mask=there)
+        j_above += tl.sum(n_b, 0)
+        k_above += tl.sum(n_f, 0)
+    last = tl.where(poisoned & (factor != 0), float("nan"), 0.0).to(weights.dtype.element_ty)
+    tl.store(out + BINS, last)
+    tl.store(out + 2 * BINS + 1, last)
+    tl.store(losses + row, tl.where(factor == 0, 0.0, tl.sum(loss, 0) * scale))
+
+
+# ---- apply ----
+
+
+@triton.jit
+def _apply_softmax(
+    logits, target, mask, gradient, weights, grad, ce_grad, ce_weight,
+    pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
+    gradient_image, gradient_class, gradient_pixel, ignored, bins, steps,
+    CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr,
+    HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr, CROSS_ENTROPY: tl.constexpr, SMOOTHING: tl.constexpr,
+    HAS_WEIGHT: tl.constexpr, HAS_GRAD: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    image = program // tiles
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, _ = _labels(
+        target + image * target_image, p * target_pixel, mask, image * mask_image + p * mask_pixel, inside, ignored,
+        CLASSES, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride
+    gradient += image * gradient_image
+    pixel_at = p * pixel_stride
+    top, total = _softmax_norm(logits, pixel_at, class_stride, inside, CLASSES, WIDTH, REAL)
+    own_at = pixel_at + label.to(AT) * class_stride
+    own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
+    good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
+    inverse = tl.where(good, 1 / total, 0.0)
+    row = image if PER_IMAGE else image * 0
+    row_weights = weights + row * CLASSES * 2 * (bins + 1)
+    scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
+
+    dot = tl.zeros(p.shape, REAL)
+    every = tl.zeros((), REAL)
+    for first in range(0, CLASSES, WIDTH):
+        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
+        own = label[:, None] == c[None, :]
+        probability, bin = _softmax_bins(x, top, inverse, own, steps)
+        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + tl.where(good[:, None], bin, 0)
+        w = tl.load(row_weights + slot, mask=there & good[:, None], other=0.0).to(REAL)
+        dot += tl.sum(tl.where(good[:, None], probability * tl.where(own, -w, w), 0.0), 1)
+        if SMOOTHING > 0:
+            every += tl.sum(_class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL), 0)
+    dot = tl.where(good, dot * scale, float("nan"))
+    own_share = tl.zeros(p.shape, REAL)
+    share = tl.zeros((), REAL)
+    if CROSS_ENTROPY:
+        ce_scale = tl.load(ce_grad).to(REAL)
+        own_share = ce_scale * (1 - SMOOTHING) * _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
+        if SMOOTHING > 0:
+            share = (ce_scale * SMOOTHING / CLASSES).to(REAL)
+        dot -= own_share + share * every
+    for first in range(0, CLASSES, WIDTH):
+        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
+        own = label[:, None] == c[None, :]
+        probability, bin = _softmax_bins(x, top, inverse, own, steps)
+        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + tl.where(good[:, None], bin, 0)
+        w = tl.load(row_weights + slot, mask=there & good[:, None], other=0.0).to(REAL)
+        g = probability * (scale * tl.where(own, -w, w) - dot[:, None])
+        if CROSS_ENTROPY:
+            g -= tl.where(own, own_share[:, None], 0.0)
+            if SMOOTHING > 0:
+                g -= share * _class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL)[None, :]
+        g = tl.where((label >= 0)[:, None], g, 0.0)
+        out = (p * gradient_pixel)[:, None] + c.to(AT)[None, :] * gradient_class
+        tl.store(gradient + out, g.to(gradient.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _apply_binary(
+    logits, target, mask, gradient, weights, grad,
+    pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
+    mask_image, mask_class, mask_pixel, gradient_image, gradient_class, gradient_pixel, ignored, bins, steps,
+    LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
+    HAS_GRAD: tl.constexpr, FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    c = program // tiles % classes
+    image = program // tiles // classes
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, _ = _labels(
+        target + image * target_image + c * target_class, p * target_pixel,
+        mask, image * mask_image + c * mask_class + p * mask_pixel, inside, ignored, 2, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride + c * class_stride
+    x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
+    slope, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
+    row = ((image if PER_IMAGE else image * 0) * classes + c).to(tl.int32)
+    slot = (row * 2 + (label == 1).to(tl.int32)) * (bins + 1) + bin
+    w = tl.load(weights + slot, mask=label >= 0, other=0.0).to(REAL)
+    scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
+    g = scale * tl.where(label == 1, -w, w) * slope
+    g = tl.where(label >= 0, g, 0.0)
+    gradient += image * gradient_image + c * gradient_class
+    tl.store(gradient + p * gradient_pixel, g.to(gradient.dtype.element_ty), mask=inside)
+
+
+# ---- launches ----
+
+
+def _operands(
+    logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], form: str
+) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
+    """What the kernels read: one axis of pixels, bytes for bool, and at most one ignored label."""
+    x, t, m = flat(Pixels(logits, target, mask))
+    if len(ignore_index) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        t, m, ignore_index = canonical_target(t, m, ignore_index, num_labels(form, x.shape[1])), None, [-1]
+    t = t.view(torch.uint8) if t.dtype == torch.bool else t
+    return x, t, None if m is None else m.view(torch.uint8), ignore_index[0] if ignore_index else None
+
+
+def _types(*tensors: Tensor | None) -> dict[str, Any]:
+    """What the kernels compute in, and the integers that hold every place of an image of these (N, .., P)."""
+    logits = tensors[0]
+    assert logits is not None
+    furthest = max(
+        sum((n - 1) * s for n, s in zip(t.shape[1:], t.stride()[1:], strict=True)) for t in tensors if t is not None
+    )
+    return {
+        "REAL": tl.float64 if logits.dtype == torch.float64 else tl.float32,
+        "AT": tl.int32 if furthest <= FURTHEST else tl.int64,
+    }
+
+
+def shape_of_tile(classes: int) -> tuple[int, int]:
+    """Pixels and classes of a tile."""
+    width = min(triton.next_power_of_2(classes), MOST_CLASSES)
+    return max(16, TILE // width), width
+
+
+def _on(device: torch.device) -> Any:
+    """Launches go to the device of the tensors, whichever is the current one."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def count(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    bins: int,
+    per_image: bool,
+    ce_weight: Tensor | None = None,
+    label_smoothing: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
+    x, t, m, ignored = _operands(logits, target, mask, ignore_index, form)
+    N, C, P = x.shape
+    bad = torch.zeros(1, dtype=torch.int64, device=x.device)
+    length = max(1, MOST_PIXELS // max(N, 1))
+    parts = [slice(begin, begin + length) for begin in range(0, max(P, 1), length)]
+    counted = [
+        _count(x[..., p], t[..., p], None if m is None else m[..., p], ignored, form, bins, per_image, bad,
+               ce_weight, label_smoothing)
+        for p in parts
+    ]  # fmt: skip
+    if bad.device.type == "cuda":
+        assert_on_device(bad == 0, num_labels(form, C))
+    elif bad.item():  # raises, and names them
+        canonical_target(target, mask, ignore_index, num_labels(form, C))
+    if len(counted) == 1:
+        return counted[0]
+    table, numbers, sums = (torch.stack(same).sum(0) for same in zip(*counted, strict=True))
+    return table, numbers, sums
+
+
+def _count(
+    x: Tensor,
+    t: Tensor,
+    m: Tensor | None,
+    ignored: int | None,
+    form: str,
+    bins: int,
+    per_image: bool,
+    bad: Tensor,
+    ce_weight: Tensor | None,
+    label_smoothing: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What `count` returns of so few pixels that 32 bits hold any number of them; adds to `bad`."""
+    N, C, P = x.shape
+    softmax, rows = form == "softmax", N if per_image else 1
+    size = rows * C * 2 * (bins + 1)
+    copies = max(1, min(MOST_COPIES, COPIES_BYTES // (4 * size)))
+    counters = torch.zeros(copies * size, dtype=torch.int32, device=x.device)
+    valid = torch.zeros(rows * (1 if softmax else C), dtype=torch.int64, device=x.device)
+    table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64, device=x.device)
+    numbers = torch.empty(2, rows, C, dtype=torch.int64, device=x.device)
+    common: dict[str, Any] = {"PER_IMAGE": per_image, "HAS_IGNORED": ignored is not None, "HAS_MASK": m is not None}
+    common |= {**_types(x, t, m), "num_warps": WARPS}
+    steps = _bins.steps(bins, form)
+    with _on(x.device):
+        if softmax:
+            length, width = shape_of_tile(C)
+            tiles = triton.cdiv(P, length)
+            sums = torch.zeros(
+                N * tiles if label_smoothing is not None else 1, 2, dtype=torch.float64, device=x.device
+            )
+            _count_softmax[(N * tiles,)](
+                x, t, m, counters, valid, bad, sums, ce_weight, P, tiles, *x.stride(), *t.stride(),
+                *((0, 0) if m is None else m.stride()), ignored or 0, bins, steps, size, copies,
+                CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=label_smoothing is not None,
+                SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
+            )  # fmt: skip
+        else:
+            sums = torch.zeros(1, 2, dtype=torch.float64, device=x.device)
+            tiles = triton.cdiv(P, TILE)
+            _count_binary[(N * C * tiles,)](
+                x, t, m, counters, valid, bad, P, tiles, C, *x.stride(), *t.stride(),
+                *((0, 0, 0) if m is None else m.stride()), ignored or 0, bins, steps, size, copies,
+                LENGTH=TILE, FORM=form, **common,
+            )  # fmt: skip
+        _merge[(rows * C,)](
+            counters, valid, table, numbers, rows * C, size, CLASSES_A_ROW=C if softmax else 1, BINS=bins,
+            COPIES=copies, BLOCK=BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+    return table, numbers, sums.sum(0)
+
+
+def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The losses and the weights of a table, as `_torch.weigh`."""
+    losses = torch.empty(table.shape[:2], dtype=torch.float64, device=table.device)
+    weights = torch.empty(table.shape, dtype=dtype, device=table.device)
+    bins = table.shape[-1] - 1
+    with _on(table.device):
+        _weigh[(losses.numel(),)](
+            table, coefficients.contiguous(), losses, weights, _bins.steps(bins, form), HINGE=form == "hinge",
+            BINS=bins, BLOCK=BLOCK, num_warps=WARPS,
+        )  # fmt: skip
+    return losses, weights
+
+
+def apply(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    weights: Tensor,
+    grad: Tensor | None = None,
+    ce_grad: Tensor | None = None,
+    ce_weight: Tensor | None = None,
+    label_smoothing: float | None = None,
+) -> Tensor:
+    """The gradient in the logits, as `_torch.apply`."""
+    x, t, m, ignored = _operands(logits, target, mask, ignore_index, form)
+    N, C, P = x.shape
+    out = torch.empty_like(logits)
+    flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
+    weights = weights.to(compute_dtype(logits))
+    bins = weights.shape[-1] - 1
+    common: dict[str, Any] = {
+        "PER_IMAGE": len(weights) > 1,
+        "HAS_IGNORED": ignored is not None,
+        "HAS_MASK": m is not None,
+    }
+    common |= {"HAS_GRAD": grad is not None, **_types(x, t, m, flat_out), "num_warps": WARPS}
+    fused = label_smoothing is not None and ce_grad is not None
+    with _on(x.device):
+        if form == "softmax":
+            length, width = shape_of_tile(C)
+            tiles = triton.cdiv(P, length)
+            _apply_softmax[(N * tiles,)](
+                x, t, m, flat_out, weights, grad, ce_grad, ce_weight, P, tiles, *x.stride(), *t.stride(),
+                *((0, 0) if m is None else m.stride()), *flat_out.stride(), ignored or 0, bins,
+                _bins.steps(bins, form), CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=fused,
+                SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=fused and ce_weight is not None, **common,
+            )  # fmt: skip
+        else:
+            tiles = triton.cdiv(P, TILE)
+            _apply_binary[(N * C * tiles,)](
+                x, t, m, flat_out, weights, grad, P, tiles, C, *x.stride(), *t.stride(),
+                *((0, 0, 0) if m is None else m.stride()), *flat_out.stride(), ignored or 0, bins,
+                _bins.steps(bins, form), LENGTH=TILE, FORM=form, **common,
+            )  # fmt: skip
+    return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
