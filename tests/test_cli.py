@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from lovasz.cli import session
+from lovasz.cli import session, workers
 from lovasz.cli.app import app
 from lovasz.cli.options import Options
 from lovasz.study import training
@@ -151,6 +151,11 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--lr", "0"], ["--lr", "got 0"]),
         (["--lr", "nan"], ["--lr", "got nan"]),
         (["--threads", "-1"], ["--threads", "got -1"]),
+        (["--devices", "0"], ["--devices", "got 0"]),
+        (
+            ["--devices", "9999", "--accelerator", "cpu"],
+            [f"--devices must be from 1 to {os.cpu_count()}", "got 9999"],
+        ),
         (["--threads", "9999"], ["--threads", f"at most {os.cpu_count()}", "got 9999"]),
         (["--loss", "ce,lovasz"], ["'ce,lovasz'", "repeat it", "--loss ce --loss lovasz"]),
         (["--accelerator", "tpu"], ["--accelerator", "auto, cpu, cuda, mps", "got 'tpu'"]),
@@ -200,6 +205,27 @@ def test_damaged_run_is_one_clear_line(tmp_path: Path, invoke: Callable[..., Res
     assert result.stderr.count("\n") == 1
 
 
+WORKER = """#!/bin/sh
+test "$1 $2 $3" = "-m lovasz compare" || exit 9
+if [ $LOCAL_RANK = 1 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
+exec sleep 60
+"""
+
+
+def test_a_worker_that_fails_ends_the_others_and_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "python"
+    script.write_text(WORKER)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(sys, "argv", ["lovasz", "compare"])
+    begin = time.monotonic()
+    assert workers.run_workers(2) == 3
+    assert time.monotonic() - begin < 30
+    assert capsys.readouterr().err == "no memory in 127.0.0.1\n"
+
+
 def test_interruption_keeps_finished_runs_and_says_how_to_resume(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
 ) -> None:
@@ -229,7 +255,7 @@ def test_interruption_keeps_finished_runs_and_says_how_to_resume(
 def test_resume_command_asks_for_the_same(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Options] = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", asked.append)
-    options = Options(("ce>lovasz", "ce"), 5, 70, 0.00123, Path("a b"), "cpu", 2)
+    options = Options(("ce>lovasz", "ce"), 5, 70, 0.00123, Path("a b"), "cpu", 2, 3)
     assert invoke(*shlex.split(options.command)[1:]).exit_code == 0
     assert asked == [options]
 

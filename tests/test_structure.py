@@ -31,6 +31,7 @@ LAYERS = (
     {"__init__"},
     {"study"},
     {"cli"},
+    {"__main__"},
 )
 
 
@@ -83,7 +84,7 @@ def _arguments(function, *without):
 def test_the_module_has_the_signature_of_the_function(name):
     function = getattr(lovasz, f"lovasz_{name}")
     module = getattr(lovasz, "Lovasz" + name.title().replace("_", "") + "Loss")
-    assert _arguments(module.__init__, "self") == _arguments(function, "logits", "target", "mask")
+    assert _arguments(module.__init__, "self") == _arguments(function, "logits", "target", "mask", "counts")
 
 
 @pytest.mark.parametrize("name", ["softmax", "sigmoid", "hinge", "cross_entropy"])
@@ -92,12 +93,14 @@ def test_the_module_passes_every_argument_on(name, monkeypatch):
     seen = {}
     monkeypatch.setattr(f"lovasz.functional.lovasz_{name}", lambda *args, **kwargs: seen.update(kwargs))
     given = {"ignore_index": [7], "classes": [0], "per_image": True, "reduction": "sum", "bins": 99,
-             "weight": torch.ones(2)}  # fmt: skip
+             "weight": torch.ones(2), "average_gradients": False}  # fmt: skip
     if name == "cross_entropy":
         given |= {"lovasz_weight": 0.1, "ce_weight": 0.2, "label_smoothing": 0.3}
-    mask = torch.ones(1)
-    module(**given)(None, None, mask)
-    assert {k: v for k, v in seen.items() if k != "group"} == {**given, "mask": mask}
+    call = {"mask": torch.ones(1)}
+    if name != "cross_entropy":
+        call["counts"] = object()
+    module(**given)(None, None, **call)
+    assert {k: v for k, v in seen.items() if k != "group"} == given | call
     assert "ignore_index=[7]" in repr(module(**given))
 
 

@@ -82,6 +82,7 @@ def test_medians_and_the_mean_over_some_classes() -> None:
         {"network": "other"},
         {"accelerator": "cuda"},
         {"threads": 2},
+        {"devices": 2},
         {"lovasz": "1"},
         {"torch": "1"},
     ],

@@ -83,7 +83,7 @@ def test_one_step(scene: Scene) -> None:
 def test_views_are_the_eight_flips_and_turns() -> None:
     image = torch.arange(6).view(1, 2, 3)
     assert len({(tuple(turned(image, k).shape), str(turned(image, k))) for k in range(8)}) == 8
-    views = Views(image, image[0], steps=100, seed=0)
+    views = Views(image, image[0], number=100, seed=0)
     assert len(views) == 100
     assert set(views.views) == set(range(8))
     seen, target = views[3]

@@ -7,7 +7,7 @@ copied on the way; a kernel that wants one spatial axis asks `flat` for it.
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,6 +75,32 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
     if 2 * num_classes * (int(bins) + 1) >= 2**31:
         raise ValueError(f"bins must be fewer for {num_classes} classes: a table beyond 2^31, got {bins}")
     return int(bins)
+
+
+def check_group(group: Any, per_image: bool, bins: int | str | None) -> None:
+    """A process group, and what the pixels of several processes can be asked for."""
+    if not isinstance(group, torch.distributed.ProcessGroup):
+        raise TypeError(f"group must be a torch.distributed.ProcessGroup or None, got {type(group).__name__}")
+    if per_image:
+        raise ValueError("group pools the pixels of all processes, per_image=True those of one image: choose one")
+    if bins is None:
+        raise ValueError('bins must be an integer or "auto" with a group: sorting needs all pixels in one process')
+
+
+def check_counts(counts: Any, form: str, num_classes: int, per_image: bool, bins: int | str | None) -> int:
+    """Counts of this form and these classes, pooled; returns their number of bins."""
+    if not hasattr(counts, "table"):
+        raise TypeError(f"counts must be lovasz.Counts or None, got {type(counts).__name__}")
+    if (counts.form, counts.table.shape[1]) != (form, num_classes):
+        raise ValueError(
+            f"counts must be of form {form!r} and {num_classes} classes, as the logits, got {counts.form!r} and "
+            f"{counts.table.shape[1]}"
+        )
+    if per_image or counts.per_image:
+        raise ValueError("counts must be pooled, and per_image False: an image has a loss of its own already")
+    if bins != "auto" and bins != counts.bins:
+        raise ValueError(f'bins must be "auto" or that of counts, {counts.bins}, got {bins!r}')
+    return counts.bins
 
 
 def num_labels(form: str, num_classes: int) -> int:

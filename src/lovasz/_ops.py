@@ -34,6 +34,24 @@ _library.define(
     f"loss_backward(Tensor? grad, Tensor? ce_grad, {_PIXELS}, Tensor weights, {_CROSS_ENTROPY}) -> Tensor"
 )
 
+_library.define("all_reduce(Tensor counts, str group) -> Tensor")
+
+
+def _all_reduce(counts: Tensor, group: str) -> Tensor:
+    """The sum over the processes of a group, by its name; where that fails, what was being sent."""
+    resolve: Any = torch.distributed.distributed_c10d._resolve_process_group
+    processes = resolve(group)
+    total = counts.clone()
+    try:
+        torch.distributed.all_reduce(total, group=processes)
+    except RuntimeError as error:
+        what = f"{str(counts.dtype).removeprefix('torch.')} {tuple(counts.shape)}"
+        raise RuntimeError(
+            f"all_reduce of Lovász counts ({what}, {counts.nbytes} bytes) failed in process {processes.rank()} of "
+            f"{processes.size()}: another process died, hangs, or did not make this call: {error}"
+        ) from error
+    return total
+
 
 def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
     def loss(
@@ -110,6 +128,7 @@ class _CUDA:
         return _triton().apply(*args)
 
 
+_library.impl("all_reduce", _all_reduce, "CompositeExplicitAutograd")
 _library.impl("labels", _inputs.canonical_target, "CompositeExplicitAutograd")
 _register(_torch, "CompositeExplicitAutograd")
 _register(_CUDA, "CUDA")
@@ -121,6 +140,11 @@ if _cpu_kernel is not None:
 @torch.library.register_fake("lovasz::labels", lib=_library)
 def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int) -> Tensor:
     return torch.empty_like(target, dtype=torch.int64)
+
+
+@torch.library.register_fake("lovasz::all_reduce", lib=_library)
+def _all_reduce_fake(counts: Tensor, group: str) -> Tensor:
+    return torch.empty_like(counts)
 
 
 @torch.library.register_fake("lovasz::count", lib=_library)

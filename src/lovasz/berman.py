@@ -213,7 +213,7 @@ def lovasz_softmax(
     target = torch.ops.lovasz.labels(target, None, _ignored(ignore), num_classes)[:, None]
     one_hot = (target == foreground[:, None]).to(torch.int8).masked_fill(target < 0, -1)
     pixels = _inputs.Pixels(_probabilities(probas, target >= 0), one_hot, None)
-    loss, _ = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto", None)
+    loss, _ = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto")
     return loss.to(probas.dtype)
 
 

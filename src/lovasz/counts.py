@@ -60,9 +60,10 @@ class Counts:
         """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
         if self.per_image:
             raise ValueError("counts per image belong to the images of one process: count with per_image=False")
-        table = self.table.clone()
-        torch.distributed.all_reduce(table, group=group)
-        return replace(self, table=table)
+        processes = torch.distributed.group.WORLD if group is None else group
+        if processes is None:
+            raise ValueError("all_reduce needs a process group: call torch.distributed.init_process_group first")
+        return replace(self, table=torch.ops.lovasz.all_reduce(self.table, processes.group_name))
 
     def pixels(self) -> tuple[Tensor, Tensor]:
         """Number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""

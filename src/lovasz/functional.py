@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _inputs, _jaccard, _reference
 from . import _ops as _ops  # defines torch.ops.lovasz
+from .counts import Counts
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -23,7 +24,9 @@ def lovasz(
     per_image: bool,
     reduction: str,
     bins: int | str | None,
-    group: "ProcessGroup | None",
+    group: "ProcessGroup | None" = None,
+    average_gradients: bool = True,
+    counts: Counts | None = None,
     label_smoothing: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The reduced loss of one form, float64 for float64 logits, else float32; not public.
@@ -32,16 +35,17 @@ def lovasz(
     """
     _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
     if group is not None:
-        raise NotImplementedError(
-            "group is not supported yet: reduce counts yourself with lovasz.count(...).all_reduce(group)"
-        )
+        _inputs.check_group(group, per_image, bins)
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, target, mask = pixels
     N, C, *spatial = x.shape
     P = math.prod(spatial)
     selection = _inputs.class_selection(classes, C, x.device)
     _inputs.check_weight(weight, C, x.device)
-    number = _inputs.parse_bins(bins, P if per_image else N * P, C, form)
+    if counts is not None:
+        bins = _inputs.check_counts(counts, form, C, per_image, bins)
+    pooled = None if group is not None else P if per_image else N * P
+    number = _inputs.parse_bins(bins, pooled, C, form)
     if number is None:
         x, target, mask = _inputs.flat(pixels)
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
@@ -58,14 +62,32 @@ def lovasz(
     else:
         args = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
-        table, (valid, foreground), sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+        if counts is None:
+            table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+        else:
+            table, numbers = counts.table, torch.stack(counts.pixels())
+            sums = torch.zeros(2, dtype=torch.float64, device=x.device)
+        if group is not None and counts is None:
+            table = torch.ops.lovasz.all_reduce(table, group.group_name)
+            numbers = torch.stack(_jaccard.pixels(table))
+            if label_smoothing is not None:
+                sums = torch.ops.lovasz.all_reduce(sums, group.group_name)
+        valid, foreground = numbers
         part = _inputs.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         loss, ce, _ = torch.ops.lovasz.loss(*args, table, sums, coefficients, reduction != "none", *fused)
         pixels_weight = sums[1].to(ce.dtype)
+        if group is not None and average_gradients:
+            processes = torch.distributed.get_world_size(group)
+            loss, ce = _times(loss, processes), _times(ce, processes)
     if reduction == "mean" and label_smoothing is not None:
         ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
     return (_jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
+
+
+def _times(value: Tensor, factor: int) -> Tensor:
+    """The value, and its gradient times a factor."""
+    return value.detach() + factor * (value - value.detach())
 
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
@@ -87,6 +109,8 @@ def lovasz_softmax(
     reduction: str = "mean",
     bins: int | str | None = "auto",
     group: "ProcessGroup | None" = None,
+    average_gradients: bool = True,
+    counts: Counts | None = None,
 ) -> Tensor:
     r"""Lovász-Softmax loss: the convex extension of 1 - IoU in the softmax probabilities, class by class.
 
@@ -103,7 +127,11 @@ def lovasz_softmax(
         per_image: one loss per image, then the mean; a point cloud is one image.
         reduction: "mean", "sum" or "none".
         bins: "auto" sorts few pixels and counts many; an integer counts in so many bins; None sorts.
-        group: not supported yet.
+        group: of processes; the loss is that of all their pixels, the same bits on each. Counts.
+        average_gradients: whether the gradients of the processes of `group` are averaged afterwards, as DDP and
+            FSDP do, or added.
+        counts: of a batch that these pixels are a part of: the loss is that of the batch, its gradient these
+            pixels' part.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image, NaN for a class that takes no part. Zero, with zero
@@ -119,7 +147,7 @@ def lovasz_softmax(
     """
     # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
     pixels = _inputs.softmax_pixels(logits, target, mask)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "softmax", *args)[0], logits)
 
 
@@ -135,6 +163,8 @@ def lovasz_sigmoid(
     reduction: str = "mean",
     bins: int | str | None = "auto",
     group: "ProcessGroup | None" = None,
+    average_gradients: bool = True,
+    counts: Counts | None = None,
 ) -> Tensor:
     r"""Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
 
@@ -148,7 +178,7 @@ def lovasz_sigmoid(
         ignore_index: label or labels to leave out, channel by channel.
         mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts.
         classes: "all", "present" (channels with foreground), or channel indices.
-        weight, per_image, reduction, bins, group: as in `lovasz_softmax`.
+        weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_softmax`.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image.
@@ -166,7 +196,7 @@ def lovasz_sigmoid(
         tensor(0.5000)
     """
     pixels = _inputs.binary_pixels(logits, target, mask)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "sigmoid", *args)[0], logits)
 
 
@@ -182,6 +212,8 @@ def lovasz_hinge(
     reduction: str = "mean",
     bins: int | str | None = "auto",
     group: "ProcessGroup | None" = None,
+    average_gradients: bool = True,
+    counts: Counts | None = None,
 ) -> Tensor:
     r"""Lovász hinge: the binary Jaccard loss in margin form.
 
@@ -194,7 +226,7 @@ def lovasz_hinge(
         target: 0 and 1, any integer type or bool, shape of logits, or (N, *) for (N, 1, *).
         ignore_index: label or labels to leave out.
         mask: bool, shape of target, True where a pixel counts.
-        classes, weight, per_image, reduction, bins, group: as in `lovasz_sigmoid`.
+        classes, weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_sigmoid`.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image. Counting reads an error beyond 4 * bins (2.6e5) as
@@ -212,7 +244,7 @@ def lovasz_hinge(
         Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
     """
     pixels = _inputs.binary_pixels(logits, target, mask)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "hinge", *args)[0], logits)
 
 
@@ -231,6 +263,7 @@ def lovasz_cross_entropy(
     reduction: str = "mean",
     bins: int | str | None = "auto",
     group: "ProcessGroup | None" = None,
+    average_gradients: bool = True,
 ) -> Tensor:
     """Cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.
 
@@ -244,7 +277,8 @@ def lovasz_cross_entropy(
         label_smoothing: of the cross-entropy, 0 to 1.
         ignore_index, mask: leave pixels out of both.
         weight: (C,), class weights of both.
-        classes, per_image, bins, group: of the Lovász-Softmax loss.
+        classes, per_image, bins: of the Lovász-Softmax loss.
+        group, average_gradients: of both, as in `lovasz_softmax`.
         reduction: "mean" or "sum", of both; a loss per pixel and one per class cannot be added.
 
     Returns:
@@ -262,6 +296,6 @@ def lovasz_cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
     pixels = _inputs.softmax_pixels(logits, target, mask)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group)
-    jaccard, ce = lovasz(pixels, "softmax", *args, float(label_smoothing))
+    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients)
+    jaccard, ce = lovasz(pixels, "softmax", *args, label_smoothing=float(label_smoothing))
     return _result(ce_weight * ce + lovasz_weight * jaccard, logits)

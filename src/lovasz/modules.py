@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from . import _inputs, functional
+from .counts import Counts
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -55,13 +56,19 @@ class LovaszSoftmaxLoss(_Loss):
         reduction: str = "mean",
         bins: int | str | None = "auto",
         group: "ProcessGroup | None" = None,
+        average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
-                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+                         reduction=reduction, bins=bins, group=group,
+                         average_gradients=average_gradients)  # fmt: skip
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a batch."""
-        return functional.lovasz_softmax(logits, target, mask=mask, weight=self.weight, **self.arguments)
+    def forward(
+        self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
+    ) -> Tensor:
+        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        return functional.lovasz_softmax(
+            logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
+        )
 
 
 class LovaszSigmoidLoss(_Loss):
@@ -86,13 +93,19 @@ class LovaszSigmoidLoss(_Loss):
         reduction: str = "mean",
         bins: int | str | None = "auto",
         group: "ProcessGroup | None" = None,
+        average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
-                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+                         reduction=reduction, bins=bins, group=group,
+                         average_gradients=average_gradients)  # fmt: skip
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a batch."""
-        return functional.lovasz_sigmoid(logits, target, mask=mask, weight=self.weight, **self.arguments)
+    def forward(
+        self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
+    ) -> Tensor:
+        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        return functional.lovasz_sigmoid(
+            logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
+        )
 
 
 class LovaszHingeLoss(_Loss):
@@ -117,13 +130,19 @@ class LovaszHingeLoss(_Loss):
         reduction: str = "mean",
         bins: int | str | None = "auto",
         group: "ProcessGroup | None" = None,
+        average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
-                         reduction=reduction, bins=bins, group=group)  # fmt: skip
+                         reduction=reduction, bins=bins, group=group,
+                         average_gradients=average_gradients)  # fmt: skip
 
-    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a batch."""
-        return functional.lovasz_hinge(logits, target, mask=mask, weight=self.weight, **self.arguments)
+    def forward(
+        self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
+    ) -> Tensor:
+        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        return functional.lovasz_hinge(
+            logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
+        )
 
 
 class LovaszCrossEntropyLoss(_Loss):
@@ -151,11 +170,12 @@ class LovaszCrossEntropyLoss(_Loss):
         reduction: str = "mean",
         bins: int | str | None = "auto",
         group: "ProcessGroup | None" = None,
+        average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, lovasz_weight=lovasz_weight, ce_weight=ce_weight,
                          label_smoothing=label_smoothing, ignore_index=ignore_index,
                          classes=classes, per_image=per_image, reduction=reduction, bins=bins,
-                         group=group)  # fmt: skip
+                         group=group, average_gradients=average_gradients)  # fmt: skip
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of a batch."""

@@ -67,6 +67,14 @@ def compare(
     threads: Annotated[
         int, typer.Option(metavar="N", help="CPU threads, at most one a core; 0: PyTorch chooses.")
     ] = 0,
+    devices: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes that train together, each with its own view of the scene in every step. The "
+            "Lovász losses are those of all views at once.",
+        ),
+    ] = 1,
 ) -> None:
     """Train one network with several losses and say which gives the better IoU, and how surely.
 
@@ -94,6 +102,7 @@ def compare(
             out=out,
             accelerator=accelerator,
             threads=threads,
+            devices=devices,
         )
     )
 

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.options import Options
+from lovasz.cli.workers import is_first, is_worker, run_workers
 from lovasz.study.store import DamagedRunError
 from lovasz.study.versions import INSTALL, missing
 
@@ -28,7 +29,9 @@ def run_compare(options: Options) -> None:
         options.check()
     except (ValueError, OSError) as error:
         _fail(str(error))
-    console = Console(highlight=False)
+    if options.devices > 1 and not is_worker():
+        raise typer.Exit(run_workers(options.devices))
+    console = Console(highlight=False, quiet=not is_first())
     finished: set[Settings] = set()
     try:
         with console.status("Loading PyTorch Lightning"):

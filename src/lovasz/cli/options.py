@@ -26,6 +26,7 @@ class Options:
     out: Path
     accelerator: str
     threads: int
+    devices: int = 1
 
     @property
     def command(self) -> str:
@@ -35,7 +36,8 @@ class Options:
             words += ["--loss", loss]
         words += ["--seeds", str(self.seeds), "--steps", str(self.steps), "--lr", f"{self.lr:g}"]
         words += ["--out", str(self.out), "--accelerator", self.accelerator]
-        return shlex.join([*words, "--threads", str(self.threads)])
+        words += ["--threads", str(self.threads)]
+        return shlex.join([*words, "--devices", str(self.devices)] if self.devices > 1 else words)
 
     @property
     def device(self) -> str:
@@ -72,4 +74,7 @@ class Options:
             raise ValueError("--accelerator cuda: PyTorch finds no CUDA GPU on this machine")
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
             raise ValueError("--accelerator mps: PyTorch finds no Apple GPU on this machine")
+        most = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[self.device]
+        if not 1 <= self.devices <= most:
+            raise ValueError(f"--devices must be from 1 to {most} on {self.device}, got {self.devices}")
         check_writable(self.out)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from lovasz.cli.options import Options
+from lovasz.cli.workers import is_first
 from lovasz.study import store
 from lovasz.study.compare import Comparison, plan, run_missing, summarise
 from lovasz.study.report import write_report
@@ -39,10 +40,13 @@ def compare_losses(console: Console, options: Options, finished: set[Settings]) 
         options.lr,
         options.device,
         torch.get_num_threads(),
+        options.devices,
     )
     finished.update(settings for settings in planned if store.load(options.out, settings))
     _print_start(console, scene, planned, len(finished))
     runs = _run_with_progress(console, options, scene, planned, finished)
+    if not is_first():
+        return
     comparison = summarise(scene, runs)
 
     paths = [options.out / name for name in ("results.csv", "results.json", "report.html")]
@@ -79,7 +83,9 @@ def _print_start(console: Console, scene: Scene, planned: list[Settings], done: 
     _say(
         console,
         f"{_count(len(planned), 'run')} of {_count(first.steps, 'step')} on {first.accelerator}, "
-        f"{_count(first.threads, 'thread')}" + (f"; {done} finished before" if done else ""),
+        f"{_count(first.threads, 'thread')}"
+        + (f", {first.devices} processes" if first.devices > 1 else "")
+        + (f"; {done} finished before" if done else ""),
     )
     console.print()
 
@@ -127,7 +133,7 @@ def _run_with_progress(
         )
 
     with progress:
-        return run_missing(planned, scene, options.out, on_start, on_step, on_finish)
+        return run_missing(planned, scene, options.out, on_start, on_step, on_finish, keep=is_first())
 
 
 def summary_table(comparison: Comparison) -> Table:

@@ -113,6 +113,7 @@ def plan(
     lr: float,
     accelerator: str,
     threads: int,
+    devices: int = 1,
 ) -> list[Settings]:
     """Lists the runs, all losses of one seed before the next: pairs are complete early."""
     code = code_version()
@@ -128,6 +129,7 @@ def plan(
             threads=threads,
             lovasz=code,
             torch=torch.__version__,
+            devices=devices,
         )
         for seed in range(seeds)
         for loss in losses
@@ -141,6 +143,7 @@ def run_missing(
     on_start: Callable[[Settings], None],
     on_step: Callable[[int], None],
     on_finish: Callable[[Run], None],
+    keep: bool = True,
 ) -> list[Run]:
     """Trains the runs that the folder does not hold yet and keeps each as soon as it is finished.
 
@@ -151,6 +154,7 @@ def run_missing(
         on_start: Called before a training.
         on_step: Called after each step with the number of steps done.
         on_finish: Called with each new run once it is on disk.
+        keep: Whether this process writes them; of several that train together one does.
 
     Returns:
         The runs in the order planned.
@@ -163,7 +167,8 @@ def run_missing(
         if run is None:
             on_start(settings)
             run = train(settings, scene, on_step)
-            store.save(folder, run)
+            if keep:
+                store.save(folder, run)
             on_finish(run)
         runs.append(run)
     return runs

@@ -97,5 +97,6 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes the Lovász-Softmax loss over the classes present among the labelled pixels."""
-    return lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX)
+    """Computes the Lovász-Softmax loss over the classes present among the labelled pixels, of all processes."""
+    group = torch.distributed.group.WORLD if torch.distributed.is_initialized() else None
+    return lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX, group=group)

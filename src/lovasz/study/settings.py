@@ -20,6 +20,7 @@ class Settings:
         threads: CPU threads; another number rounds sums differently.
         lovasz: Version of this library and a hash of its code.
         torch: Version of PyTorch.
+        devices: Processes that train together, each with a view of the scene in every step.
     """
 
     loss: str
@@ -32,6 +33,7 @@ class Settings:
     threads: int
     lovasz: str
     torch: str
+    devices: int = 1
 
     @property
     def key(self) -> str:

@@ -26,12 +26,12 @@ CURVE_POINTS = 20
 
 
 class Views(Dataset[tuple[Tensor, Tensor]]):
-    """The scene once per step, flipped and turned; the order depends on the seed alone."""
+    """The scene once per step and device, flipped and turned; the order depends on the seed alone."""
 
-    def __init__(self, image: Tensor, target: Tensor, steps: int, seed: int) -> None:
+    def __init__(self, image: Tensor, target: Tensor, number: int, seed: int) -> None:
         self.image, self.target = image, target
         generator = torch.Generator().manual_seed(seed)
-        self.views = torch.randint(8, (steps,), generator=generator).tolist()
+        self.views = torch.randint(8, (number,), generator=generator).tolist()
 
     def __len__(self) -> int:
         return len(self.views)
@@ -82,7 +82,7 @@ class Training(pl.LightningModule):
         loss = self.loss(leaf, target, batch_idx / self.settings.steps)
         loss.backward()
         loss_ended = self._now()
-        logits.backward(leaf.grad)
+        self.manual_backward(logits, leaf.grad)
         optimizer.step()
         schedule.step()
         self.step_seconds.append(self._now() - started)
@@ -133,7 +133,7 @@ def train(settings: Settings, scene: Scene, on_step: Callable[[int], None]) -> R
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     pl.seed_everything(settings.seed, verbose=False)
     image, split = scene.features[None], scene.target_of
-    views = Views(image, split(TRAIN)[None], settings.steps, settings.seed)
+    views = Views(image, split(TRAIN)[None], settings.steps * settings.devices, settings.seed)
     training = Training(settings, scene)
     val: Any = [(image, split(VAL)[None])]
     with warnings.catch_warnings():
@@ -141,7 +141,8 @@ def train(settings: Settings, scene: Scene, on_step: Callable[[int], None]) -> R
         warnings.filterwarnings("ignore", module=r"lightning\.")
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
-            devices=1,
+            devices=settings.devices,
+            strategy="ddp" if settings.devices > 1 else "auto",
             max_epochs=1,
             val_check_interval=max(1, settings.steps // CURVE_POINTS),
             num_sanity_val_steps=0,

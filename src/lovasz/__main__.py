@@ -1,0 +1,5 @@
+"""`python -m lovasz` is the command `lovasz`."""
+
+from .cli import main
+
+main()
