@@ -5,7 +5,7 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -100,17 +100,31 @@ def line(row: ReduceRow) -> str:
     )
 
 
+def measured_table(found: Sequence[Any]) -> list[str]:
+    """The measured rows as lines of a page; of `ReduceRow` or of the kept CSV."""
+    lines = ["| classes | bins | MiB | ms |", "|---|---|---|---|"]
+    for r in found:
+        row = r if isinstance(r, dict) else r._asdict()
+        size = int(row["table_bytes"]) / 2**20
+        lines.append(f"| {row['classes']} | {int(row['bins']):,} | {size:.2f} | {float(row['milliseconds']):.1f} |")
+    return lines
+
+
+def modelled_table() -> list[str]:
+    """The model as lines of a page: milliseconds for each cluster, at the default number of bins."""
+    names = [f"{p:,} at {b / 1e9:.0f} GB/s, {1e6 * t:.0f} us" for p, b, t in CLUSTERS]
+    lines = [f"| classes | MiB | {' | '.join(names)} |", "|---" * (2 + len(CLUSTERS)) + "|"]
+    for classes in CLASSES:
+        size = table_bytes(classes, _bins.default_bins(classes, "softmax"))
+        times = " | ".join(f"{1e3 * modelled_seconds(size, *cluster):.2f}" for cluster in CLUSTERS)
+        lines.append(f"| {classes} | {size / 2**20:.2f} | {times} |")
+    return lines
+
+
 def print_table(csv_file: str | None) -> None:
     """Prints what is measured here, then the model; with a file, what was measured as CSV."""
     print(f"{measure.machine()}, torch {torch.__version__}, lovasz {lovasz.__version__}")
     print(f"{'classes':>8}{'bins':>8}{'MiB':>10}{'processes':>11}{'over':>8}{'ms':>10}{'spread ms':>11}")
     results.gather(rows(), line, csv_file)
-    print("\nA model, not a measurement: milliseconds, for so many processes, GB/s and us of latency")
-    heading = (f"{p}, {b / 1e9:.0f}, {1e6 * t:.0f}" for p, b, t in CLUSTERS)
-    print(f"{'classes':>8}{'bins':>8}{'MiB':>10}" + "".join(f"{h:>14}" for h in heading))
-    for classes in CLASSES:
-        for bins in BINS:
-            number = bins or _bins.default_bins(classes, "softmax")
-            size = table_bytes(classes, number)
-            times = (1e3 * modelled_seconds(size, *cluster) for cluster in CLUSTERS)
-            print(f"{classes:8}{number:8}{size / 2**20:10.2f}" + "".join(f"{t:14.2f}" for t in times))
+    print("\nA model, not a measurement: milliseconds for so many processes, at the default number of bins")
+    print("\n".join(modelled_table()))

@@ -2,13 +2,14 @@
 
 import csv
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, exact, gpu, measure, peers, scaling
+from benchmarks import cases, cpu, exact, gpu, measure, peers, reduce, results, scaling
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
 
 TINY = (
@@ -290,3 +291,19 @@ def test_the_parts_of_a_small_call_add_up():
     operators = sum(found[f"operator {name}"] for name in ("count", "loss", "loss_backward"))
     assert found["checks, reduction, autograd"] == pytest.approx(found["lovasz"] - operators)
     assert found["cross_entropy"] > 0
+
+
+# ---- the all-reduce ----
+
+
+def test_the_page_on_scale_shows_the_kept_rows_and_the_model():
+    page = (Path(__file__).parent.parent / "docs" / "scale.md").read_text()
+    assert "\n".join(reduce.measured_table(results.read("reduce"))) in page
+    assert "\n".join(reduce.modelled_table()) in page
+
+
+def test_a_table_is_as_large_as_said_and_the_model_has_its_limits():
+    counts = lovasz.count(torch.zeros(4, 19), torch.zeros(4, dtype=torch.long))
+    assert reduce.table_bytes(19, counts.bins) == counts.table.nbytes
+    assert reduce.modelled_seconds(10**9, 2, 1e9, 0.0) == 1.0
+    assert reduce.modelled_seconds(0, 1024, 1e9, 1e-6) == pytest.approx(20e-6)
