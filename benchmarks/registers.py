@@ -18,6 +18,7 @@ class Kernel(NamedTuple):
     name: str
     pointers: dict[str, str | None]
     settings: dict[str, Any]
+    warps: int = 4
 
 
 class RegistersRow(NamedTuple):
@@ -68,7 +69,8 @@ def kernels() -> list[Kernel]:
     tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
     found.append(Kernel("merge", tables, block | {"CLASSES_A_ROW": 21, "COPIES": 8}))
     tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
-    found.append(Kernel("weigh", tables, block | {"HINGE": False}))
+    weigh = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False}
+    found.append(Kernel("weigh", tables, weigh, _triton.WEIGH_WARPS))
     return found
 
 
@@ -88,8 +90,6 @@ def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
     from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
     from triton.compiler import ASTSource
 
-    from lovasz import _triton
-
     one = function(kernel)
     signature, constants = {}, dict(kernel.settings)
     for name in one.arg_names:
@@ -100,7 +100,7 @@ def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
             signature[name] = kernel.pointers.get(name) or "i32"
     source = ASTSource(one, signature, constants)
     target = GPUTarget("cuda", architecture, 32)
-    built = triton.compile(source, target=target, options={"num_warps": _triton.WARPS})
+    built = triton.compile(source, target=target, options={"num_warps": kernel.warps})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernel.ptx")
         file.write_text(built.asm["ptx"])

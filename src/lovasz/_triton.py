@@ -2,9 +2,9 @@
 
 A program takes a tile of pixels through all classes. Counters are integers, so no order of the programs changes a
 bit; the cross-entropy is summed tile by tile in a fixed order. Three things keep programs from waiting for each
-other's counters: the background pixels of the lowest bin, most of those of a trained network, are known from the
-number of pixels and not counted; in each tile the pixels that share the bin of its first are added at once; and
-where the table is small there are several, for programs that run at once.
+other's counters: the background pixels of the lowest bin are known from the number of pixels and not counted; in
+each tile the pixels that share the bin of its first are added at once; and where the table is small there are
+several, for programs that run at once.
 """
 
 import contextlib
@@ -25,8 +25,9 @@ TILE = 2048
 WARPS = 4
 #: Classes that a tile holds at once; beyond, it reads the logits again.
 MOST_CLASSES = 256
-#: Bins that a program weighs at a time.
+#: Bins that a program merges, and that it weighs at a time.
 BLOCK = 1024
+WEIGH_BLOCK, WEIGH_WARPS = 1024, 8
 #: Bytes that copies of the counters may take together, and how many there may be: programs that run at once count
 #: into different ones.
 COPIES_BYTES = 2**24
@@ -78,7 +79,7 @@ def _softmax_norm(
         reference = tl.where(higher == -float("inf"), 0.0, higher).to(REAL)
         total = total * tl.exp(top - reference) + tl.sum(tl.exp(x - reference[:, None]), 1)
         top = higher
-    return top, total
+    return tl.where(top == -float("inf"), 0.0, top).to(REAL), total
 
 
 @triton.jit
@@ -133,7 +134,7 @@ def _class_weights(ce_weight, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr
 # ---- count ----
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps", "size", "copies"])
 def _count_softmax(
     logits, target, mask, counters, valid, bad, sums, ce_weight,
     pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
@@ -157,13 +158,8 @@ def _count_softmax(
     own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
     good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
     inverse = tl.where(good, 1 / total, 0.0)
-    row = (image if PER_IMAGE else image * 0).to(tl.int32)
-    number = tl.sum((label >= 0).to(tl.int32), 0)
-    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
-    number = tl.sum(wrong.to(tl.int32), 0)
-    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
-
-    copy = counters + (program % copies) * size
+    row = image if PER_IMAGE else image * 0
+    copy = counters + (program % copies) * size + row * CLASSES * 2 * (bins + 1)
     extra = tl.zeros(p.shape, REAL)
     every = tl.zeros((), REAL)
     for first in range(0, CLASSES, WIDTH):
@@ -171,13 +167,18 @@ def _count_softmax(
         own = label[:, None] == c[None, :]
         _, bin = _softmax_bins(x, top, inverse, own, steps)
         bin = tl.where(good[:, None], bin, bins)
-        slot = ((row * CLASSES + c)[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + bin
+        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + bin
         wanted = there & (label >= 0)[:, None] & (own | (bin > 0))
         _increment(copy, slot, wanted, tl.arange(0, LENGTH)[:, None] == 0)
         if SMOOTHING > 0:
             w = _class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL)
             extra += tl.sum(tl.where(there, w[None, :] * (top[:, None] - x), 0.0), 1)
             every += tl.sum(w, 0)
+    # After the loop: before it they would keep the compiler from reading the logits once for both loops.
+    number = tl.sum((label >= 0).to(tl.int32), 0)
+    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
+    number = tl.sum(wrong.to(tl.int32), 0)
+    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
     if CROSS_ENTROPY:
         w = _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
         log = tl.log(total)
@@ -189,7 +190,7 @@ def _count_softmax(
         tl.store(sums + 2 * program + 1, tl.sum(w.to(tl.float64), 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps", "size", "copies"])
 def _count_binary(
     logits, target, mask, counters, valid, bad,
     pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
@@ -209,53 +210,44 @@ def _count_binary(
     logits += image * image_stride + c * class_stride
     x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
     _, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
-    row = ((image if PER_IMAGE else image * 0) * classes + c).to(tl.int32)
+    row = (image if PER_IMAGE else image * 0) * classes + c
     number = tl.sum((label >= 0).to(tl.int32), 0)
     tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
     number = tl.sum(wrong.to(tl.int32), 0)
     tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
     side = (label == 1).to(tl.int32)
-    slot = (row * 2 + side) * (bins + 1) + bin
+    slot = side * (bins + 1) + bin
     wanted = (label >= 0) & ((side == 1) | (bin > 0))
-    _increment(counters + (program % copies) * size, slot, wanted, tl.arange(0, LENGTH) == 0)
+    counters += (program % copies) * size + row * 2 * (bins + 1)
+    _increment(counters, slot, wanted, tl.arange(0, LENGTH) == 0)
 
 
 @triton.jit
 def _merge(
-    counters,
-    valid,
-    table,
-    numbers,
-    rows,
-    size,
-    CLASSES_A_ROW: tl.constexpr,
-    BINS: tl.constexpr,
-    COPIES: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """The counters of one class to its table, and the background pixels of the lowest bin, which are the rest."""
+    counters, valid, table, numbers, rows, size,
+    CLASSES_A_ROW: tl.constexpr, BINS: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The counters of some bins of a class to its table; and the background pixels of the lowest bin, the rest."""
     row = tl.program_id(0).to(tl.int64)
-    all_valid = tl.load(valid + row // CLASSES_A_ROW)
-    all_background = tl.zeros((BLOCK,), tl.int64)
-    all_foreground = tl.zeros((BLOCK,), tl.int64)
+    block = tl.program_id(1)
     start = row * 2 * (BINS + 1)
-    for lo in range(0, BINS + 1, BLOCK):
-        i = lo + tl.arange(0, BLOCK)
-        there = i <= BINS
-        background = tl.zeros((BLOCK,), tl.int64)
-        foreground = tl.zeros((BLOCK,), tl.int64)
-        for copy in range(COPIES):
-            at = counters + copy * size + start + i
-            background += tl.load(at, mask=there, other=0).to(tl.int64)
-            foreground += tl.load(at + BINS + 1, mask=there, other=0).to(tl.int64)
-        tl.store(table + start + i, background, mask=there & (i > 0))
-        tl.store(table + start + BINS + 1 + i, foreground, mask=there)
-        all_background += background
-        all_foreground += foreground
-    foreground_pixels = tl.sum(all_foreground, 0)
-    tl.store(table + start, all_valid - foreground_pixels - tl.sum(all_background, 0))
+    i = block * BLOCK + tl.arange(0, BLOCK)
+    there = i <= BINS
+    background = tl.zeros((BLOCK,), tl.int64)
+    foreground = tl.zeros((BLOCK,), tl.int64)
+    for copy in tl.static_range(COPIES):
+        at = counters + copy * size + start + i
+        background += tl.load(at, mask=there, other=0).to(tl.int64)
+        foreground += tl.load(at + BINS + 1, mask=there, other=0).to(tl.int64)
+    tl.store(table + start + i, background, mask=there & (i > 0))
+    tl.store(table + start + BINS + 1 + i, foreground, mask=there)
+    all_valid = tl.load(valid + row // CLASSES_A_ROW)
+    number = tl.sum(foreground, 0)
+    # Both start from 0, and every program takes its part off, or adds it: integers, in any order.
+    rest = tl.where(block == 0, all_valid, 0) - number - tl.sum(background, 0)
+    tl.atomic_add(table + start, rest, sem="relaxed")
+    tl.atomic_add(numbers + rows + row, number, sem="relaxed")
     tl.store(numbers + row, all_valid)
-    tl.store(numbers + rows + row, foreground_pixels)
 
 
 # ---- weigh ----
@@ -319,7 +311,7 @@ def _weigh(
 # ---- apply ----
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps"])
 def _apply_softmax(
     logits, target, mask, gradient, weights, grad, ce_grad, ce_weight,
     pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
@@ -384,7 +376,7 @@ def _apply_softmax(
         tl.store(gradient + out, g.to(gradient.dtype.element_ty), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps"])
 def _apply_binary(
     logits, target, mask, gradient, weights, grad,
     pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
@@ -404,9 +396,9 @@ def _apply_binary(
     logits += image * image_stride + c * class_stride
     x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
     slope, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
-    row = ((image if PER_IMAGE else image * 0) * classes + c).to(tl.int32)
-    slot = (row * 2 + (label == 1).to(tl.int32)) * (bins + 1) + bin
-    w = tl.load(weights + slot, mask=label >= 0, other=0.0).to(REAL)
+    row = (image if PER_IMAGE else image * 0) * classes + c
+    slot = (label == 1).to(tl.int32) * (bins + 1) + bin
+    w = tl.load(weights + row * 2 * (bins + 1) + slot, mask=label >= 0, other=0.0).to(REAL)
     scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
     g = scale * tl.where(label == 1, -w, w) * slope
     g = tl.where(label >= 0, g, 0.0)
@@ -466,6 +458,7 @@ def count(
     """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
     x, t, m, ignored = _operands(logits, target, mask, ignore_index, form)
     N, C, P = x.shape
+    ce_weight = None if ce_weight is None else ce_weight.contiguous()
     bad = torch.zeros(1, dtype=torch.int64, device=x.device)
     length = max(1, MOST_PIXELS // max(N, 1))
     parts = [slice(begin, begin + length) for begin in range(0, max(P, 1), length)]
@@ -500,11 +493,11 @@ def _count(
     N, C, P = x.shape
     softmax, rows = form == "softmax", N if per_image else 1
     size = rows * C * 2 * (bins + 1)
-    copies = max(1, min(MOST_COPIES, COPIES_BYTES // (4 * size)))
+    copies = max(1, min(MOST_COPIES, COPIES_BYTES // max(1, 4 * size)))
     counters = torch.zeros(copies * size, dtype=torch.int32, device=x.device)
     valid = torch.zeros(rows * (1 if softmax else C), dtype=torch.int64, device=x.device)
-    table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64, device=x.device)
-    numbers = torch.empty(2, rows, C, dtype=torch.int64, device=x.device)
+    table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=x.device)
+    numbers = torch.zeros(2, rows, C, dtype=torch.int64, device=x.device)
     common: dict[str, Any] = {"PER_IMAGE": per_image, "HAS_IGNORED": ignored is not None, "HAS_MASK": m is not None}
     common |= {**_types(x, t, m), "num_warps": WARPS}
     steps = _bins.steps(bins, form)
@@ -529,7 +522,7 @@ def _count(
                 *((0, 0, 0) if m is None else m.stride()), ignored or 0, bins, steps, size, copies,
                 LENGTH=TILE, FORM=form, **common,
             )  # fmt: skip
-        _merge[(rows * C,)](
+        _merge[(rows * C, triton.cdiv(bins + 1, BLOCK))](
             counters, valid, table, numbers, rows * C, size, CLASSES_A_ROW=C if softmax else 1, BINS=bins,
             COPIES=copies, BLOCK=BLOCK, num_warps=WARPS,
         )  # fmt: skip
@@ -543,8 +536,8 @@ def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) ->
     bins = table.shape[-1] - 1
     with _on(table.device):
         _weigh[(losses.numel(),)](
-            table, coefficients.contiguous(), losses, weights, _bins.steps(bins, form), HINGE=form == "hinge",
-            BINS=bins, BLOCK=BLOCK, num_warps=WARPS,
+            table.contiguous(), coefficients.contiguous(), losses, weights, _bins.steps(bins, form),
+            HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, num_warps=WEIGH_WARPS,
         )  # fmt: skip
     return losses, weights
 
@@ -566,7 +559,8 @@ def apply(
     N, C, P = x.shape
     out = torch.empty_like(logits)
     flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
-    weights = weights.to(compute_dtype(logits))
+    weights = weights.to(compute_dtype(logits)).contiguous()
+    ce_weight = None if ce_weight is None else ce_weight.contiguous()
     bins = weights.shape[-1] - 1
     common: dict[str, Any] = {
         "PER_IMAGE": len(weights) > 1,
