@@ -207,7 +207,7 @@ def test_damaged_run_is_one_clear_line(tmp_path: Path, invoke: Callable[..., Res
 
 WORKER = """#!/bin/sh
 test "$1 $2 $3" = "-m lovasz compare" || exit 9
-if [ $LOCAL_RANK = 1 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
+if [ $LOVASZ_WORKER$LOCAL_RANK = 11 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
 exec sleep 60
 """
 
@@ -224,6 +224,33 @@ def test_a_worker_that_fails_ends_the_others_and_is_heard(
     assert workers.run_workers(2) == 3
     assert time.monotonic() - begin < 30
     assert capsys.readouterr().err == "no memory in 127.0.0.1\n"
+
+
+def test_a_command_that_is_ended_ends_its_workers(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho $$ >> pids\nexec sleep 60\n")
+    script.chmod(0o755)
+    code = f"import sys; sys.executable = {str(script)!r}; from lovasz.cli.workers import run_workers; " \
+           "sys.exit(run_workers(2))"  # fmt: skip
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        deadline = time.monotonic() + 60
+        pids = tmp_path / "pids"
+        while not pids.exists() or len(pids.read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        child.terminate()
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == 128 + signal.SIGTERM
+    assert said == "Interrupted. Finished runs are kept; the same command resumes.\n"
+    for pid in pids.read_text().split():
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid), 0)
+
+
+def test_a_shell_with_a_rank_is_not_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert workers.is_first()
+    assert not workers.is_worker()
 
 
 def test_interruption_keeps_finished_runs_and_says_how_to_resume(

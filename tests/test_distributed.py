@@ -137,7 +137,7 @@ def sent(rank, world):
     torch.distributed.all_reduce = listening
     for side in (4, 64):
         logits, target = random("softmax", (1, 5, side, side), 71)
-        lovasz.lovasz_softmax(logits.requires_grad_(), target, group=torch.distributed.group.WORLD).backward()
+        lovasz.lovasz_softmax(logits.requires_grad_(), target, group="world").backward()
     return sizes
 
 
@@ -209,20 +209,21 @@ from torch.utils.data import DataLoader, TensorDataset
 from lovasz import LovaszSoftmaxLoss
 from tests.test_distributed import data, network
 
+devices = int(sys.argv[1])
+
 class Module(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.network = network()
+        self.loss = LovaszSoftmaxLoss(bins=4096, group="world" if devices > 1 else None)
 
     def training_step(self, batch, index):
         image, target = batch
-        loss = LovaszSoftmaxLoss(bins=4096, group=torch.distributed.group.WORLD)
-        return loss(self.network(image), target)
+        return self.loss(self.network(image), target)
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.5)
 
-devices = int(sys.argv[1])
 module = Module()
 images, targets = data(0)
 loader = DataLoader(TensorDataset(images, targets), batch_size=6 // devices)
@@ -406,6 +407,13 @@ def micro_batches_of_processes(rank, world):
         loss = lovasz.lovasz_softmax(x, t, ignore_index=IGNORE, counts=counts, group=group)
         loss.backward()
         grads.append(x.grad)
+    mine = lovasz.count(x, t, ignore_index=IGNORE, bins=512)
+    with pytest.raises(ValueError, match=r"pass counts.all_reduce\(group\)"):
+        lovasz.lovasz_softmax(x, t, ignore_index=IGNORE, counts=mine, group=group)
+    with pytest.raises(ValueError, match="already"):
+        counts.all_reduce()
+    with pytest.raises(ValueError, match="one kind"):
+        counts + mine
     return loss.detach(), torch.cat(grads)
 
 

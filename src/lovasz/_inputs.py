@@ -77,29 +77,54 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
     return int(bins)
 
 
-def check_group(group: Any, per_image: bool, bins: int | str | None) -> None:
-    """A process group, and what the pixels of several processes can be asked for."""
+def process_group(group: Any) -> Any:
+    """The group of processes, or None; "world" is all there are when it is asked for."""
+    if group is None:
+        return None
+    if isinstance(group, str) and group == "world":
+        if not torch.distributed.is_initialized():
+            raise ValueError('group="world" needs processes: call torch.distributed.init_process_group first')
+        return torch.distributed.group.WORLD
+    if group is torch.distributed.GroupMember.NON_GROUP_MEMBER:
+        raise ValueError("group must contain this process, got a group of others")
     if not isinstance(group, torch.distributed.ProcessGroup):
-        raise TypeError(f"group must be a torch.distributed.ProcessGroup or None, got {type(group).__name__}")
+        hint = "; of a mesh take get_group()" if type(group).__name__ == "DeviceMesh" else ""
+        raise TypeError(
+            f'group must be "world", a torch.distributed.ProcessGroup or None, got {type(group).__name__}{hint}'
+        )
+    return group
+
+
+def check_pooled(per_image: bool, bins: int | str | None) -> None:
+    """What the pixels of several processes can be asked for."""
     if per_image:
         raise ValueError("group pools the pixels of all processes, per_image=True those of one image: choose one")
     if bins is None:
         raise ValueError('bins must be an integer or "auto" with a group: sorting needs all pixels in one process')
 
 
-def check_counts(counts: Any, form: str, num_classes: int, per_image: bool, bins: int | str | None) -> int:
+def check_counts(
+    counts: Any, form: str, logits: Tensor, per_image: bool, bins: int | str | None, grouped: bool
+) -> int:
     """Counts of this form and these classes, pooled; returns their number of bins."""
     if not hasattr(counts, "table"):
         raise TypeError(f"counts must be lovasz.Counts or None, got {type(counts).__name__}")
-    if (counts.form, counts.table.shape[1]) != (form, num_classes):
+    table, num_classes = counts.table, logits.shape[1]
+    if table.dtype != torch.int64 or table.ndim != 4:
+        raise TypeError(f"counts.table must be int64 (1, C, 2, K + 1), got {table.dtype} {_shape(table)}")
+    if table.device != logits.device:
+        raise ValueError(f"counts must be on the device of the logits, {logits.device}, got {table.device}")
+    if (counts.form, table.shape[1]) != (form, num_classes):
         raise ValueError(
             f"counts must be of form {form!r} and {num_classes} classes, as the logits, got {counts.form!r} and "
-            f"{counts.table.shape[1]}"
+            f"{table.shape[1]}"
         )
     if per_image or counts.per_image:
         raise ValueError("counts must be pooled, and per_image False: an image has a loss of its own already")
     if bins != "auto" and bins != counts.bins:
         raise ValueError(f'bins must be "auto" or that of counts, {counts.bins}, got {bins!r}')
+    if grouped and not counts.reduced:
+        raise ValueError("counts must be those of all processes of the group: pass counts.all_reduce(group)")
     return counts.bins
 
 

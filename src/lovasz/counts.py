@@ -26,6 +26,7 @@ class Counts:
             each of K bins, and last those whose error is not a number.
         form: "softmax", "sigmoid" or "hinge".
         per_image: whether the first axis of the table is the images.
+        reduced: whether they are those of all processes of a group, made by `all_reduce`.
 
     Example:
         >>> logits = torch.tensor([[9.0, -9.0], [9.0, -9.0], [-9.0, 9.0]])  # (P, C): classes 0, 0, 1
@@ -37,6 +38,7 @@ class Counts:
     table: Tensor
     form: str
     per_image: bool = False
+    reduced: bool = False
 
     @property
     def bins(self) -> int:
@@ -46,7 +48,10 @@ class Counts:
     def __add__(self, other: "Counts") -> "Counts":
         if not isinstance(other, Counts):
             return NotImplemented
-        kinds = [(c.form, "per image" if c.per_image else "pooled", *c.table.shape[1:]) for c in (self, other)]
+        kinds = [
+            (c.form, "per image" if c.per_image else "of all processes" if c.reduced else "pooled",
+             *c.table.shape[1:], str(c.table.device)) for c in (self, other)
+        ]  # fmt: skip
         if kinds[0] != kinds[1]:
             raise ValueError(f"counts must be of one kind to be added, got {kinds[0]} and {kinds[1]}")
         if self.per_image:
@@ -56,14 +61,15 @@ class Counts:
     def __radd__(self, other: object) -> "Counts":
         return self if other == 0 else NotImplemented  # the start of `sum`
 
-    def all_reduce(self, group: "torch.distributed.ProcessGroup | None" = None) -> "Counts":
+    def all_reduce(self, group: "torch.distributed.ProcessGroup | str" = "world") -> "Counts":
         """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
+        if self.reduced:
+            raise ValueError("these counts are those of all processes already")
         if self.per_image:
             raise ValueError("counts per image belong to the images of one process: count with per_image=False")
-        processes = torch.distributed.group.WORLD if group is None else group
-        if processes is None:
-            raise ValueError("all_reduce needs a process group: call torch.distributed.init_process_group first")
-        return replace(self, table=torch.ops.lovasz.all_reduce(self.table, processes.group_name))
+        processes = _inputs.process_group("world" if group is None else group)
+        table = torch.ops.lovasz.all_reduce(self.table, processes.group_name)
+        return replace(self, table=table, reduced=True)
 
     def pixels(self) -> tuple[Tensor, Tensor]:
         """Number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""

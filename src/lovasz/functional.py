@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def lovasz(
     per_image: bool,
     reduction: str,
     bins: int | str | None,
-    group: "ProcessGroup | None" = None,
+    group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
     label_smoothing: float | None = None,
@@ -34,8 +34,9 @@ def lovasz(
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
     _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
-    if group is not None:
-        _inputs.check_group(group, per_image, bins)
+    processes = _inputs.process_group(group)
+    if processes is not None:
+        _inputs.check_pooled(per_image, bins)
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, target, mask = pixels
     N, C, *spatial = x.shape
@@ -43,8 +44,8 @@ def lovasz(
     selection = _inputs.class_selection(classes, C, x.device)
     _inputs.check_weight(weight, C, x.device)
     if counts is not None:
-        bins = _inputs.check_counts(counts, form, C, per_image, bins)
-    pooled = None if group is not None else P if per_image else N * P
+        bins = _inputs.check_counts(counts, form, x, per_image, bins, processes is not None)
+    pooled = None if processes is not None else P if per_image else N * P
     number = _inputs.parse_bins(bins, pooled, C, form)
     if number is None:
         x, target, mask = _inputs.flat(pixels)
@@ -60,26 +61,28 @@ def lovasz(
         if label_smoothing is not None:
             ce, pixels_weight = _reference.cross_entropy(x, labels, weight, label_smoothing)
     else:
-        args = (x, target, mask, ignore, form)
+        args: tuple[Any, ...] = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
         if counts is None:
             table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
-        else:
-            table, numbers = counts.table, torch.stack(counts.pixels())
+        else:  # nobody has read these labels yet
+            labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
+            args = (x, labels, None, [-1], form)
+            table, numbers = counts.table.contiguous(), torch.stack(counts.pixels())
             sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-        if group is not None and counts is None:
-            table = torch.ops.lovasz.all_reduce(table, group.group_name)
+        if processes is not None and counts is None:
+            table = torch.ops.lovasz.all_reduce(table, processes.group_name)
             numbers = torch.stack(_jaccard.pixels(table))
             if label_smoothing is not None:
-                sums = torch.ops.lovasz.all_reduce(sums, group.group_name)
+                sums = torch.ops.lovasz.all_reduce(sums, processes.group_name)
         valid, foreground = numbers
         part = _inputs.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         loss, ce, _ = torch.ops.lovasz.loss(*args, table, sums, coefficients, reduction != "none", *fused)
         pixels_weight = sums[1].to(ce.dtype)
-        if group is not None and average_gradients:
-            processes = torch.distributed.get_world_size(group)
-            loss, ce = _times(loss, processes), _times(ce, processes)
+        if processes is not None and average_gradients:
+            number = torch.distributed.get_world_size(processes)
+            loss, ce = _times(loss, number), _times(ce, number)
     if reduction == "mean" and label_smoothing is not None:
         ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
     return (_jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
@@ -108,7 +111,7 @@ def lovasz_softmax(
     per_image: bool = False,
     reduction: str = "mean",
     bins: int | str | None = "auto",
-    group: "ProcessGroup | None" = None,
+    group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
 ) -> Tensor:
@@ -127,11 +130,11 @@ def lovasz_softmax(
         per_image: one loss per image, then the mean; a point cloud is one image.
         reduction: "mean", "sum" or "none".
         bins: "auto" sorts few pixels and counts many; an integer counts in so many bins; None sorts.
-        group: of processes; the loss is that of all their pixels, the same bits on each. Counts.
+        group: of processes, "world" for all; the loss is that of all their pixels, the same bits on each. Counts.
         average_gradients: whether the gradients of the processes of `group` are averaged afterwards, as DDP and
-            FSDP do, or added.
-        counts: of a batch that these pixels are a part of: the loss is that of the batch, its gradient these
-            pixels' part.
+            FSDP do, or added. True multiplies the gradient by their number.
+        counts: of a batch that these pixels are a part of, by `count` with the same `ignore_index` and `mask`: the
+            loss is that of the batch, its gradient the part of these pixels.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image, NaN for a class that takes no part. Zero, with zero
@@ -162,7 +165,7 @@ def lovasz_sigmoid(
     per_image: bool = False,
     reduction: str = "mean",
     bins: int | str | None = "auto",
-    group: "ProcessGroup | None" = None,
+    group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
 ) -> Tensor:
@@ -211,7 +214,7 @@ def lovasz_hinge(
     per_image: bool = False,
     reduction: str = "mean",
     bins: int | str | None = "auto",
-    group: "ProcessGroup | None" = None,
+    group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
 ) -> Tensor:
@@ -262,7 +265,7 @@ def lovasz_cross_entropy(
     per_image: bool = False,
     reduction: str = "mean",
     bins: int | str | None = "auto",
-    group: "ProcessGroup | None" = None,
+    group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
 ) -> Tensor:
     """Cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.

@@ -55,7 +55,7 @@ class LovaszSoftmaxLoss(_Loss):
         per_image: bool = False,
         reduction: str = "mean",
         bins: int | str | None = "auto",
-        group: "ProcessGroup | None" = None,
+        group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
@@ -92,7 +92,7 @@ class LovaszSigmoidLoss(_Loss):
         per_image: bool = False,
         reduction: str = "mean",
         bins: int | str | None = "auto",
-        group: "ProcessGroup | None" = None,
+        group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
@@ -129,7 +129,7 @@ class LovaszHingeLoss(_Loss):
         per_image: bool = False,
         reduction: str = "mean",
         bins: int | str | None = "auto",
-        group: "ProcessGroup | None" = None,
+        group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
@@ -169,7 +169,7 @@ class LovaszCrossEntropyLoss(_Loss):
         per_image: bool = False,
         reduction: str = "mean",
         bins: int | str | None = "auto",
-        group: "ProcessGroup | None" = None,
+        group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
     ) -> None:
         super().__init__(weight, lovasz_weight=lovasz_weight, ce_weight=ce_weight,

@@ -71,8 +71,8 @@ def compare(
         int,
         typer.Option(
             metavar="N",
-            help="Processes that train together, each with its own view of the scene in every step. The "
-            "Lovász losses are those of all views at once.",
+            help="Processes that train together, at most one a core or GPU, each with its own view of the scene "
+            "in every step. The Lovász losses are those of all views at once.",
         ),
     ] = 1,
 ) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from typing import IO
 
-RANK = "LOCAL_RANK"
+RANK = "LOVASZ_WORKER"  # ours alone: LOCAL_RANK is set in many shells
 # Seconds that the first process has, once another has failed, to say that it was interrupted.
 GRACE = 3
 
@@ -32,37 +32,52 @@ def run_workers(number: int) -> int:
     When one fails the others are ended, and what it said is printed.
 
     Returns:
-        The exit code: that of the process that failed, else 0.
+        The exit code: that of the process that failed, 128 and the signal that ended it, else 0.
     """
     with contextlib.ExitStack() as stack:
         quiet = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(number - 1)]
-        # Ctrl-C reaches the workers by itself; this process waits for what they make of it.
-        stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
+        # Signals are noted, not obeyed: the workers are ended first. Ctrl-C reaches them by itself as well.
+        stopped: list[int] = []
+        for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
+            one = getattr(signal, name)
+            stack.callback(signal.signal, one, signal.signal(one, lambda which, _: stopped.append(which)))
         workers = [_start(rank, number, output) for rank, output in enumerate([None, *quiet])]
         try:
-            while (codes := [worker.poll() for worker in workers]).count(0) < number and not any(codes):
+            while not stopped and (codes := [w.poll() for w in workers]).count(0) < number and not any(codes):
                 time.sleep(0.1)
+            if stopped:
+                for worker in workers:
+                    worker.send_signal(signal.SIGINT)
             deadline = time.monotonic() + GRACE
             while workers[0].poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
-            codes[0] = workers[0].poll()
+            codes = [worker.poll() for worker in workers]
         finally:
             for worker in workers:
-                worker.terminate()
+                worker.kill()  # not terminate: Lightning notes a SIGTERM and waits for the end of a step
                 worker.wait()
+        if stopped:
+            if codes[0] != 130:  # the first could not say it
+                print("Interrupted. Finished runs are kept; the same command resumes.", file=sys.stderr)
+            return 128 + stopped[0]
         failed = next((rank for rank, code in enumerate(codes) if code), None)
         if failed is None:
             return 0
-        if codes[0] is None:  # the first, ended before its time, had nothing to say
+        code = codes[failed] or 0
+        if failed:  # the first, ended before its time, had nothing to say
             quiet[failed - 1].seek(0)
             sys.stderr.write(quiet[failed - 1].read().decode(errors="replace"))
-        return codes[failed] or 0
+        if code < 0:
+            print(
+                f"lovasz: process {failed} of {number} was ended by {signal.Signals(-code).name}", file=sys.stderr
+            )
+        return code if code > 0 else 128 - code
 
 
 def _start(rank: int, number: int, output: IO[bytes] | None) -> "subprocess.Popen[bytes]":
     """Starts one of them; without an output of its own it prints."""
     threads = str(max(1, (os.cpu_count() or 1) // number))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, RANK: str(rank)}
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, RANK: str(rank), "LOCAL_RANK": str(rank)}
     return subprocess.Popen(
         [sys.executable, "-m", "lovasz", *sys.argv[1:]],
         env=environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_port())},

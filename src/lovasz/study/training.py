@@ -62,6 +62,15 @@ class Training(pl.LightningModule):
         self.curve: list[tuple[int, float]] = []
         self.last_loss = math.nan
 
+    def on_fit_start(self) -> None:
+        """Checks that all processes train the same run."""
+        if self.settings.devices > 1:
+            keys: list[str] = [""] * self.settings.devices
+            torch.distributed.all_gather_object(keys, self.settings.key)
+            if len(set(keys)) > 1:
+                raise OSError(f"the processes train different runs, {', '.join(keys)}: another command writes to "
+                              "the same folder; wait for it and start again")  # fmt: skip
+
     def configure_optimizers(self) -> Any:
         """AdamW; the learning rate falls to 0 along a cosine."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.settings.lr, weight_decay=1e-4)
