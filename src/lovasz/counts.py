@@ -61,7 +61,7 @@ class Counts:
     def __radd__(self, other: object) -> "Counts":
         return self if other == 0 else NotImplemented  # the start of `sum`
 
-    def all_reduce(self, group: "torch.distributed.ProcessGroup | str" = "world") -> "Counts":
+    def all_reduce(self, group: "torch.distributed.ProcessGroup | str | None" = "world") -> "Counts":
         """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
         if self.reduced:
             raise ValueError("these counts are those of all processes already")
