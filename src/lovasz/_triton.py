@@ -27,7 +27,7 @@ WARPS = 4
 MOST_CLASSES = 256
 #: Bins that a program merges, and that it weighs at a time.
 BLOCK = 1024
-WEIGH_BLOCK, WEIGH_WARPS = 1024, 8
+WEIGH_BLOCK, WEIGH_WARPS = 512, 8
 #: Bytes that copies of the counters may take together, and how many there may be: programs that run at once count
 #: into different ones.
 COPIES_BYTES = 2**24
