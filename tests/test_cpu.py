@@ -203,15 +203,25 @@ def test_labels_beyond_int64_are_neither_classes_nor_ignored(kernel):
             kernel.count(torch.zeros(1, 2, 3), target, None, ignore, "softmax", 64, False)
 
 
+@pytest.mark.parametrize("label", [-7, -1, 4])
 @pytest.mark.parametrize("number", [1, 5, 4000])
-def test_labels_out_of_range_are_counted_and_named(kernel, number):
+def test_labels_out_of_range_are_counted_and_named(kernel, number, label):
     logits, target = random("softmax", (3, 4, 2000), 36)
-    target.view(-1)[:number] = -7
-    with pytest.raises(ValueError, match=rf"got {number} other: -7 \({number}x\)"):
+    target.view(-1)[:number] = label
+    with pytest.raises(ValueError, match=rf"got {number} other: {label} \({number}x\)"):
         kernel.count(logits, target, None, [255], "softmax", 64, False)
     mask = torch.ones(target.shape, dtype=torch.bool)
     mask.view(-1)[:number] = False
     assert kernel.count(logits, target, mask, [255], "softmax", 64, False)[1][0, 0, 0] == 6000 - number
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+@pytest.mark.parametrize("form", ["sigmoid", "hinge"])
+def test_binary_labels_out_of_range_are_counted_and_named(kernel, form, label):
+    logits, target = random(form, (2, 3, 100), 36)
+    target[1, 2, 3:5] = label
+    with pytest.raises(ValueError, match=rf"got 2 other: {label} \(2x\)"):
+        kernel.count(logits, target, None, [255], form, 64, False)
 
 
 @needs_compiled

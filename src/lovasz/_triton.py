@@ -52,7 +52,7 @@ def _labels(
     if HAS_MASK:
         valid = valid & (tl.load(mask + mask_at, mask=inside, other=0) != 0)
     good = valid & (label >= 0) & (label < classes)
-    return tl.where(good, label, -1).to(tl.int32), valid & (label != tl.where(good, label, -1))
+    return tl.where(good, label, -1).to(tl.int32), valid & (good == 0)
 
 
 @triton.jit
