@@ -215,7 +215,7 @@ class Module(pl.LightningModule):
     def __init__(self):
         super().__init__()
         self.network = network()
-        self.loss = LovaszSoftmaxLoss(bins=4096, group="world" if devices > 1 else None)
+        self.loss = LovaszSoftmaxLoss(bins=4096, group="world")
 
     def training_step(self, batch, index):
         image, target = batch
@@ -417,9 +417,23 @@ def micro_batches_of_processes(rank, world):
     return loss.detach(), torch.cat(grads)
 
 
-def test_without_a_process_group_there_is_nothing_to_reduce():
+def test_the_world_is_this_process_where_there_are_no_others(monkeypatch):
+    """What trains in one process trains unchanged in many; where torchrun made many, they must know each other."""
+    logits, target = batch("softmax")
+    bins = lovasz.count(logits, target, ignore_index=IGNORE).bins
+    expected = lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, bins=bins)
+    for loss in (lovasz.lovasz_softmax, torch.compile(lovasz.lovasz_softmax, fullgraph=True, backend="eager")):
+        assert_close(loss(logits, target, ignore_index=IGNORE, group="world"), expected, rtol=0, atol=0)
+    counts = lovasz.count(logits, target, ignore_index=IGNORE).all_reduce()
+    assert counts.reduced
+    again = lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, counts=counts, group="world")
+    assert_close(again, expected, rtol=0, atol=0)
+    for more in ({"bins": None}, {"per_image": True}):
+        with pytest.raises(ValueError, match="group"):
+            lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, group="world", **more)
+    monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match="init_process_group first"):
-        lovasz.count(torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)).all_reduce()
+        lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, group="world")
 
 
 def test_a_group_refuses_what_needs_all_pixels(tmp_path):

@@ -29,6 +29,8 @@ from lovasz.metrics import (
     PixelAccuracy,
 )
 
+from .processes import run
+
 WORST = range(10, 101, 10)
 NAN = math.nan
 
@@ -631,21 +633,16 @@ def results(batches: list[tuple[int, ...]]) -> list[Tensor]:
     return values
 
 
-def work(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    warnings.filterwarnings("error")
-    # torchmetrics' own remark on the rank that has seen nothing
-    warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    try:
-        torch.save([results(share[rank]) for share in SHARES], f"{folder}/{rank}.pt")
-    finally:
-        torch.distributed.destroy_process_group()
+def work(rank: int, world: int) -> list[list[Tensor]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # torchmetrics' own remark on the rank that has seen nothing
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return [results(share[rank]) for share in SHARES]
 
 
 def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(work, args=(str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    ranks = run(work, 2, tmp_path)
     for i, share in enumerate(SHARES):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
@@ -653,3 +650,14 @@ def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
         for rank in range(2):
             for actual, value in zip(ranks[rank][i], expected, strict=True):
                 assert_same_bits(actual, value)
+
+
+def test_monai_tensors_are_counted_as_plain_ones():
+    MetaTensor = pytest.importorskip("monai.data").MetaTensor
+    preds, target = torch.randint(0, 3, (2, 2, 5, 6))
+    for metric in (JaccardIndex(3), ImageJaccardIndex(3)):
+        metric.update(preds, target)
+        expected = metric.compute()
+        metric.reset()
+        metric.update(MetaTensor(preds), MetaTensor(target))
+        torch.testing.assert_close(metric.compute(), expected)

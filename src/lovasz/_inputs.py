@@ -5,6 +5,7 @@ strides they have, target and mask (N, *) for the softmax and (N, C, *) for the 
 copied on the way; a kernel that wants one spatial axis asks `flat` for it.
 """
 
+import os
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -78,13 +79,15 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
 
 
 def process_group(group: Any) -> Any:
-    """The group of processes, or None; "world" is all there are when it is asked for."""
+    """The group of processes, or None for this one alone; "world" is all there are when it is asked for."""
     if group is None:
         return None
     if isinstance(group, str) and group == "world":
-        if not torch.distributed.is_initialized():
+        if torch.distributed.is_initialized():
+            return torch.distributed.group.WORLD
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as torchrun says
             raise ValueError('group="world" needs processes: call torch.distributed.init_process_group first')
-        return torch.distributed.group.WORLD
+        return None
     if group is torch.distributed.GroupMember.NON_GROUP_MEMBER:
         raise ValueError("group must contain this process, got a group of others")
     if not isinstance(group, torch.distributed.ProcessGroup):
@@ -328,6 +331,8 @@ def predicted_pixels(
     if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
         got_mask = f"{mask.dtype} {tuple(mask.shape)}"
         raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
+    # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
+    preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     labels = canonical_target(target, mask, ignore_index, num_classes)
     indices = preds.argmax(1) if scores else preds.long()
     wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))

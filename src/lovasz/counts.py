@@ -68,6 +68,8 @@ class Counts:
         if self.per_image:
             raise ValueError("counts per image belong to the images of one process: count with per_image=False")
         processes = _inputs.process_group("world" if group is None else group)
+        if processes is None:  # this one alone
+            return replace(self, reduced=True)
         table = torch.ops.lovasz.all_reduce(self.table, processes.group_name)
         return replace(self, table=table, reduced=True)
 

@@ -35,7 +35,7 @@ def lovasz(
     """
     _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
     processes = _inputs.process_group(group)
-    if processes is not None:
+    if group is not None:
         _inputs.check_pooled(per_image, bins)
     ignore = _inputs.parse_ignore_index(ignore_index)
     x, target, mask = pixels
@@ -44,8 +44,8 @@ def lovasz(
     selection = _inputs.class_selection(classes, C, x.device)
     _inputs.check_weight(weight, C, x.device)
     if counts is not None:
-        bins = _inputs.check_counts(counts, form, x, per_image, bins, processes is not None)
-    pooled = None if processes is not None else P if per_image else N * P
+        bins = _inputs.check_counts(counts, form, x, per_image, bins, group is not None)
+    pooled = None if group is not None else P if per_image else N * P
     number = _inputs.parse_bins(bins, pooled, C, form)
     if number is None:
         x, target, mask = _inputs.flat(pixels)
@@ -65,24 +65,24 @@ def lovasz(
         fused = (None if label_smoothing is None else weight, label_smoothing)
         if counts is None:
             table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+            if processes is not None:
+                table = torch.ops.lovasz.all_reduce(table, processes.group_name)
+                numbers = torch.stack(_jaccard.pixels(table))
+                if label_smoothing is not None:
+                    sums = torch.ops.lovasz.all_reduce(sums, processes.group_name)
         else:  # nobody has read these labels yet
             labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
             args = (x, labels, None, [-1], form)
             table, numbers = counts.table.contiguous(), torch.stack(counts.pixels())
             sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-        if processes is not None and counts is None:
-            table = torch.ops.lovasz.all_reduce(table, processes.group_name)
-            numbers = torch.stack(_jaccard.pixels(table))
-            if label_smoothing is not None:
-                sums = torch.ops.lovasz.all_reduce(sums, processes.group_name)
         valid, foreground = numbers
         part = _inputs.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         loss, ce, _ = torch.ops.lovasz.loss(*args, table, sums, coefficients, reduction != "none", *fused)
         pixels_weight = sums[1].to(ce.dtype)
         if processes is not None and average_gradients:
-            number = torch.distributed.get_world_size(processes)
-            loss, ce = _times(loss, number), _times(ce, number)
+            world_size = torch.distributed.get_world_size(processes)
+            loss, ce = _times(loss, world_size), _times(ce, world_size)
     if reduction == "mean" and label_smoothing is not None:
         ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
     return (_jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
