@@ -247,12 +247,7 @@ def print_table(csv_file: str | None, options: Options) -> None:
 
 def summary(found: Sequence[Row]) -> list[str]:
     """What the rows say of ours, each with its target."""
-    lines = []
-    for name, middle, most in (("lovasz", 0.7, 1.1), ("lovasz + ce", 0.8, 1.2)):
-        ratios = [r.ratio for r in found if r.implementation == name]
-        if ratios:
-            lines.append(f"{name}: ratio, median {statistics.median(ratios):.2f} (target <= {middle}), "
-                         f"largest {max(ratios):.2f} (target <= {most})")  # fmt: skip
+    lines = ratio_lines(found, "lovasz", 0.7, 1.1) + ratio_lines(found, "lovasz + ce", 0.8, 1.2)
     for name, least in (("fastest sorting peer", 12), ("published", 30)):
         factors = [factor for r in found if (factor := times_as_fast(r, found, name)) is not None]
         if factors:
@@ -260,25 +255,40 @@ def summary(found: Sequence[Row]) -> list[str]:
                 f"10 or more classes: {min(factors):.1f} times as fast as {name} at least (target >= {least})"
             )
     for name in OURS:
-        extra = [r.peak_mib - 8 * pixels(r) / 2**20 for r in found
-                 if r.implementation == name and not math.isnan(r.peak_mib)]  # fmt: skip
-        if extra:
-            lines.append(f"{name}: peak memory beyond 8 bytes a pixel, largest {max(extra):.1f} MiB (target <= 64)")
+        lines += memory_lines([r for r in found if r.implementation == name], name, 64)
     return lines
 
 
-def _sides(row: Row) -> list[int]:
+def ratio_lines(found: Sequence[Row], name: str, middle: float, most: float) -> list[str]:
+    """The ratios of one implementation and their targets; no line where there are none, as in `memory_lines`."""
+    ratios = [r.ratio for r in found if r.implementation == name]
+    if not ratios:
+        return []
+    return [f"{name}: ratio, median {statistics.median(ratios):.2f} (target <= {middle}), "
+            f"largest {max(ratios):.2f} (target <= {most})"]  # fmt: skip
+
+
+def memory_lines(found: Sequence[Row], name: str, most: int) -> list[str]:
+    """The largest memory of these rows beyond 8 bytes a pixel, and its target."""
+    extra = [r.peak_mib - 8 * pixels(r) / 2**20 for r in found if not math.isnan(r.peak_mib)]
+    if not extra:
+        return []
+    return [f"{name}: peak memory beyond 8 bytes a pixel, largest {max(extra):.1f} MiB (target <= {most})"]
+
+
+def sides(row: Row) -> list[int]:
+    """The shape of the logits."""
     return [int(n) for n in row.shape.split("x")]
 
 
 def pixels(row: Row) -> int:
-    sides = _sides(row)
-    return math.prod(sides) // sides[1]
+    """How many pixels the logits have."""
+    return math.prod(sides(row)) // sides(row)[1]
 
 
 def times_as_fast(row: Row, found: Sequence[Row], peer: str) -> float | None:
     """By which factor "lovasz" beats the published form, or the fastest that sorts, on the same input."""
-    if row.implementation != "lovasz" or _sides(row)[1] < 10:
+    if row.implementation != "lovasz" or sides(row)[1] < 10:
         return None
     beside = [
         r for r in found if (r.case, r.stage) == (row.case, row.stage) and r.implementation not in UNITS + OURS

@@ -2,16 +2,14 @@
 
 import itertools
 import math
-import statistics
 from collections.abc import Sequence
 
 import torch
 
 import lovasz
 
-from . import measure, results
+from . import cpu, measure, results
 from .cases import STAGES, Case, Stage, inputs
-from .cpu import HEADING, OURS, Options, Row, line, own, pixels, rows_of, selected, times_as_fast
 
 CASES = (
     Case("VOC batch", (16, 21, 512, 512)),
@@ -40,7 +38,7 @@ def same_bits(case: Case, stage: Stage, times: int, device: str = "cuda") -> int
 
     def step() -> tuple[torch.Tensor, torch.Tensor]:
         logits.grad = None
-        loss = own(case)["lovasz"].loss(logits, target)
+        loss = cpu.own(case)["lovasz"].loss(logits, target)
         loss.backward()
         assert logits.grad is not None
         return loss.detach(), logits.grad
@@ -49,22 +47,22 @@ def same_bits(case: Case, stage: Stage, times: int, device: str = "cuda") -> int
     return 1 + sum(all(map(torch.equal, step(), first)) for _ in range(times - 1))
 
 
-def print_table(csv_file: str | None, options: Options) -> None:
+def print_table(csv_file: str | None, options: cpu.Options) -> None:
     """Each row as soon as it is measured, then the summary; with a file, what was found as CSV, come what may."""
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("python -m benchmarks gpu needs a GPU that PyTorch can use; there is none")
-    cases = selected(CASES, options)
+    cases = cpu.selected(CASES, options)
     if options.quick:
         cases = [case.shrunk(2) for case in cases]
     bandwidth = measure.copy_bandwidth(2**20 if options.device == "cpu" else 2**28, options.device)
     print(f"{measure.machine(options.device)}, torch {torch.__version__}, lovasz {lovasz.__version__}; "
           f"a copy moves {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
     print(f"medians of {options.repeats} alternating runs; ratio is to the first row of a case")
-    print(HEADING)
+    print(cpu.HEADING)
     rows = itertools.chain.from_iterable(
-        rows_of(case, stage, options, bandwidth) for case in cases for stage in stages_of(case)
+        cpu.rows_of(case, stage, options, bandwidth) for case in cases for stage in stages_of(case)
     )
-    found = results.gather(rows, line, csv_file)
+    found = results.gather(rows, cpu.line, csv_file)
     print("\n".join(summary(found)))
     times = 10 if options.quick else 100
     for case in cases[:1] + cases[-1:]:
@@ -73,29 +71,17 @@ def print_table(csv_file: str | None, options: Options) -> None:
         )
 
 
-def summary(found: Sequence[Row]) -> list[str]:
+def summary(found: Sequence[cpu.Row]) -> list[str]:
     """What the rows say of ours, each with its target."""
-    lines = []
-    for name, middle, most in (("lovasz", 0.7, 1.0), ("lovasz + ce", 0.8, math.inf)):
-        ratios = [r.ratio for r in found if r.implementation == name and r.stage != EQUAL.name]
-        if ratios:
-            lines.append(f"{name}: ratio, median {statistics.median(ratios):.2f} (target <= {middle}), "
-                         f"largest {max(ratios):.2f} (target <= {most})")  # fmt: skip
-    speeds = [
-        1 / r.times_floor
-        for r in found
-        if r.implementation == "lovasz" and math.prod(int(n) for n in r.shape.split("x")) >= LARGE
-    ]
-    if speeds:
+    unequal = [r for r in found if r.stage != EQUAL.name]
+    lines = cpu.ratio_lines(unequal, "lovasz", 0.7, 1.0) + cpu.ratio_lines(unequal, "lovasz + ce", 0.8, math.inf)
+    large = [r for r in found if r.implementation == "lovasz" and math.prod(cpu.sides(r)) >= LARGE]
+    if large:
+        speed = min(1 / r.times_floor for r in large)
         lines.append(
-            f"lovasz: from 2^26 logits on {100 * min(speeds):.0f} % of the floor's speed at least (target >= 40)"
+            f"lovasz: from 2^26 logits on {100 * speed:.0f} % of the floor's speed at least (target >= 40)"
         )
-    factors = [factor for r in found if (factor := times_as_fast(r, found, "published")) is not None]
+    factors = [factor for r in found if (factor := cpu.times_as_fast(r, found, "published")) is not None]
     if factors:
         lines.append(f"{min(factors):.0f} times as fast as published at least (target >= 30)")
-    extra = [
-        r.peak_mib - 8 * pixels(r) / 2**20 for r in found if r.implementation in OURS and not math.isnan(r.peak_mib)
-    ]
-    if extra:
-        lines.append(f"ours: peak memory beyond 8 bytes a pixel, largest {max(extra):.1f} MiB (target <= 128)")
-    return lines
+    return lines + cpu.memory_lines([r for r in found if r.implementation in cpu.OURS], "ours", 128)

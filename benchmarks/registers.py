@@ -16,9 +16,10 @@ class Kernel(NamedTuple):
     """One kernel as it is launched: the types of its pointers, None for what is not given, and its settings."""
 
     name: str
+    function: Any
     pointers: dict[str, str | None]
     settings: dict[str, Any]
-    warps: int = 4
+    warps: int
 
 
 class RegistersRow(NamedTuple):
@@ -55,32 +56,27 @@ def kernels() -> list[Kernel]:
                              "SMOOTHING": 0.1 * fused, "HAS_WEIGHT": fused}  # fmt: skip
         label = f"softmax {classes} {real}{' + ce' * fused}"
         ce = {"ce_weight": "*fp32" if fused else None}
-        found.append(Kernel(f"count {label}", read | ce | {"logits": f"*{real}", "sums": "*fp64"}, settings))
+        pointers = read | ce | {"logits": f"*{real}", "sums": "*fp64"}
+        found.append(Kernel(f"count {label}", _triton._count_softmax, pointers, settings, _triton.WARPS))
         pointers = (
             apply | ce | {"ce_grad": "*fp32" if fused else None, "logits": f"*{real}", "gradient": f"*{real}"}
         )
-        found.append(Kernel(f"apply {label}", pointers, settings | {"HAS_GRAD": True}))
+        settings = settings | {"HAS_GRAD": True}
+        found.append(Kernel(f"apply {label}", _triton._apply_softmax, pointers, settings, _triton.WARPS))
     for form in ("sigmoid", "hinge"):
         settings = common | {"LENGTH": _triton.TILE, "FORM": form}
-        found.append(Kernel(f"count {form} fp32", read | {"logits": "*fp32"}, settings))
+        pointers = read | {"logits": "*fp32"}
+        found.append(Kernel(f"count {form} fp32", _triton._count_binary, pointers, settings, _triton.WARPS))
         pointers = apply | {"logits": "*fp32", "gradient": "*fp32"}
-        found.append(Kernel(f"apply {form} fp32", pointers, settings | {"HAS_GRAD": True}))
-    block = {"BINS": 8192, "BLOCK": _triton.BLOCK}
+        settings = settings | {"HAS_GRAD": True}
+        found.append(Kernel(f"apply {form} fp32", _triton._apply_binary, pointers, settings, _triton.WARPS))
     tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
-    found.append(Kernel("merge", tables, block | {"CLASSES_A_ROW": 21, "COPIES": 8}))
+    settings = {"BINS": 8192, "BLOCK": _triton.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
+    found.append(Kernel("merge", _triton._merge, tables, settings, _triton.WARPS))
     tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
-    weigh = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False}
-    found.append(Kernel("weigh", tables, weigh, _triton.WEIGH_WARPS))
+    settings = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False}
+    found.append(Kernel("weigh", _triton._weigh, tables, settings, _triton.WEIGH_WARPS))
     return found
-
-
-def function(kernel: Kernel) -> Any:
-    """The Triton function of a kernel."""
-    from lovasz import _triton
-
-    first, *rest = kernel.name.split()
-    kind = "" if not rest else "_softmax" if rest[0] == "softmax" else "_binary"
-    return getattr(_triton, f"_{first}{kind}")
 
 
 def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
@@ -90,15 +86,14 @@ def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
     from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
     from triton.compiler import ASTSource
 
-    one = function(kernel)
     signature, constants = {}, dict(kernel.settings)
-    for name in one.arg_names:
+    for name in kernel.function.arg_names:
         if name in kernel.settings or kernel.pointers.get(name, "") is None:
             signature[name] = "constexpr"
             constants.setdefault(name, None)
         else:
             signature[name] = kernel.pointers.get(name) or "i32"
-    source = ASTSource(one, signature, constants)
+    source = ASTSource(kernel.function, signature, constants)
     target = GPUTarget("cuda", architecture, 32)
     built = triton.compile(source, target=target, options={"num_warps": kernel.warps})
     with tempfile.TemporaryDirectory() as folder:

@@ -47,6 +47,9 @@ def result(folder, rank):
 
 def run(function, world, folder, *args):
     """What the function returned in each process, by rank; its arguments are rank, number of processes, args."""
-    for process in start(function, world, folder, *args):
+    processes = start(function, world, folder, *args)
+    for process in processes:
         process.join(200)
-    return [result(folder, rank) for rank in range(world)]
+    found = [result(folder, rank) for rank in range(world)]
+    assert [process.exitcode for process in processes] == [0] * world
+    return found

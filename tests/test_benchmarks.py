@@ -185,12 +185,15 @@ def test_the_summary_puts_the_target_beside_each_number(monkeypatch):
         one._replace(implementation="lovasz", both_ms=9, ratio=0.9, stage="late", peak_mib=math.nan),
         one._replace(implementation="published", both_ms=400, ratio=40),
         one._replace(implementation="batched sort", both_ms=100, ratio=10),
+        one._replace(implementation="lovasz + ce", both_ms=8, ratio=0.8, peak_mib=30 + mib),
     ]
     assert cpu.summary(found) == [
         "lovasz: ratio, median 0.70 (target <= 0.7), largest 0.90 (target <= 1.1)",
+        "lovasz + ce: ratio, median 0.80 (target <= 0.8), largest 0.80 (target <= 1.2)",
         "10 or more classes: 20.0 times as fast as fastest sorting peer at least (target >= 12)",
         "10 or more classes: 80.0 times as fast as published at least (target >= 30)",
         "lovasz: peak memory beyond 8 bytes a pixel, largest 20.0 MiB (target <= 64)",
+        "lovasz + ce: peak memory beyond 8 bytes a pixel, largest 30.0 MiB (target <= 64)",
     ]
 
 
@@ -243,9 +246,11 @@ def test_the_summary_of_the_gpu(monkeypatch):
         one._replace(implementation="lovasz", both_ms=0.9, ratio=0.9, times_floor=4.0, stage="late"),
         one._replace(implementation="lovasz", both_ms=9.0, ratio=9.0, times_floor=4.0, stage="equal"),
         one._replace(implementation="published", both_ms=20, ratio=20),
+        one._replace(implementation="lovasz + ce", both_ms=0.8, ratio=0.8, peak_mib=112),
     ]
     assert gpu.summary(found) == [
         "lovasz: ratio, median 0.70 (target <= 0.7), largest 0.90 (target <= 1.0)",
+        "lovasz + ce: ratio, median 0.80 (target <= 0.8), largest 0.80 (target <= inf)",
         "lovasz: from 2^26 logits on 25 % of the floor's speed at least (target >= 40)",
         "40 times as fast as published at least (target >= 30)",
         "ours: peak memory beyond 8 bytes a pixel, largest 100.0 MiB (target <= 128)",

@@ -11,6 +11,8 @@ from torch.testing import assert_close
 import lovasz
 from lovasz import count, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
 
+from .processes import run
+
 MODES = (None, 64, 4096)
 seeds = st.integers(0, 2**32 - 1)
 few = settings(max_examples=40, deadline=None)
@@ -170,25 +172,14 @@ def test_counts_per_image_add_image_by_image():
         whole.all_reduce()
 
 
-def _rank(rank, file, queue):
-    torch.distributed.init_process_group("gloo", f"file://{file}", world_size=2, rank=rank)
+def table_of_both(rank, world):
     logits, target, _ = draw(5, 50, 3)
     part = slice(0, 13) if rank == 0 else slice(13, 50)
-    counts = lovasz.count(logits[part], target[part], ignore_index=-1, bins=128).all_reduce()
-    queue.put((rank, counts.table.tolist()))
-    torch.distributed.destroy_process_group()
+    return lovasz.count(logits[part], target[part], ignore_index=-1, bins=128).all_reduce().table.tolist()
 
 
 def test_processes_add_up_to_the_whole(tmp_path):
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    processes = [context.Process(target=_rank, args=(r, tmp_path / "store", queue)) for r in range(2)]
-    for process in processes:
-        process.start()
-    tables = dict(queue.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join(30)
-        assert process.exitcode == 0
+    tables = run(table_of_both, 2, tmp_path)
     logits, target, _ = draw(5, 50, 3)
     whole = lovasz.count(logits, target, ignore_index=-1, bins=128).table.tolist()
     assert tables[0] == whole

@@ -83,12 +83,50 @@ def _softmax_norm(
 
 
 @triton.jit
-def _softmax_bins(x, top, inverse, own, steps):
-    """Probabilities of a tile, and the bins of the errors."""
-    p = tl.exp(x - top[:, None]) * inverse[:, None]
-    error = tl.where(own, 1 - p, p)
+def _softmax_tile(
+    logits, target, mask, pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel,
+    mask_image, mask_pixel, ignored, CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr,
+    HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    """The tile of a program: its image, pixels, their labels, where their logits lie, and their softmax.
+
+    The softmax is `exp(logit - top) * inverse` where `good`; elsewhere it is no number, or the pixel is void.
+    """
+    program = tl.program_id(0).to(tl.int64)
+    image = program // tiles
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, wrong = _labels(
+        target + image * target_image, p * target_pixel, mask, image * mask_image + p * mask_pixel, inside, ignored,
+        CLASSES, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride
+    pixel_at = p * pixel_stride
+    top, total = _softmax_norm(logits, pixel_at, class_stride, inside, CLASSES, WIDTH, REAL)
+    own_at = pixel_at + label.to(AT) * class_stride
+    own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
+    good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
+    inverse = tl.where(good, 1 / total, 0.0)
+    return image, p, inside, label, wrong, logits, pixel_at, top, total, own_logit, good, inverse
+
+
+@triton.jit
+def _softmax_bins(
+    logits, pixel_at, class_stride, inside, label, top, good, inverse, bins, steps, no_bin, first,
+    CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr,
+):  # fmt: skip
+    """A `_chunk`, and there: which class is the label, probabilities, bins of the errors, slots in a table.
+
+    The bin is `no_bin` where the pixel is not `good`.
+    """
+    c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
+    own = label[:, None] == c[None, :]
+    probability = tl.exp(x - top[:, None]) * inverse[:, None]
+    error = tl.where(own, 1 - probability, probability)
     error = tl.where(error > 0, error, 0.0)
-    return p, (tl.sqrt(error) * steps + 0.5).to(tl.int32)
+    bin = tl.where(good[:, None], (tl.sqrt(error) * steps + 0.5).to(tl.int32), no_bin)
+    slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + bin
+    return c, x, there, own, probability, bin, slot
 
 
 @triton.jit
@@ -112,6 +150,40 @@ def _binary_error(x, foreground, bins, steps, FORM: tl.constexpr, REAL: tl.const
         position = tl.sqrt(tl.where(error > 0, error, 0.0)) * steps
     bin = tl.where(number, position + 0.5, 0.0).to(tl.int32)
     return tl.where(number, slope, 0.0), tl.where(number, bin, bins)
+
+
+@triton.jit
+def _binary_tile(
+    logits, target, mask, pixels, tiles, classes, image_stride, class_stride, pixel_stride,
+    target_image, target_class, target_pixel, mask_image, mask_class, mask_pixel, ignored, bins, steps,
+    LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
+    FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+):  # fmt: skip
+    """The tile of a program: image, channel, row of the table, pixels, labels, slopes, bins, slots in the row."""
+    program = tl.program_id(0).to(tl.int64)
+    c = program // tiles % classes
+    image = program // tiles // classes
+    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
+    inside = p < pixels
+    label, wrong = _labels(
+        target + image * target_image + c * target_class, p * target_pixel,
+        mask, image * mask_image + c * mask_class + p * mask_pixel, inside, ignored, 2, HAS_IGNORED, HAS_MASK,
+    )  # fmt: skip
+    logits += image * image_stride + c * class_stride
+    x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
+    slope, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
+    row = (image if PER_IMAGE else image * 0) * classes + c
+    slot = (label == 1).to(tl.int32) * (bins + 1) + bin
+    return image, c, row, p, inside, label, wrong, slope, bin, slot
+
+
+@triton.jit
+def _add_pixels(valid, bad, label, wrong):
+    """Adds how many pixels have a label, and how many a wrong one."""
+    number = tl.sum((label >= 0).to(tl.int32), 0)
+    tl.atomic_add(valid, number.to(tl.int64), mask=number > 0, sem="relaxed")
+    number = tl.sum(wrong.to(tl.int32), 0)
+    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
 
 
 @triton.jit
@@ -144,30 +216,19 @@ def _count_softmax(
     HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    image = program // tiles
-    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
-    inside = p < pixels
-    label, wrong = _labels(
-        target + image * target_image, p * target_pixel, mask, image * mask_image + p * mask_pixel, inside, ignored,
-        CLASSES, HAS_IGNORED, HAS_MASK,
+    image, p, inside, label, wrong, logits, pixel_at, top, total, own_logit, good, inverse = _softmax_tile(
+        logits, target, mask, pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel,
+        mask_image, mask_pixel, ignored, CLASSES, WIDTH, LENGTH, HAS_IGNORED, HAS_MASK, REAL, AT,
     )  # fmt: skip
-    logits += image * image_stride
-    pixel_at = p * pixel_stride
-    top, total = _softmax_norm(logits, pixel_at, class_stride, inside, CLASSES, WIDTH, REAL)
-    own_at = pixel_at + label.to(AT) * class_stride
-    own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
-    good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
-    inverse = tl.where(good, 1 / total, 0.0)
     row = image if PER_IMAGE else image * 0
     copy = counters + (program % copies) * size + row * CLASSES * 2 * (bins + 1)
     extra = tl.zeros(p.shape, REAL)
     every = tl.zeros((), REAL)
     for first in range(0, CLASSES, WIDTH):
-        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
-        own = label[:, None] == c[None, :]
-        _, bin = _softmax_bins(x, top, inverse, own, steps)
-        bin = tl.where(good[:, None], bin, bins)
-        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + bin
+        c, x, there, own, _, bin, slot = _softmax_bins(
+            logits, pixel_at, class_stride, inside, label, top, good, inverse, bins, steps, bins, first,
+            CLASSES, WIDTH, REAL,
+        )  # fmt: skip
         wanted = there & (label >= 0)[:, None] & (own | (bin > 0))
         _increment(copy, slot, wanted, tl.arange(0, LENGTH)[:, None] == 0)
         if SMOOTHING > 0:
@@ -175,10 +236,7 @@ def _count_softmax(
             extra += tl.sum(tl.where(there, w[None, :] * (top[:, None] - x), 0.0), 1)
             every += tl.sum(w, 0)
     # After the loop: before it they would keep the compiler from reading the logits once for both loops.
-    number = tl.sum((label >= 0).to(tl.int32), 0)
-    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
-    number = tl.sum(wrong.to(tl.int32), 0)
-    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
+    _add_pixels(valid + row, bad, label, wrong)
     if CROSS_ENTROPY:
         w = _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
         log = tl.log(total)
@@ -199,25 +257,13 @@ def _count_binary(
     FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    c = program // tiles % classes
-    image = program // tiles // classes
-    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
-    inside = p < pixels
-    label, wrong = _labels(
-        target + image * target_image + c * target_class, p * target_pixel,
-        mask, image * mask_image + c * mask_class + p * mask_pixel, inside, ignored, 2, HAS_IGNORED, HAS_MASK,
+    _, _, row, _, _, label, wrong, _, bin, slot = _binary_tile(
+        logits, target, mask, pixels, tiles, classes, image_stride, class_stride, pixel_stride,
+        target_image, target_class, target_pixel, mask_image, mask_class, mask_pixel, ignored, bins, steps,
+        LENGTH, PER_IMAGE, HAS_IGNORED, HAS_MASK, FORM, REAL, AT,
     )  # fmt: skip
-    logits += image * image_stride + c * class_stride
-    x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
-    _, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
-    row = (image if PER_IMAGE else image * 0) * classes + c
-    number = tl.sum((label >= 0).to(tl.int32), 0)
-    tl.atomic_add(valid + row, number.to(tl.int64), mask=number > 0, sem="relaxed")
-    number = tl.sum(wrong.to(tl.int32), 0)
-    tl.atomic_add(bad, number, mask=number > 0, sem="relaxed")
-    side = (label == 1).to(tl.int32)
-    slot = side * (bins + 1) + bin
-    wanted = (label >= 0) & ((side == 1) | (bin > 0))
+    _add_pixels(valid + row, bad, label, wrong)
+    wanted = (label >= 0) & ((label == 1) | (bin > 0))
     counters += (program % copies) * size + row * 2 * (bins + 1)
     _increment(counters, slot, wanted, tl.arange(0, LENGTH) == 0)
 
@@ -320,22 +366,11 @@ def _apply_softmax(
     HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr, CROSS_ENTROPY: tl.constexpr, SMOOTHING: tl.constexpr,
     HAS_WEIGHT: tl.constexpr, HAS_GRAD: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    image = program // tiles
-    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
-    inside = p < pixels
-    label, _ = _labels(
-        target + image * target_image, p * target_pixel, mask, image * mask_image + p * mask_pixel, inside, ignored,
-        CLASSES, HAS_IGNORED, HAS_MASK,
+    image, p, inside, label, _, logits, pixel_at, top, _, _, good, inverse = _softmax_tile(
+        logits, target, mask, pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel,
+        mask_image, mask_pixel, ignored, CLASSES, WIDTH, LENGTH, HAS_IGNORED, HAS_MASK, REAL, AT,
     )  # fmt: skip
-    logits += image * image_stride
     gradient += image * gradient_image
-    pixel_at = p * pixel_stride
-    top, total = _softmax_norm(logits, pixel_at, class_stride, inside, CLASSES, WIDTH, REAL)
-    own_at = pixel_at + label.to(AT) * class_stride
-    own_logit = tl.load(logits + own_at, mask=label >= 0, other=0.0).to(REAL)
-    good = (label >= 0) & (total > 0) & (own_logit > -float("inf"))
-    inverse = tl.where(good, 1 / total, 0.0)
     row = image if PER_IMAGE else image * 0
     row_weights = weights + row * CLASSES * 2 * (bins + 1)
     scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
@@ -343,10 +378,10 @@ def _apply_softmax(
     dot = tl.zeros(p.shape, REAL)
     every = tl.zeros((), REAL)
     for first in range(0, CLASSES, WIDTH):
-        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
-        own = label[:, None] == c[None, :]
-        probability, bin = _softmax_bins(x, top, inverse, own, steps)
-        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + tl.where(good[:, None], bin, 0)
+        c, _x, there, own, probability, _bin, slot = _softmax_bins(
+            logits, pixel_at, class_stride, inside, label, top, good, inverse, bins, steps, 0, first,
+            CLASSES, WIDTH, REAL,
+        )  # fmt: skip
         w = tl.load(row_weights + slot, mask=there & good[:, None], other=0.0).to(REAL)
         dot += tl.sum(tl.where(good[:, None], probability * tl.where(own, -w, w), 0.0), 1)
         if SMOOTHING > 0:
@@ -361,10 +396,10 @@ def _apply_softmax(
             share = (ce_scale * SMOOTHING / CLASSES).to(REAL)
         dot -= own_share + share * every
     for first in range(0, CLASSES, WIDTH):
-        c, x, there = _chunk(logits, pixel_at, class_stride, inside, first, CLASSES, WIDTH, REAL)
-        own = label[:, None] == c[None, :]
-        probability, bin = _softmax_bins(x, top, inverse, own, steps)
-        slot = (c[None, :] * 2 + own.to(tl.int32)) * (bins + 1) + tl.where(good[:, None], bin, 0)
+        c, _x, there, own, probability, _bin, slot = _softmax_bins(
+            logits, pixel_at, class_stride, inside, label, top, good, inverse, bins, steps, 0, first,
+            CLASSES, WIDTH, REAL,
+        )  # fmt: skip
         w = tl.load(row_weights + slot, mask=there & good[:, None], other=0.0).to(REAL)
         g = probability * (scale * tl.where(own, -w, w) - dot[:, None])
         if CROSS_ENTROPY:
@@ -384,20 +419,11 @@ def _apply_binary(
     LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
     HAS_GRAD: tl.constexpr, FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    c = program // tiles % classes
-    image = program // tiles // classes
-    p = ((program % tiles) * LENGTH).to(AT) + tl.arange(0, LENGTH)
-    inside = p < pixels
-    label, _ = _labels(
-        target + image * target_image + c * target_class, p * target_pixel,
-        mask, image * mask_image + c * mask_class + p * mask_pixel, inside, ignored, 2, HAS_IGNORED, HAS_MASK,
+    image, c, row, p, inside, label, _, slope, _, slot = _binary_tile(
+        logits, target, mask, pixels, tiles, classes, image_stride, class_stride, pixel_stride,
+        target_image, target_class, target_pixel, mask_image, mask_class, mask_pixel, ignored, bins, steps,
+        LENGTH, PER_IMAGE, HAS_IGNORED, HAS_MASK, FORM, REAL, AT,
     )  # fmt: skip
-    logits += image * image_stride + c * class_stride
-    x = tl.load(logits + p * pixel_stride, mask=inside, other=0.0).to(REAL)
-    slope, bin = _binary_error(x, label == 1, bins, steps, FORM, REAL)
-    row = (image if PER_IMAGE else image * 0) * classes + c
-    slot = (label == 1).to(tl.int32) * (bins + 1) + bin
     w = tl.load(weights + row * 2 * (bins + 1) + slot, mask=label >= 0, other=0.0).to(REAL)
     scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
     g = scale * tl.where(label == 1, -w, w) * slope
@@ -410,26 +436,43 @@ def _apply_binary(
 
 
 def _operands(
-    logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], form: str
-) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
-    """What the kernels read: one axis of pixels, bytes for bool, and at most one ignored label."""
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    ignore_index: Sequence[int],
+    form: str,
+    ce_weight: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None, int | None, Tensor | None]:
+    """What the kernels read: one axis of pixels, bytes for bool, at most one ignored label, contiguous weights."""
     x, t, m = flat(Pixels(logits, target, mask))
     if len(ignore_index) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
         t, m, ignore_index = canonical_target(t, m, ignore_index, num_labels(form, x.shape[1])), None, [-1]
     t = t.view(torch.uint8) if t.dtype == torch.bool else t
-    return x, t, None if m is None else m.view(torch.uint8), ignore_index[0] if ignore_index else None
+    m = None if m is None else m.view(torch.uint8)
+    ce_weight = None if ce_weight is None else ce_weight.contiguous()
+    return x, t, m, ignore_index[0] if ignore_index else None, ce_weight
 
 
-def _types(*tensors: Tensor | None) -> dict[str, Any]:
-    """What the kernels compute in, and the integers that hold every place of an image of these (N, .., P)."""
-    logits = tensors[0]
-    assert logits is not None
+def _strides(x: Tensor, t: Tensor, m: Tensor | None) -> tuple[int, ...]:
+    """Those of logits, target and mask, as every kernel takes them; zeros where there is no mask."""
+    return *x.stride(), *t.stride(), *((0,) * t.ndim if m is None else m.stride())
+
+
+def _settings(
+    ignored: int | None, x: Tensor, t: Tensor, m: Tensor | None, out: Tensor | None = None
+) -> dict[str, Any]:
+    """What may be void, what to compute in, and integers that hold every place of an image of these (N, .., P)."""
     furthest = max(
-        sum((n - 1) * s for n, s in zip(t.shape[1:], t.stride()[1:], strict=True)) for t in tensors if t is not None
+        sum((n - 1) * s for n, s in zip(a.shape[1:], a.stride()[1:], strict=True))
+        for a in (x, t, m, out)
+        if a is not None
     )
     return {
-        "REAL": tl.float64 if logits.dtype == torch.float64 else tl.float32,
+        "HAS_IGNORED": ignored is not None,
+        "HAS_MASK": m is not None,
+        "REAL": tl.float64 if x.dtype == torch.float64 else tl.float32,
         "AT": tl.int32 if furthest <= FURTHEST else tl.int64,
+        "num_warps": WARPS,
     }
 
 
@@ -456,9 +499,8 @@ def count(
     label_smoothing: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
-    x, t, m, ignored = _operands(logits, target, mask, ignore_index, form)
+    x, t, m, ignored, ce_weight = _operands(logits, target, mask, ignore_index, form, ce_weight)
     N, C, P = x.shape
-    ce_weight = None if ce_weight is None else ce_weight.contiguous()
     bad = torch.zeros(1, dtype=torch.int64, device=x.device)
     length = max(1, MOST_PIXELS // max(N, 1))
     parts = [slice(begin, begin + length) for begin in range(0, max(P, 1), length)]
@@ -498,8 +540,7 @@ def _count(
     valid = torch.zeros(rows * (1 if softmax else C), dtype=torch.int64, device=x.device)
     table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=x.device)
     numbers = torch.zeros(2, rows, C, dtype=torch.int64, device=x.device)
-    common: dict[str, Any] = {"PER_IMAGE": per_image, "HAS_IGNORED": ignored is not None, "HAS_MASK": m is not None}
-    common |= {**_types(x, t, m), "num_warps": WARPS}
+    common = _settings(ignored, x, t, m) | {"PER_IMAGE": per_image}
     steps = _bins.steps(bins, form)
     with _on(x.device):
         if softmax:
@@ -509,8 +550,8 @@ def _count(
                 N * tiles if label_smoothing is not None else 1, 2, dtype=torch.float64, device=x.device
             )
             _count_softmax[(N * tiles,)](
-                x, t, m, counters, valid, bad, sums, ce_weight, P, tiles, *x.stride(), *t.stride(),
-                *((0, 0) if m is None else m.stride()), ignored or 0, bins, steps, size, copies,
+                x, t, m, counters, valid, bad, sums, ce_weight, P, tiles, *_strides(x, t, m),
+                ignored or 0, bins, steps, size, copies,
                 CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=label_smoothing is not None,
                 SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
             )  # fmt: skip
@@ -518,9 +559,8 @@ def _count(
             sums = torch.zeros(1, 2, dtype=torch.float64, device=x.device)
             tiles = triton.cdiv(P, TILE)
             _count_binary[(N * C * tiles,)](
-                x, t, m, counters, valid, bad, P, tiles, C, *x.stride(), *t.stride(),
-                *((0, 0, 0) if m is None else m.stride()), ignored or 0, bins, steps, size, copies,
-                LENGTH=TILE, FORM=form, **common,
+                x, t, m, counters, valid, bad, P, tiles, C, *_strides(x, t, m),
+                ignored or 0, bins, steps, size, copies, LENGTH=TILE, FORM=form, **common,
             )  # fmt: skip
         _merge[(rows * C, triton.cdiv(bins + 1, BLOCK))](
             counters, valid, table, numbers, rows * C, size, CLASSES_A_ROW=C if softmax else 1, BINS=bins,
@@ -555,35 +595,29 @@ def apply(
     label_smoothing: float | None = None,
 ) -> Tensor:
     """The gradient in the logits, as `_torch.apply`."""
-    x, t, m, ignored = _operands(logits, target, mask, ignore_index, form)
+    x, t, m, ignored, ce_weight = _operands(logits, target, mask, ignore_index, form, ce_weight)
     N, C, P = x.shape
     out = torch.empty_like(logits)
     flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
     weights = weights.to(compute_dtype(logits)).contiguous()
-    ce_weight = None if ce_weight is None else ce_weight.contiguous()
     bins = weights.shape[-1] - 1
-    common: dict[str, Any] = {
-        "PER_IMAGE": len(weights) > 1,
-        "HAS_IGNORED": ignored is not None,
-        "HAS_MASK": m is not None,
-    }
-    common |= {"HAS_GRAD": grad is not None, **_types(x, t, m, flat_out), "num_warps": WARPS}
+    common = _settings(ignored, x, t, m, flat_out) | {"PER_IMAGE": len(weights) > 1, "HAS_GRAD": grad is not None}
     fused = label_smoothing is not None and ce_grad is not None
     with _on(x.device):
         if form == "softmax":
             length, width = shape_of_tile(C)
             tiles = triton.cdiv(P, length)
             _apply_softmax[(N * tiles,)](
-                x, t, m, flat_out, weights, grad, ce_grad, ce_weight, P, tiles, *x.stride(), *t.stride(),
-                *((0, 0) if m is None else m.stride()), *flat_out.stride(), ignored or 0, bins,
-                _bins.steps(bins, form), CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=fused,
+                x, t, m, flat_out, weights, grad, ce_grad, ce_weight, P, tiles, *_strides(x, t, m),
+                *flat_out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=fused,
                 SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=fused and ce_weight is not None, **common,
             )  # fmt: skip
         else:
             tiles = triton.cdiv(P, TILE)
             _apply_binary[(N * C * tiles,)](
-                x, t, m, flat_out, weights, grad, P, tiles, C, *x.stride(), *t.stride(),
-                *((0, 0, 0) if m is None else m.stride()), *flat_out.stride(), ignored or 0, bins,
-                _bins.steps(bins, form), LENGTH=TILE, FORM=form, **common,
+                x, t, m, flat_out, weights, grad, P, tiles, C, *_strides(x, t, m),
+                *flat_out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                LENGTH=TILE, FORM=form, **common,
             )  # fmt: skip
     return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
