@@ -5,7 +5,7 @@ RUN = $(VENV)/bin
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 KERNEL_TESTS = $(addprefix tests/test_,minimal.py counting.py cpu.py inputs.py ops.py)
 
-.PHONY: demo test fallback triton sanitize aarch64 clang lint types format accuracy cpu clean
+.PHONY: demo test fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
@@ -35,6 +35,12 @@ aarch64 clang:  ## the kernel without its bindings by another compiler, where th
 	@command -v $(CXX) >/dev/null || { echo "make $@: no $(CXX), skipped"; exit 0; }; \
 	for file in $(filter-out csrc/bindings.cpp, $(wildcard csrc/*.cpp)); do \
 	$(CXX) -std=c++17 -O2 -Wall -Wextra -Werror -DLOVASZ_ISA=baseline -c $$file -o /dev/null || exit 1; done
+
+docs: $(VENV)/.dev  ## the documentation site, in build/docs; a warning is an error
+	$(RUN)/python -m sphinx -W -n --keep-going -q -b html docs build/docs
+
+evidence: $(VENV)/.dev  ## the tables and figures of docs/evidence.md, from the results of the studies
+	$(RUN)/python -m studies tables
 
 lint: $(VENV)/.dev
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .

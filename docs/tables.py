@@ -1,0 +1,91 @@
+"""The tables of the pages, made from the rows that the benchmarks keep and from the README."""
+
+import re
+from pathlib import Path
+
+from benchmarks import results
+
+ROOT = Path(__file__).parent.parent
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown, of the class that keeps numbers in one line."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+    return "\n".join(("{.numbers}", *lines))
+
+
+def speed() -> str:
+    """Time in units of cross-entropy, memory in MiB: the rows of `python -m benchmarks cpu`."""
+    head = [
+        "case",
+        "logits",
+        "early, mid, late",
+        "with ce",
+        "best sort",
+        "published",
+        "memory",
+        "ce's",
+        "published's",
+    ]
+    return "\n".join((_table(head, []), *results.table()))
+
+
+def speed_range() -> str:
+    """The smallest and the largest ratio to cross-entropy over all rows of the loss alone."""
+    ratios = sorted(float(r["ratio"]) for r in results.read("cpu") if r["implementation"] == "lovasz")
+    return f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+
+
+def machine() -> str:
+    """Where the times were taken."""
+    first = results.read("cpu")[0]
+    return f"{first['machine']}, PyTorch {first['version'].partition('+')[0]}, {first['date']}"
+
+
+def accuracy() -> str:
+    """Relative errors against sorting in float64: the rows of `python -m benchmarks accuracy`."""
+    head = ["form", "regime", "P", "exact loss", "loss", "certified", "gradient", "published: loss", "gradient"]
+    columns = ("exact_loss", "loss_error", "certified_bound", "gradient_error",
+               "published_loss_error", "published_gradient_error")  # fmt: skip
+    rows = []
+    for r in results.read("accuracy"):
+        pixels = f"2^{int(r['pixels']).bit_length() - 1}"
+        rows.append([r["loss_name"], r["regime"], pixels, *(f"{float(r[c]):.1e}" for c in columns)])
+    return _table(head, rows)
+
+
+def small() -> str:
+    """Where the time of a small input goes."""
+    rows = results.read("small")
+    cells = [[r["what"], f"{float(r['microseconds']):.0f}", f"{float(r['ratio']):.1f}"] for r in rows]
+    return _table(["what", "microseconds", "in units of cross-entropy"], cells)
+
+
+def scaling() -> str:
+    """Time for each logit over sizes, on one thread and on several."""
+    rows = results.read("scaling")
+    threads = sorted({int(r["threads"]) for r in rows})
+    sizes: dict[int, dict[int, dict[str, str]]] = {}
+    for r in rows:
+        sizes.setdefault(int(r["elements"]), {})[int(r["threads"])] = r
+    head = ["logits", *(f"ns on {n} thread{'s' * (n > 1)}" for n in threads), "gain"]
+    cells = [
+        [f"2^{size.bit_length() - 1}", *(f"{float(by[n]['ns_per_element']):.1f}" for n in threads),
+         f"{float(by[threads[-1]]['speedup_of_threads']):.2f}"]
+        for size, by in sizes.items()
+    ]  # fmt: skip
+    return _table(head, cells)
+
+
+def limits() -> str:
+    """The README's limits, word for word, its links as they lead from a page of docs/."""
+    readme = (ROOT / "README.md").read_text()
+    text = readme.partition("\n## Limits\n")[2].partition("\n## ")[0].strip()
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\]\((benchmarks/)", r"](../\1", text)
+
+
+def substitutions() -> dict[str, str]:
+    """What the pages may name between double braces."""
+    made = (speed, speed_range, machine, accuracy, small, scaling, limits)
+    return {table.__name__: table() for table in made}

@@ -1,0 +1,262 @@
+"""The documentation: it builds without a warning, its code runs, its pages need no network and fit a phone."""
+
+import contextlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urlsplit
+
+import pytest
+import torch
+
+from tests.browser import chromium
+
+sys.path.append(str(Path(__file__).parent.parent / "docs"))
+
+import figures
+import tables
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+RAN_HERE = ("index", "tutorial", "how")  # the pages whose code this file runs
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The pages, built as `make docs` builds them."""
+    out = tmp_path_factory.mktemp("docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "-d", str(out / "doctrees"),
+               "-b", "html", "docs", str(out / "html")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as opened:
+        yield opened
+
+
+class _Page(HTMLParser):
+    """What a page names: its ids, what it links to and what it loads."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.ids, self.links, self.loaded = set(), [], []
+        self.feed(file.read_text())
+
+    def handle_starttag(self, tag, attrs):
+        named = dict(attrs)
+        self.ids |= {named["id"]} if named.get("id") else set()
+        if tag == "a" and named.get("href"):
+            self.links.append(named["href"])
+        elif tag != "a":
+            self.loaded += [named[name] for name in ("href", "src", "srcset", "data") if named.get(name)]
+
+
+def _pages(site):
+    return {file: _Page(file) for file in sorted(site.rglob("*.html"))}
+
+
+def test_every_page_is_built(site):
+    names = {file.relative_to(DOCS).with_suffix("").as_posix() for file in DOCS.rglob("*.md")}
+    assert {"index", "tutorial", "how", "performance", "evidence", "scale", "limits", "api/losses"} <= names
+    for name in names:
+        assert (site / f"{name}.html").exists(), name
+
+
+def test_every_internal_link_leads_somewhere(site):
+    pages = _pages(site)
+    seen = 0
+    for file, page in pages.items():
+        for link in page.links + page.loaded:
+            if urlsplit(link).scheme:
+                continue
+            path, fragment = urldefrag(link)
+            path = path.partition("?")[0]
+            to = (file.parent / unquote(path)).resolve() if path else file
+            assert to.is_file(), f"{file.name} names {link}"
+            if fragment and to in pages:
+                assert unquote(fragment) in pages[to].ids, f"{file.name} links to {link}"
+            seen += 1
+    assert seen > 500
+
+
+def test_nothing_is_loaded_from_elsewhere(site):
+    for file, page in _pages(site).items():
+        for link in page.loaded:
+            assert urlsplit(link).scheme in ("", "data"), f"{file.name} loads {link}"
+    for file in [*site.rglob("*.css"), *site.rglob("*.svg")]:
+        assert not re.search(r"""(?:url\(|@import|xlink:href=|src=)\s*["']?(?:https?:)?//""", file.read_text()), (
+            file
+        )
+
+
+def test_every_public_name_has_an_entry(site):
+    import lovasz
+    import lovasz.berman
+    import lovasz.metrics
+
+    ids = set().union(*(page.ids for file, page in _pages(site).items() if file.parent.name == "api"))
+    for module in (lovasz, lovasz.berman, lovasz.metrics):
+        for name in module.__all__:
+            assert f"{module.__name__}.{name}" in ids
+    assert "lovasz.Counts.bound" in ids
+
+
+@contextlib.contextmanager
+def _opened(browser, url, width, dark=False):
+    """A page of the site; an error on the console, or a request for anything but a file, fails the test."""
+    wrong = []
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
+    )
+    page = context.new_page()
+    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(("file://", "data:")) else wrong.append(r.url))
+    page.on("requestfailed", lambda r: wrong.append(f"{r.url} failed"))
+    try:
+        page.goto(url)
+        yield page
+    finally:
+        context.close()
+    assert not wrong, wrong
+
+
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_every_page_opens_and_fits(site, browser, width, dark):
+    """390 px: a phone. Code and tables may scroll in their boxes, the page may not."""
+    for file in _pages(site):
+        with _opened(browser, file.as_uri(), width, dark) as page:
+            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, f"{file.name} is {wide} px too wide"
+            broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+            assert not broken
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_figure_is_shown_in_the_shade_of_the_page(site, browser, dark):
+    with _opened(browser, (site / "how.html").as_uri(), 1280, dark) as page:
+        shown = page.evaluate("[...document.images].filter(i => i.checkVisibility()).map(i => i.src)")
+        assert len(shown) == 4
+        assert all(f"-{'dark' if dark else 'light'}.svg" in source for source in shown)
+        assert page.evaluate("[...document.images].every(i => i.alt.length > 50)")
+
+
+def test_the_search_finds_an_argument_without_a_server(site, browser):
+    with _opened(browser, (site / "index.html").as_uri(), 1280) as page:
+        page.fill("input[name=q]", "ignore_index")
+        page.press("input[name=q]", "Enter")
+        page.wait_for_selector("#search-results li a")
+        page.wait_for_function("document.querySelector('.search-summary')?.textContent.includes('found')")
+        found = page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.getAttribute('href'))")
+        assert any(link.startswith("api/losses.html") for link in found), found
+        page.click("#search-results li a[href^='api/losses.html']")
+        page.wait_for_selector("h1:has-text('Losses')")
+
+
+def _blocks(name):
+    return re.findall(r"```python\n(.*?)```", (DOCS / f"{name}.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def one_process(monkeypatch):
+    """What torchrun sets for one process; one thread, which a busy machine does not slow down."""
+    for name, value in (("MASTER_ADDR", "localhost"), ("MASTER_PORT", "0"), ("RANK", "0"), ("WORLD_SIZE", "1")):
+        monkeypatch.setenv(name, value)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _run(name):
+    names = {}
+    for block in _blocks(name):
+        exec(compile(block, f"docs/{name}.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("name", sorted({*RAN_HERE} - {"tutorial"}))
+def test_every_python_block_of_the_page_runs(name):
+    assert _blocks(name)
+    _run(name)
+
+
+def test_the_tutorial_runs_and_prints_what_it_says(one_process, capsys):
+    names = _run("tutorial")
+    printed = capsys.readouterr().out
+    page = (DOCS / "tutorial.md").read_text()
+    said = [[float(n) for n in numbers.split(", ")] for numbers in re.findall(r"# about ([\d., ]+)\n", page)]
+    got = [[float(n) for n in numbers.split(", ")] for numbers in re.findall(r"tensor\(\[(.*?)\]\)", printed)]
+    assert len(said) == 4
+    assert len(got) == len(said)
+    for ours, theirs in zip(said, got, strict=True):  # another machine rounds otherwise, and trains otherwise
+        torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), atol=0.15, rtol=0)
+    assert got[2][2] > got[1][2] + 0.1  # the small discs gain
+    assert got[2][0] > got[1][0] - 0.02  # and the others keep what they had
+    assert got[2][1] > got[1][1] - 0.02
+    assert "255 (8192x)" in printed
+    assert "torch.bfloat16 torch.float32" in printed
+    assert names["value"].isfinite()
+
+
+def test_the_figures_are_the_same_bytes_each_time(site, tmp_path, monkeypatch):
+    measured = dict.fromkeys(("published", "counting", "sorting, closed form"), [1e-3] * len(figures.POWERS))
+    monkeypatch.setattr(figures, "gradient_errors", lambda: measured)  # the slow part
+    for folder in ("first", "second"):
+        figures.draw(tmp_path / folder)
+    drawn = sorted((tmp_path / "first").iterdir())
+    assert len(drawn) == 8
+    for file in drawn:
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
+        built = site / "_images" / file.name  # by another process
+        assert (file.read_bytes() == built.read_bytes()) != file.name.startswith("gradient-error"), file.name
+
+
+def test_the_figures_say_what_the_page_says():
+    """The numbers in the text and in the descriptions of how.md are those that are drawn."""
+    page = (DOCS / "how.md").read_text()
+    weights, exact = figures.weights_by_sorting()
+    table = figures.table_by_counting()
+    loss, bound = (f(table, "sigmoid").item() for f in (figures._jaccard.losses, figures._jaccard.bounds))
+    assert abs(sum(weights) - 1) < 1e-12
+    assert abs(loss - exact) <= bound
+    assert f"adds up to {exact:.3f}" in page
+    assert f"the loss is {loss:.3f}, certified within {bound:.3f}" in page
+    exact, rows = figures.bands()
+    assert all(abs(value - exact) <= bound for _, value, bound in rows)
+    assert f"falls from {rows[0][2]:.0e} to {rows[-1][2]:.0e}".replace("e-0", "e-") in page
+    mid = dict(figures.stages())["mid"]
+    assert f"the area is its loss, {mid.loss().item():.2f}" in page
+
+
+def test_the_error_of_differences_grows_with_the_image(monkeypatch):
+    monkeypatch.setattr(figures, "POWERS", (14, 18))
+    found = figures.gradient_errors()
+    assert 8 < found["published"][1] / found["published"][0] < 32  # 16 times the pixels
+    assert found["counting"][1] < 1e-4
+    assert max(found["sorting, closed form"]) < 1e-5
+
+
+def test_the_tables_are_the_kept_rows(site):
+    text = re.sub(r"<[^>]+>", " ", (site / "performance.html").read_text())
+    words = " ".join(text.split())
+    for line in (*tables.speed().splitlines()[3:], *tables.accuracy().splitlines()[3:]):
+        cells = " ".join(line.replace("|", " ").split())
+        assert cells.replace("'", "’") in words, cells
+
+
+def test_the_limits_are_the_readmes(site):
+    limits = tables.limits()
+    readme = (ROOT / "README.md").read_text()
+    assert limits.count("\n- ") > 15
+    assert limits.splitlines()[0] in readme
+    text = (site / "limits.html").read_text()
+    assert text.count("<li><p>") >= limits.count("\n- ")
