@@ -1,21 +1,21 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, gpu, reduce, scaling, small. `registers` compiles the kernels for
-GPUs where there need be none; `figure` draws the kept rows of the CPU and prints their table.
+"""`python -m benchmarks NAME`: accuracy, cpu, evaluate, gpu, reduce, scaling, small. `registers` compiles the
+kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints their table.
 """
 
 import argparse
 
-from . import accuracy, cpu, gpu, reduce, registers, results, scaling
+from . import accuracy, cpu, evaluate, gpu, reduce, registers, results, scaling
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "name", choices=("accuracy", "cpu", "gpu", "reduce", "registers", "scaling", "small", "figure")
+        "name", choices=("accuracy", "cpu", "evaluate", "gpu", "reduce", "registers", "scaling", "small", "figure")
     )
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
     parser.add_argument(
-        "--quick", action="store_true", help="cpu, gpu, scaling, small: smaller inputs, few repeats"
+        "--quick", action="store_true", help="cpu, evaluate, gpu, scaling, small: smaller inputs, few repeats"
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
@@ -32,6 +32,8 @@ def main() -> None:
     elif args.name == "gpu":
         repeats = args.repeats or (5 if args.quick else 21)
         gpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, True, "cuda"))
+    elif args.name == "evaluate":
+        evaluate.print_table(args.csv, args.quick)
     elif args.name == "reduce":
         reduce.print_table(args.csv)
     elif args.name == "registers":

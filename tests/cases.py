@@ -80,6 +80,7 @@ def _shaped(form: str) -> list[Case]:
     cases.append(Case("a void image, per image", form, logits, void, {"ignore_index": 255, "per_image": True}))
     everything = torch.full_like(target, 255)
     cases.append(Case("all pixels ignored", form, logits, everything, {"ignore_index": 255}))
+    cases.append(Case("an ignored label that is a class", form, logits, target, {"ignore_index": 0}))
     several = target.clone()
     several[:, ..., :3] = 254
     several[:, ..., 5] = -1

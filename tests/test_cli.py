@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -15,12 +14,12 @@ from typer.testing import CliRunner, Result
 
 from lovasz.cli import session, workers
 from lovasz.cli.app import app
-from lovasz.cli.options import Options
 from lovasz.study import training
+from lovasz.study.config import Config, make_config
 from lovasz.study.losses import DESCRIPTIONS
 from lovasz.study.settings import Settings
 from lovasz.study.stats import NOT_CORRECTED
-from tests.tiny_scene import tiny_scene
+from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,16 +29,17 @@ import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
 from lovasz.study import training
-from tests.tiny_scene import tiny_scene
+from lovasz.study.config import Config, make_config
+from tests.tiny_data import tiny_scene
 session.load_indian_pines = tiny_scene
 train = training.train
-def slow(settings, scene, on_step):
+def slow(settings, config, data, folder, on_step, keep):
     def wait(step):
         on_step(step)
         if settings.seed == 1 and step == 2:
             Path(sys.argv[-1], "waiting").touch()
             time.sleep(120)
-    return train(settings, scene, wait)
+    return train(settings, config, data, folder, wait, keep)
 training.train = slow
 main()
 """
@@ -70,9 +70,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     settings_seen: list[Settings] = []
     train = training.train
 
-    def counted(settings, scene, on_step):  # type: ignore[no-untyped-def]
+    def counted(settings, *others):  # type: ignore[no-untyped-def]
         settings_seen.append(settings)
-        return train(settings, scene, on_step)
+        return train(settings, *others)
 
     monkeypatch.setattr(training, "train", counted)
     return settings_seen
@@ -102,7 +102,8 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert "Fourth" in result.stdout
     assert NOT_CORRECTED not in result.stdout
     names = ["results.csv", "results.json", "report.html"]
-    assert lines[-3:] == [str(out / name) for name in names]
+    names.append("config.yaml")
+    assert lines[-4:] == [str(out / name) for name in names]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "runs"])
 
     # Piped output holds no control codes and no bars.
@@ -158,7 +159,29 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         ),
         (["--threads", "9999"], ["--threads", f"at most {os.cpu_count()}", "got 9999"]),
         (["--loss", "ce,lovasz"], ["'ce,lovasz'", "repeat it", "--loss ce --loss lovasz"]),
-        (["--accelerator", "tpu"], ["--accelerator", "auto, cpu, cuda, mps", "got 'tpu'"]),
+        (["--accelerator", "tpu"], ["--accelerator", "'auto', 'cpu', 'cuda' or 'mps'", "got 'tpu'"]),
+        (["--epochs", "0"], ["--epochs", "got 0"]),
+        (["--epochs", "2", "--steps", "3"], ["one of --epochs and --steps", "got 2 and 3"]),
+        (["--batch", "0"], ["--batch", "got 0"]),
+        (["--lr", "0.1", "--lr", "0.1"], ["--lr", "different"]),
+        (["--augment", "mirror"], ["--augment", "flip, turn, scale, light", "got 'mirror'"]),
+        (["--optimizer", "adam"], ["--optimizer", "'adamw' or 'sgd'", "got 'adam'"]),
+        (["--schedule", "step"], ["--schedule", "'cosine', 'poly' or 'constant'", "got 'step'"]),
+        (["--precision", "16"], ["--precision", "'32' or 'bf16'", "got '16'"]),
+        (["--weight-decay", "-1"], ["--weight-decay", "got -1.0"]),
+        (["--logger", "wandb"], ["--logger", "'csv' or 'tensorboard'", "got 'wandb'"]),
+        (["--network", "resnet"], ["--network", "unet-small", "MODULE:FUNCTION", "got 'resnet'"]),
+        (["--network", "smp:Unet"], ["smp:MODEL/ENCODER"]),
+        (["--network", "no.such:net"], ["--network no.such:net cannot be imported"]),
+        (["--network", "math:pi"], ["--network math:pi", "not a function"]),
+        (["--loss", "math:sqrt"], ["--loss math:sqrt failed on logits (2, 3, 4, 4) and target (2, 4, 4)"]),
+        (["--loss", "tests.own:constant"], ["--loss tests.own:constant must return a scalar tensor"]),
+        (["--size", "20"], ["--size must be HxW", "got '20'"]),
+        (["--crop", "axb"], ["--crop must be HxW", "got 'axb'"]),
+        (["--size", "20x20"], ["--size is for your own --data"]),
+        (["--ignore", "255"], ["--ignore is for your own --data"]),
+        (["--data", "x", "--classes", "y", "--num-classes", "3"], ["--classes already says how many"]),
+        (["--config", "no-such.yaml"], ["--config no-such.yaml cannot be read"]),
     ],
 )
 def test_wrong_option_is_refused_before_any_work(
@@ -271,28 +294,118 @@ def test_interruption_keeps_finished_runs_and_says_how_to_resume(
     assert stderr.count("\n") == 1
     assert "Traceback" not in stdout + stderr
     assert stderr.startswith("Interrupted. 2 of 4 runs are finished and kept; resume with: lovasz ")
-    assert "--loss 'ce>lovasz'" in stderr
-    assert f"'{out}'" in stderr
+    assert stderr.endswith(f"lovasz compare --resume '{out}'\n")
 
-    result = invoke(*arguments, "--out", str(out))
+    result = invoke("compare", "--resume", str(out))
     assert result.exit_code == 0
     assert [settings.seed for settings in trained] == [1, 1]
 
 
-def test_resume_command_asks_for_the_same(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Options] = []
-    monkeypatch.setattr("lovasz.cli.app.run_compare", asked.append)
-    options = Options(("ce>lovasz", "ce"), 5, 70, 0.00123, Path("a b"), "cpu", 2, 3)
-    assert invoke(*shlex.split(options.command)[1:]).exit_code == 0
-    assert asked == [options]
-
-
 def test_defaults(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Options] = []
-    monkeypatch.setattr("lovasz.cli.app.run_compare", asked.append)
+    asked = []
+    monkeypatch.setattr("lovasz.cli.app.run_compare", lambda *all: asked.append(all))
     assert invoke("compare").exit_code == 0
-    assert (asked[0].losses, asked[0].seeds) == (("ce", "lovasz", "ce+lovasz"), 5)
-    assert asked[0].out == Path("lovasz-compare")
+    given, *files = asked[0]
+    assert set(given.values()) == {None}
+    assert files == [None, None, None]
+    scene, own = make_config({}, None), make_config({"data": Path("x")}, None)
+    assert (scene.losses, scene.seeds) == (("ce", "lovasz", "ce+lovasz"), 5)
+    assert (scene.network, scene.steps, scene.epochs, scene.lr) == ("conv", 150, None, (0.01,))
+    assert (own.network, own.steps, own.epochs, own.lr) == ("unet", None, 24, (0.003,))
+
+
+def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("lovasz.cli.app.run_compare", lambda given, *_: asked.append(make_config(given, None)))
+    words = (
+        "--data d --classes c --ignore 7 --ignore 8 --size 6x4 --loss dice --loss ce --seeds 2 "
+        "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
+        "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 "
+        "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
+    )
+    assert invoke("compare", *words.split()).exit_code == 0
+    wanted = Config(
+        data=Path("d"), classes=Path("c"), ignore=(7, 8), size=(6, 4), losses=("dice", "ce"), seeds=2,
+        network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd", lr=(0.1, 0.2),
+        schedule="poly", weight_decay=0.5, precision="bf16", accelerator="cpu", devices=2, threads=1, workers=3,
+        logger="tensorboard",
+    )  # fmt: skip
+    assert asked == [wanted]
+    assert {"num_classes", "steps"} == {name for name in Config.model_fields if getattr(wanted, name) is None}
+
+
+def test_your_own_data(tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]) -> None:
+    data, out = tiny_folder(tmp_path / "mine"), tmp_path / "out"
+    options = ["--data", str(data), "--network", "unet-small", "--steps", "2", "--batch", "2", "--out", str(out)]
+    some = ["--loss", "ce", "--loss", "tests.own:loss", "--seeds", "1"]
+    refused = invoke("compare", *options, *some)
+    assert_refused(refused, "train0.png", f"holds the label {VOID} (4x)", "classes 0 to 2", f"--ignore {VOID}")
+    assert trained == []
+    done = invoke("compare", *options, *some, "--ignore", str(VOID))
+    assert done.exit_code == 0, done.output
+    assert "mine: 3 classes, 6 training, 2 validation and 3 test images" in done.stdout
+    for name in CLASSES:
+        assert name in done.stdout
+    assert [settings.loss.split(" ")[0] for settings in trained] == ["ce", "tests.own:loss"]
+    assert sorted(path.name for path in (out / "runs").glob("*/*")) == 2 * ["best.pt"] + 2 * ["curve.csv"] + (
+        2 * ["last.pt"] + 2 * ["run.json"] + 2 * ["tested.npz"]
+    )
+
+    # What was written is read back, with whole paths; an option comes first.
+    trained.clear()
+    again = invoke("compare", "--resume", str(out), "--seeds", "2")
+    assert again.exit_code == 0, again.output
+    assert "2 finished before" in again.stdout
+    assert [settings.seed for settings in trained] == [1, 1]
+
+
+def test_each_loss_takes_its_best_learning_rate(
+    tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
+) -> None:
+    options = ["--loss", "ce", "--loss", "lovasz", "--steps", "8", "--seeds", "2", "--out", str(tmp_path)]
+    done = invoke("compare", *options, "--lr", "0.00001", "--lr", "0.02")
+    assert done.exit_code == 0, done.output
+    assert [(run.loss, run.seed, run.lr) for run in trained] == [
+        ("ce", 0, 0.00001), ("lovasz", 0, 0.00001), ("ce", 0, 0.02), ("lovasz", 0, 0.02),
+        ("ce", 1, 0.02), ("lovasz", 1, 0.02),
+    ]  # fmt: skip
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert [run["lr"] for run in record["runs"]] == 4 * [0.02]
+    for loss in ("ce", "lovasz"):
+        tried = record["learning_rates_tried"][loss]
+        assert tried["0.02"] > tried["1e-05"]
+        assert (
+            f"{loss}: val mIoU by learning rate, 1e-05: {tried['1e-05']:.1f}, 0.02: {tried['0.02']:.1f}"
+            in done.stdout
+        )
+
+
+def test_folder_without_classes_says_what_is_needed(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    data = tiny_folder(tmp_path / "mine")
+    (data / "classes.txt").unlink()
+    options = ["compare", "--data", str(data), "--out", str(tmp_path / "out")]
+    assert_refused(invoke(*options), "--classes FILE or --num-classes N is needed", "train0.png holds 0, 1, 2, 9")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seds: 3", ["there is no setting seds", "seeds"]),
+        ("seeds: many", ["--seeds", "got 'many'"]),
+        ("- seeds", ["must hold names and values"]),
+        ("seeds: [", ["cannot be read"]),
+        ("seeds: 0", ["--seeds must be at least 1"]),
+    ],
+)
+def test_wrong_configuration_is_refused(
+    text: str, said: list[str], tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    result = invoke("compare", "--config", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    for words in said:
+        assert words in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["compare", "--help"], ["info", "-h"]])

@@ -256,20 +256,22 @@ def test_lightning_started_by_torchrun(tmp_path):
     assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def compare_in_parallel(rank, world, port):
+def compare_in_parallel(rank, world, port, folder):
     """One training of `lovasz compare`: Lightning finds the processes by the environment."""
     torch.distributed.destroy_process_group()
     os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     from lovasz.study import training
-    from lovasz.study.compare import plan
-    from tests.tiny_scene import tiny_scene
+    from lovasz.study.config import make_config
+    from lovasz.study.runs import plan
+    from tests.tiny_data import tiny_scene
 
     networks, build = [], training.build_network
     training.build_network = lambda *args: networks.append(build(*args)) or networks[-1]
     scene = tiny_scene()
-    (settings,) = plan(scene, ["lovasz"], 1, steps=4, lr=0.01, accelerator="cpu", threads=1, devices=world)
-    training.train(settings, scene, lambda step: None)
-    return [p.detach() for p in networks[0].parameters()]
+    config = make_config({"losses": "lovasz", "seeds": 1, "steps": 4, "accelerator": "cpu", "devices": world}, None)
+    (settings,) = plan(config, scene, threads=1).runs
+    run = training.train(settings, config, scene, Path(folder), lambda step: None, keep=rank == 0)
+    return [p.detach() for p in networks[0].parameters()], run.curve, run.val_counts
 
 
 def test_compare_trains_one_network_in_two_processes(tmp_path):
@@ -277,8 +279,11 @@ def test_compare_trains_one_network_in_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    first, second = run(compare_in_parallel, 2, tmp_path, port)
+    (first, *curves), (second, *others) = run(compare_in_parallel, 2, tmp_path, port, str(tmp_path))
     assert_close(first, second, rtol=0, atol=0)
+    assert [point.miou for point in curves[0]] == [point.miou for point in others[0]]
+    assert curves[1] == others[1]
+    assert sum(map(sum, curves[1])) == 62  # each validation pixel once: one process has the only image
 
 
 def test_the_command_trains_on_two_devices(tmp_path):
@@ -288,7 +293,7 @@ def test_the_command_trains_on_two_devices(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("1 of 1: lovasz, seed 0: test mIoU") == 1
+    assert done.stdout.count("1 of 1: lovasz, seed 0, lr 0.01: val mIoU") == 1
     assert "2 steps on cpu" in done.stdout
     assert ", 2 processes" in done.stdout
     assert (tmp_path / "report.html").exists()

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lovasz import lovasz_softmax
+from lovasz.study.data import IGNORE_INDEX
 from lovasz.study.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
-from lovasz.study.scene import IGNORE_INDEX
 
 PIXELS = [50, 10, 0, 5]
 
@@ -90,8 +90,20 @@ def test_unlabelled_pixels_change_nothing_and_get_no_gradient(name: str, batch: 
 
 
 def test_lovasz(batch: tuple[Tensor, Tensor]) -> None:
-    expected = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX)
+    expected = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX, bins=8192)
     torch.testing.assert_close(value("lovasz", batch), expected)
+    exact = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX, bins=None)
+    torch.testing.assert_close(value("lovasz-exact", batch), exact, rtol=0, atol=0)
+    assert not torch.equal(value("lovasz", batch), exact)
+
+
+def test_a_users_own(batch: tuple[Tensor, Tensor]) -> None:
+    torch.testing.assert_close(value("tests.own:loss", batch), 2 * lovasz_softmax(*batch))
+    check_names(["ce", "tests.own:loss"])
+    with pytest.raises(ValueError, match="must return a scalar tensor that requires a gradient"):
+        check_names(["tests.own:constant"])
+    with pytest.raises(ValueError, match=r"tests.own:nothing cannot be imported: .*no attribute 'nothing'"):
+        check_names(["tests.own:nothing"])
 
 
 @pytest.mark.parametrize(("name", "other"), [("ce+dice", "dice"), ("ce+lovasz", "lovasz")])

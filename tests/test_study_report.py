@@ -1,7 +1,8 @@
-"""What a comparison adds up to, and the files that tell it."""
+"""The report of a comparison: what it says, what it draws, and how large it may be."""
 
-import csv
-import json
+import base64
+import io
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,42 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from PIL import Image
 
 from lovasz.study.charts import forest
-from lovasz.study.compare import Comparison, plan, summarise
-from lovasz.study.iou import confusion, iou_per_class
+from lovasz.study.compare import Comparison, summarise
+from lovasz.study.data import TEST
 from lovasz.study.report import write_report
-from lovasz.study.results import write_csv, write_json
-from lovasz.study.split import TEST, VAL
 from lovasz.study.store import Run
-from tests.tiny_scene import tiny_scene
+from tests.made_up import LOSSES, made_up, pictures
 
-LOSSES = ("ce", "lovasz", "ce>lovasz")
-
-
-def made_up(losses: tuple[str, ...] = LOSSES, seeds: int = 3) -> Comparison:
-    """Runs whose predictions are the truth with some pixels drawn anew."""
-    scene, runs = tiny_scene(), []
-    generator = np.random.default_rng(0)
-    for settings in plan(scene, losses, seeds, steps=4, lr=0.01, accelerator="cpu", threads=1):
-        drawn = generator.integers(4, size=scene.split.shape)
-        wrong = generator.random(scene.split.shape) < 0.3
-        prediction = np.where(wrong, drawn, scene.target.clamp_min(0).numpy()).astype(np.uint8)
-        preds = torch.from_numpy(prediction).long()
-        runs.append(
-            Run(
-                settings=settings,
-                curve=[(2, float(generator.random())), (4, float(generator.random()))],
-                val_counts=confusion(preds, scene.target_of(VAL), 4).tolist(),
-                test_counts=confusion(preds, scene.target_of(TEST), 4).tolist(),
-                step_seconds=[0.02, 0.04, 0.03],
-                loss_seconds=[0.01, 0.01, 0.01],
-                diverged=False,
-                prediction=prediction,
-            )
-        )
-    return summarise(scene, runs)
+VOID_TAGS = ("meta", "link", "img", "br", "line", "path", "circle", "rect", "input")
 
 
 class Page(HTMLParser):
@@ -60,17 +35,22 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        if tag not in ("meta", "img", "br", "line", "path", "circle"):
+        if tag not in VOID_TAGS:
             self.open.append(tag)
         if tag != "a":
             self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
 
     def handle_endtag(self, tag: str) -> None:
-        if tag not in ("line", "path", "circle"):
+        if tag not in VOID_TAGS:
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if not {"script", "style"} & set(self.open):
+            self.text.append(data)
+
+    def said(self) -> str:
+        """Returns the text with single spaces."""
+        return " ".join(" ".join(self.text).split())
 
 
 def page_of(comparison: Comparison, folder: Path) -> tuple[str, Page]:
@@ -82,66 +62,68 @@ def page_of(comparison: Comparison, folder: Path) -> tuple[str, Page]:
     return source, page
 
 
+def decoded(source: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+
+
 def test_report_loads_nothing(tmp_path: Path) -> None:
     source, page = page_of(made_up(), tmp_path)
     assert page.loads
-    assert all(load.startswith("data:image/png;base64,") for load in page.loads)
-    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert all(
+        load.startswith(("data:image/png;base64,", "data:image/jpeg;base64,", "data:,")) for load in page.loads
+    )
+    assert not {"iframe", "object"} & set(page.tags)
     assert "url(" not in source
     assert "@import" not in source
 
 
 def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
     comparison = made_up()
+    data = comparison.data
     source, page = page_of(comparison, tmp_path)
-    text = " ".join(" ".join(page.text).split())
+    text = page.said()
     for summary in comparison.summaries:
         assert summary.loss in text
         assert f"{summary.mean:.1f}" in text
-    for name, pixels in zip(comparison.scene.class_names, comparison.scene.pixels(TEST), strict=True):
-        assert f"{name} {pixels} test pixels" in text
+        assert f"{100 * summary.loss_share:.1f} %" in text
+        assert f"{summary.loss_mib:.1f}" in text
+    for name, pixels in zip(data.class_names, data.parts[TEST].pixels, strict=True):
+        assert re.search(rf"\d {name} [+−][\d.]+ {pixels} ", text), name
     for sentence in comparison.verdict:
         assert sentence in text
-    for said in (comparison.scene.credit, comparison.scene.licence, "berman2018lovasz"):
+    for said in (
+        *data.notes,
+        data.credit,
+        data.licence,
+        "berman2018lovasz",
+        "arXiv:1705.08790",
+        "schedule: cosine",
+    ):
         assert said in text
     for package, version in comparison.versions.items():
-        assert package in text
-        assert version in text
-    assert page.tags.count("img") == 1 + 2 * len(LOSSES)
+        assert f"{package} {version}" in text
+    # Image and truth, then prediction and errors of every loss.
+    assert page.tags.count("img") == 2 + 2 * len(LOSSES)
     assert "prefers-color-scheme: dark" in source
     assert "ce&gt;lovasz" in source
     assert "ce>lovasz<" not in source
+    assert source.count("voxel") == 0
 
 
-def test_second_mean_over_the_large_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert made_up().over_large == ""  # the tiny scene has none of them
+def test_share_of_the_small_classes_in_the_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "come from" not in page_of(made_up(), tmp_path)[1].said()  # the tiny scene has none but small ones
     monkeypatch.setattr("lovasz.study.compare.LARGE_CLASS", 25)
     comparison = made_up()
-    large = [index for index, pixels in enumerate(comparison.scene.pixels(TEST)) if pixels >= 25]
-    assert comparison.large == large
-    assert 0 < len(large) < 4
-    for summary in comparison.summaries:
-        iou = [iou_per_class(torch.tensor(comparison.runs[summary.loss, seed].test_counts)) for seed in range(3)]
-        expected = [100 * float(classes[large].mean()) for classes in iou]
-        assert summary.large_scores == pytest.approx(expected)
-        assert summary.large_mean == pytest.approx(np.mean(expected))
-    said = f"{len(large)} classes with at least 25 test pixels"
-    assert all(f"Over the {said}: " in entry for entry in comparison.verdict[:2])
-    _, page = page_of(comparison, tmp_path)
-    text = " ".join(" ".join(page.text).split())
-    assert said in text
-    assert text.count(f"mean of {len(large)}") == 2
-    assert f"{comparison.summaries[1].large_mean:.1f}" in text
-
-    write_csv(comparison, tmp_path / "results.csv")
-    write_json(comparison, tmp_path / "results.json")
-    record = json.loads((tmp_path / "results.json").read_text())
-    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row, run in zip(rows, record["runs"], strict=True):
-        assert float(row["test_miou_large"]) == run["test_miou_large"]
-    assert record["large_differences"][0]["mean"] == pytest.approx(comparison.large_differences[0].mean)
-    assert record["scene"]["large_classes"] == [comparison.scene.class_names[index] for index in large]
+    small = [label for label in range(4) if label not in comparison.large]
+    assert 0 < len(small) < 4
+    one, first = comparison.summaries[2], comparison.summaries[0]
+    assert one.mean > comparison.summaries[1].mean
+    part = sum(one.classes[label] - first.classes[label] for label in small) / 4
+    said = f"Of the {one.mean - first.mean:+.1f} points in the mean, {part:+.1f} come".replace("-", "−")
+    text = page_of(comparison, tmp_path)[1].said()
+    assert said in text.replace("comes", "come")
+    assert text.count("few") >= len(small)
+    assert text.count(f"mean of {len(comparison.large)}") == 2
 
 
 def test_wide_interval_is_clipped_and_its_numbers_stay(tmp_path: Path) -> None:
@@ -152,88 +134,85 @@ def test_wide_interval_is_clipped_and_its_numbers_stay(tmp_path: Path) -> None:
     assert row["clipped"] == (True, True)
     assert 0 < row["interval"][0] < row["mean"] < row["interval"][1] < 360
     _, page = page_of(comparison, tmp_path)
-    assert "−60.0 to +64.0" in " ".join(page.text)
-    assert "Arrows" in " ".join(page.text)
+    assert "−60.0 to +64.0" in page.said()
+    assert "Arrows" in page.said()
 
 
 def test_links_and_the_switch_of_the_loss(tmp_path: Path) -> None:
     comparison = made_up(("ce", "ce>lovasz"))
-    scene = replace(comparison.scene, credit="A & B. doi:10.1/X", licence_url="https://example.org/")
-    source, _ = page_of(replace(comparison, scene=scene), tmp_path)
+    data = replace(comparison.data, credit="A & B. doi:10.1/X", licence_url="https://example.org/")
+    source, _ = page_of(replace(comparison, data=data), tmp_path)
     for link in ("https://doi.org/10.1/X", "https://example.org/", "https://arxiv.org/abs/1705.08790"):
         assert f'<a href="{link}">' in source
     assert "A &amp; B." in source
     assert "ce&gt;lovasz switches" in source
     assert "ce&gt;lovasz switches" not in page_of(made_up(("ce", "lovasz")), tmp_path)[0]
+    own = replace(comparison.data, credit="")
+    assert "Licence" not in page_of(replace(comparison, data=own), tmp_path)[1].said()
 
 
 @pytest.mark.parametrize(("losses", "seeds"), [(("ce",), 1), (("ce",), 2), (LOSSES, 1)])
 def test_report_of_one_loss_or_one_seed(losses: tuple[str, ...], seeds: int, tmp_path: Path) -> None:
     comparison = made_up(losses, seeds)
     _, page = page_of(comparison, tmp_path)
-    text = " ".join(page.text)
+    text = page.said()
     assert ("95 % interval of" in text) == (len(losses) > 1 and seeds > 1)
+    assert ("gained" in text) == (len(losses) > 1)
     assert "nan" not in re.findall(r"[a-z]+", text.lower())
 
 
 def broken(run: Run) -> Run:
     """A run that learned nothing and saw two of four classes."""
-    counts = [[5, 0, 0, 0], [5, 0, 0, 0], [0] * 4, [0] * 4]
-    curve = [(2, float("nan")), (4, float("nan"))]
-    return replace(run, diverged=True, curve=curve, test_counts=counts)
+    counts = np.array([[5, 0, 0, 0], [5, 0, 0, 0], [0] * 4, [0] * 4])
+    tested = replace(run.tested, counts=counts, curves=np.full_like(run.tested.curves, np.nan))
+    curve = [point._replace(miou=math.nan, loss=math.nan) for point in run.curve]
+    return replace(run, diverged=True, curve=curve, tested=tested)
 
 
 def empty(run: Run) -> Run:
     """A run without a single test pixel, so that its mIoU is not a number."""
-    return replace(broken(run), test_counts=[[0] * 4] * 4)
+    tested = broken(run).tested
+    return replace(broken(run), tested=replace(tested, counts=0 * tested.counts, images=0 * tested.images))
 
 
 @pytest.mark.parametrize("damage", [broken, empty])
 def test_classes_and_scores_that_are_not_numbers(damage: Callable[[Run], Run], tmp_path: Path) -> None:
     comparison = made_up()
-    comparison = summarise(comparison.scene, [damage(run) for run in comparison.runs.values()])
-    _, page = page_of(comparison, tmp_path)
-    text = " ".join(page.text)
-    assert "diverged" in text
-    assert "nan" not in re.findall(r"[a-z]+", text.lower())
-    write_csv(comparison, tmp_path / "results.csv")
-    write_json(comparison, tmp_path / "results.json")
-    record = json.loads((tmp_path / "results.json").read_text())
-    assert record["runs"][0]["test_iou"][2:] == [None, None]
+    runs = [damage(run) for run in comparison.runs.values()]
+    for some in (runs, [*list(comparison.runs.values())[:3], *runs[3:]]):
+        comparison = summarise(comparison.data, comparison.config, some)
+        _, page = page_of(comparison, tmp_path)
+        assert "diverged" in page.said()
+        assert "nan" not in re.findall(r"[a-z]+", page.said().lower())
 
 
-def test_csv_holds_one_line_a_run(tmp_path: Path) -> None:
-    comparison = made_up()
-    write_csv(comparison, tmp_path / "results.csv")
-    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["loss"], int(row["seed"])) for row in rows] == list(comparison.runs)
-    for row, run in zip(rows, comparison.runs.values(), strict=True):
-        assert 100 * float(row["test_miou"]) == pytest.approx(run.test_miou)
-        ious = [float(row[f"iou {name}"]) for name in comparison.scene.class_names]
-        assert np.mean(ious) == pytest.approx(float(row["test_miou"]))
+def test_learning_rates_that_were_tried(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "lovasz"), lr=(0.02, 0.005))
+    text = page_of(comparison, tmp_path)[1].said()
+    for loss in ("ce", "lovasz"):
+        numbers = " ".join(f"{comparison.tried[loss][lr]:.1f}" for lr in (0.02, 0.005))
+        assert f"{loss} {numbers} 0.02" in text
+    assert "learning rate 0.02, falling to 0 along a cosine" in text
+    runs = [
+        replace(run, settings=replace(run.settings, lr=0.005)) if loss == "lovasz" else run
+        for (loss, _), run in comparison.runs.items()
+    ]
+    text = page_of(summarise(comparison.data, comparison.config, runs, comparison.tried), tmp_path)[1].said()
+    assert "learning rate 0.02 of ce, 0.005 of lovasz, falling" in text
+    assert "Learning rates tried" not in page_of(made_up(), tmp_path)[1].said()
 
 
-def test_json_holds_everything(tmp_path: Path) -> None:
-    comparison = made_up()
-    write_json(comparison, tmp_path / "results.json")
-    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert record["verdict"] == comparison.verdict
-    assert [summary["loss"] for summary in record["summaries"]] == list(LOSSES)
-    assert [difference["baseline"] for difference in record["differences"]] == ["ce", "ce"]
-    assert len(record["runs"]) == 9
-    assert record["scene"]["test_pixels"] == comparison.scene.pixels(TEST)
+def test_of_a_volume_one_slice_is_shown(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "lovasz"), 1, pictures(3, 2, ((16, 12, 8),)))
+    text = page_of(comparison, tmp_path)[1].said()
+    assert "one slice is shown" in text
+    assert "pixel" not in text.replace("of a pixel", "").lower()
 
 
-def test_summary_adds_seeds_up() -> None:
-    comparison = made_up()
-    assert comparison.losses == list(LOSSES)
-    assert comparison.seeds == [0, 1, 2]
-    for summary in comparison.summaries:
-        runs = [comparison.runs[summary.loss, seed] for seed in range(3)]
-        scores = [run.test_miou for run in runs]
-        assert summary.scores == scores
-        assert summary.mean == pytest.approx(np.mean(scores))
-        assert summary.spread == pytest.approx(np.std(scores, ddof=1))
-    difference = comparison.differences[1]
-    assert (difference.loss, difference.baseline) == ("ce>lovasz", "ce")
+def test_a_large_report_stays_below_5_mb(tmp_path: Path) -> None:
+    losses = ("ce", "weighted-ce", "dice", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz")
+    comparison = made_up(losses, 1, pictures(150, 26, ((128, 160), (160, 128))))
+    source, _ = page_of(comparison, tmp_path)
+    assert 500_000 < len(source.encode()) < 5_000_000
+    assert len(re.findall('<li data-tags="', source)) > 5
+    assert source.count("<option value=") > 150

@@ -7,48 +7,100 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from lovasz.study import store
-from lovasz.study.compare import plan, run_missing
+from lovasz.study import predict, store
+from lovasz.study.config import Config, make_config
+from lovasz.study.runs import plan, run_missing
 from lovasz.study.settings import Settings
-from lovasz.study.store import Run
-from tests.tiny_scene import tiny_scene
+from lovasz.study.store import Point, Run
+from tests.tiny_data import tiny_scene
 
-SETTINGS = Settings("ce>lovasz", 0, 4, 0.01, "tiny", "net", "cpu", 1, "0", "0")
+SETTINGS = Settings(
+    "ce>lovasz",
+    0,
+    4,
+    0.01,
+    1,
+    (8, 8),
+    ("turn",),
+    "adamw",
+    "cosine",
+    1e-4,
+    "32",
+    "tiny",
+    "net",
+    "cpu",
+    1,
+    1,
+    "0",
+    "0",
+)
+TESTED = predict.Tested(
+    counts=np.array([[3, 1], [0, 4]]),
+    images=np.arange(12).reshape(2, 3, 2),
+    thresholds=np.array([0, 0.5, 1], dtype=np.float32),
+    curves=np.array([[1, 0.5, 0], [np.nan, np.nan, np.nan]], dtype=np.float32),
+    kept=np.array([0, 1]),
+    predictions=[np.eye(3, dtype=np.uint16), np.ones((2, 4), dtype=np.uint16)],
+)
 
-# Trains the runs of `main` below until seed 1 has done two steps; then it waits to be stopped.
+
+def config_of(steps: int) -> Config:
+    return make_config({"losses": "ce", "seeds": 3, "steps": steps, "accelerator": "cpu"}, None)
+
+
+# Trains the runs of a comparison; during seed 1 the third checkpoint is waited for, then the kill.
 CHILD = """
 import sys, time
 from pathlib import Path
-from lovasz.study.compare import plan, run_missing
-from tests.tiny_scene import tiny_scene
+from lovasz.study.runs import plan, run_missing
+from tests.test_study_store import Quiet, config_of
+from tests.tiny_data import tiny_scene
 
-folder, seed = Path(sys.argv[1]), []
-def on_step(step):
-    if seed[-1] == 1 and step == 2:
-        (folder / "waiting").touch()
-        time.sleep(120)
-scene = tiny_scene()
-planned = plan(scene, ["ce"], seeds=3, steps=4, lr=0.01, accelerator="cpu", threads=1)
-run_missing(planned, scene, folder, lambda s: seed.append(s.seed), on_step, lambda run: None)
+folder = Path(sys.argv[1])
+class Waits(Quiet):
+    def on_step(self, step):
+        if self.begun[-1] == 1 and step == 13:
+            (folder / "waiting").touch()
+            time.sleep(120)
+config, scene = config_of(40), tiny_scene()
+run_missing(plan(config, scene, threads=1), config, scene, folder, Waits())
 """
+
+
+class Quiet:
+    """Hears which seeds begin and the steps that are done."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.steps: list[int] = []
+
+    def on_start(self, settings: Settings) -> None:
+        self.begun.append(settings.seed)
+
+    def on_step(self, step: int) -> None:
+        self.steps.append(step)
+
+    def on_finish(self, run: Run) -> None:
+        pass
 
 
 def made_up(settings: Settings = SETTINGS) -> Run:
     return Run(
         settings=settings,
-        curve=[(2, 0.25), (4, float("nan"))],
+        curve=[Point(2, 0.25, 1.5, 0.01), Point(4, float("nan"), 1.25, 0.005)],
         val_counts=[[1, 0], [1, 2]],
-        test_counts=[[3, 1], [0, 4]],
         step_seconds=[0.5, 0.25, 9.0],
         loss_seconds=[0.1, 0.2, 0.05],
+        loss_mib=1.5,
         diverged=False,
-        prediction=np.eye(3, dtype=np.uint8),
+        tested=TESTED,
     )
 
 
@@ -57,9 +109,12 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     run = store.load(tmp_path, SETTINGS)
     assert run is not None
     np.testing.assert_equal(run.curve, made_up().curve)
-    np.testing.assert_array_equal(run.prediction, made_up().prediction)
-    assert replace(run, curve=[], prediction=made_up().prediction).settings == SETTINGS
-    assert (run.test_counts, run.step_seconds) == ([[3, 1], [0, 4]], [0.5, 0.25, 9.0])
+    assert (run.settings, run.loss_mib, run.step_seconds) == (SETTINGS, 1.5, [0.5, 0.25, 9.0])
+    for field in fields(predict.Tested):
+        for found, wanted in zip(getattr(run.tested, field.name), getattr(TESTED, field.name), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+            assert found.dtype == wanted.dtype
+    assert run.test_counts.tolist() == [[3, 1], [0, 4]]
 
 
 def test_medians_and_the_mean_over_some_classes() -> None:
@@ -78,6 +133,13 @@ def test_medians_and_the_mean_over_some_classes() -> None:
         {"seed": 1},
         {"steps": 5},
         {"lr": 0.02},
+        {"batch": 2},
+        {"crop": None},
+        {"augment": ()},
+        {"optimizer": "sgd"},
+        {"schedule": "poly"},
+        {"weight_decay": 0.0},
+        {"precision": "bf16"},
         {"data": "other"},
         {"network": "other"},
         {"accelerator": "cuda"},
@@ -159,31 +221,56 @@ def test_text_is_replaced_whole(tmp_path: Path) -> None:
     assert (tmp_path / "results.csv").read_text() == "new"
 
 
-def test_killed_comparison_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+def test_files_of_a_user_own_loss_have_a_name_for_every_system() -> None:
+    key = replace(SETTINGS, loss="my.package:loss (1f2e3d4c)").key
+    assert key.startswith("my.package_loss_1f2e3d4c-seed0-")
+
+
+def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    """Killed outright in the midst of the second of three runs, between two checkpoints."""
     root = Path(__file__).parents[1]
     path = os.pathsep.join([str(root / "src"), str(root)])
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(tmp_path)], env={**os.environ, "PYTHONPATH": path}
+        [sys.executable, "-c", CHILD, str(killed)], env={**os.environ, "PYTHONPATH": path}
     ) as child:
         deadline = time.monotonic() + 100
-        while not (tmp_path / "waiting").exists():
+        while not (killed / "waiting").exists():
             assert child.poll() is None, "the comparison ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.05)
         child.send_signal(signal.SIGKILL)
-    assert len(list((tmp_path / "runs").iterdir())) == 1
+    config, scene = config_of(40), tiny_scene()
+    planned = plan(config, scene, threads=1)
+    state = store.draft(killed, planned.runs[1])
+    assert sorted(file.name for file in state.iterdir()) == ["best.pt", "curve.csv", "state.ckpt"]
 
-    scene, trained = tiny_scene(), []
-    planned = plan(scene, ["ce"], seeds=3, steps=4, lr=0.01, accelerator="cpu", threads=1)
-    for expected in ([1, 2], []):
-        trained.clear()
-        runs = run_missing(
-            planned,
-            scene,
-            tmp_path,
-            lambda settings: trained.append(settings.seed),
-            lambda step: None,
-            lambda run: None,
-        )
-        assert trained == expected
-        assert [run.settings.seed for run in runs] == [0, 1, 2]
+    found = {}
+    for folder, begun, first in ((killed, [1, 2], 13), (whole, [0, 1, 2], 1), (killed, [], None)):
+        heard = Quiet()
+        found[folder], _ = run_missing(planned, config, scene, folder, heard)
+        assert heard.begun == begun
+        assert next(iter(heard.steps), None) == first  # twelve steps were done and kept
+        assert [run.settings.seed for run in found[folder]] == [0, 1, 2]
+    for one, other in zip(found[killed], found[whole], strict=True):
+        assert one.curve == other.curve
+        assert one.val_counts == other.val_counts
+        assert len(one.step_seconds) == len(other.step_seconds) == 39
+        for name in ("best.pt", "last.pt"):
+            weights, expected = (
+                torch.load(folder / "runs" / one.settings.key / name, weights_only=True)
+                for folder in (killed, whole)
+            )
+            torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+    assert not state.exists()
+
+
+def test_damaged_state_is_named(tmp_path: Path) -> None:
+    config, scene = config_of(4), tiny_scene()
+    planned = plan(config, scene, threads=1)
+    state = store.draft(tmp_path, planned.runs[0])
+    state.mkdir(parents=True)
+    (state / store.STATE).write_bytes(b"torn")
+    with pytest.raises(store.DamagedRunError, match=r"state.ckpt cannot be read .* delete it"):
+        run_missing(planned, config, scene, tmp_path, Quiet())

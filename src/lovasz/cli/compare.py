@@ -1,22 +1,28 @@
 """``lovasz compare``: errors, interruption and exit codes around one comparison."""
 
+import shlex
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from lovasz.cli.options import Options
 from lovasz.cli.workers import is_first, is_worker, run_workers
-from lovasz.study.store import DamagedRunError
 from lovasz.study.versions import INSTALL, missing
 
 if TYPE_CHECKING:
-    from lovasz.study.settings import Settings
+    from lovasz.cli.session import Session
 
 
-def run_compare(options: Options) -> None:
+def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resume: Path | None) -> None:
     """Runs the command.
+
+    Args:
+        given: Settings given as options; None is not given.
+        file: A YAML file with settings, or None.
+        out: Folder of the results, or None.
+        resume: Folder of a comparison to go on with, or None.
 
     Raises:
         typer.Exit: With code 2 and one line on stderr if something cannot be done, with code 130
@@ -24,31 +30,51 @@ def run_compare(options: Options) -> None:
     """
     absent = missing()
     if absent:
-        _fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
+        fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
+    # Not before: it needs the extra.
+    from lovasz.study.config import make_config
+    from lovasz.study.files import UnreadableFileError
+    from lovasz.study.store import DamagedRunError, check_writable
+
     try:
-        options.check()
+        if resume is not None:
+            if file is not None or out is not None:
+                raise ValueError(
+                    "--resume DIR goes on with settings and results in DIR; leave out --config and --out"
+                )
+            file, out = resume / "config.yaml", resume
+        config, out = make_config(given, file), out or Path("lovasz-compare")
+        config.check()
+        check_writable(out)
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    if options.devices > 1 and not is_worker():
-        raise typer.Exit(run_workers(options.devices))
+        fail(str(error))
+    if config.devices > 1 and not is_worker():
+        raise typer.Exit(run_workers(config.devices))
     console = Console(highlight=False, quiet=not is_first())
-    finished: set[Settings] = set()
+    session: Session | None = None
     try:
         with console.status("Loading PyTorch Lightning"):
             # Takes seconds, so it waits until the options are known to be good.
-            from lovasz.cli import session
-        session.compare_losses(console, options, finished)
+            from lovasz.cli import session as loaded
+        session = loaded.Session(console)
+        try:
+            data, planned = session.prepare(config, out)
+        except (ValueError, OSError) as error:
+            fail(str(error))
+        session.compare(config, out, data, planned)
     except KeyboardInterrupt:
-        total = options.seeds * len(options.losses)
+        done = f"{len(session.finished)} of {session.number}" if session and session.number else "No"
         print(
-            f"Interrupted. {len(finished)} of {total} runs are finished and kept; resume with: {options.command}",
+            f"Interrupted. {done} runs are finished and kept; resume with: "
+            f"{shlex.join(['lovasz', 'compare', '--resume', str(out)])}",
             file=sys.stderr,
         )
         raise typer.Exit(130) from None
-    except (DamagedRunError, OSError) as error:
-        _fail(str(error))
+    except (DamagedRunError, UnreadableFileError, OSError) as error:
+        fail(str(error))
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """Ends the command with one line on stderr and exit code 2."""
     print(f"lovasz: {message}", file=sys.stderr)
     raise typer.Exit(2)

@@ -1,6 +1,7 @@
 """One comparison on the terminal: progress over all runs, then tables, verdict and paths."""
 
 import math
+from pathlib import Path
 
 import torch
 from rich import box
@@ -8,140 +9,205 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from lovasz.cli.options import Options
 from lovasz.cli.workers import is_first
 from lovasz.study import store
-from lovasz.study.compare import Comparison, plan, run_missing, summarise
+from lovasz.study.classes import Classes, read_classes
+from lovasz.study.compare import Comparison, summarise
+from lovasz.study.config import Config, write_config
+from lovasz.study.data import TEST, TRAIN, VAL, Data
+from lovasz.study.files import read_mask
+from lovasz.study.folder import load_folder, missing_from
+from lovasz.study.layout import Layout, find
 from lovasz.study.report import write_report
 from lovasz.study.results import write_csv, write_json
-from lovasz.study.scene import Scene, load_indian_pines
+from lovasz.study.runs import Plan, check_fits, pixels_of, plan, run_missing
+from lovasz.study.scene import load_indian_pines
 from lovasz.study.settings import Settings
-from lovasz.study.split import TEST, TRAIN, VAL
 from lovasz.study.stats import NOT_CORRECTED
 from lovasz.study.store import Run
 
 
-def compare_losses(console: Console, options: Options, finished: set[Settings]) -> None:
-    """Does the missing runs, prints what they show and writes the three result files.
+class Session:
+    """What is shown while the runs are done.
 
-    Args:
-        console: Where to print; without a terminal there are no bars and no colours.
-        options: What was asked for, checked.
-        finished: Receives the settings of every run that is on disk.
+    Attributes:
+        finished: Settings of every run that is on disk.
+        number: Runs wanted, 0 before that is known.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    scene = load_indian_pines()
-    planned = plan(
-        scene,
-        options.losses,
-        options.seeds,
-        options.steps,
-        options.lr,
-        options.device,
-        torch.get_num_threads(),
-        options.devices,
-    )
-    finished.update(settings for settings in planned if store.load(options.out, settings))
-    _print_start(console, scene, planned, len(finished))
-    runs = _run_with_progress(console, options, scene, planned, finished)
-    if not is_first():
-        return
-    comparison = summarise(scene, runs)
 
-    paths = [options.out / name for name in ("results.csv", "results.json", "report.html")]
-    for write, path in zip((write_csv, write_json, write_report), paths, strict=True):
-        write(comparison, path)
-    console.print()
-    console.print(summary_table(comparison))
-    for table in class_tables(comparison):
-        console.print(table)
-    for sentence in comparison.verdict:
-        _say(console, sentence, style="bold")
-    if len(comparison.differences) > 1 and len(comparison.seeds) > 1:
-        _say(console, NOT_CORRECTED)
-    console.print()
-    for path in paths:
-        # A path may be longer than the terminal is wide and must stay in one piece.
-        console.print(str(path), soft_wrap=True, markup=False)
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.finished: set[Settings] = set()
+        self.number = 0
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(None),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=not console.is_terminal,
+        )
+
+    def prepare(self, config: Config, out: Path) -> tuple[Data, Plan]:
+        """Loads and checks the data, and keeps the settings beside the results.
+
+        Args:
+            config: What was asked for, checked.
+            out: Folder of the results.
+
+        Raises:
+            ValueError: If the data, or the network on them, cannot be used.
+        """
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        data = load(self.console, config, out)
+        check_fits(config, data)
+        planned = plan(config, data, torch.get_num_threads())
+        if is_first():
+            store.write_text(out / "config.yaml", write_config(config))
+        self.number = planned.number
+        self.finished.update(run for run in (*planned.searched, *planned.runs) if store.load(out, run))
+        return data, planned
+
+    def compare(self, config: Config, out: Path, data: Data, planned: Plan) -> None:
+        """Does the missing runs, prints what they show and writes the result files."""
+        self._print_start(data, planned)
+        steps = planned.runs[0].steps
+        self.bar = self.progress.add_task("", total=(self.number - len(self.finished)) * steps)
+        self.before = len(self.finished)
+        with self.progress:
+            runs, tried = run_missing(planned, config, data, out, self, keep=is_first())
+        if is_first():
+            self._print_results(summarise(data, config, runs, tried), out)
+
+    def on_start(self, settings: Settings) -> None:
+        """Names the run that begins."""
+        at = f", lr {settings.lr:g}" if self.number > len(self.finished) else ""
+        name = f"{settings.loss}, seed {settings.seed}{at} ({len(self.finished) + 1} of {self.number})"
+        self.progress.update(self.bar, description=name)
+
+    def on_step(self, step: int) -> None:
+        """Moves the bar."""
+        task = self.progress.tasks[0]
+        per_run = (task.total or 0) / max(1, self.number - self.before)
+        self.progress.update(self.bar, completed=(len(self.finished) - self.before) * per_run + step)
+
+    def on_finish(self, run: Run) -> None:
+        """Prints one line a run."""
+        self.finished.add(run.settings)
+        seconds = sum(run.step_seconds)
+        self.console.print(
+            f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
+            f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
+            f"({seconds:.0f} s)",
+            soft_wrap=True,
+        )
+
+    def _print_start(self, data: Data, planned: Plan) -> None:
+        counts, first = pixels_of(data), planned.runs[0]
+        images = {part: len(data.parts[part].samples) for part in data.parts}
+        size = (
+            f"{images[TRAIN]} training, {images[VAL]} validation and {images[TEST]} test images"
+            if max(images.values()) > 1
+            else f"{counts[TRAIN]} training, {counts[VAL]} validation and {counts[TEST]} test {data.unit}"
+        )
+        self._say(f"[bold]{data.name}[/bold]: {data.num_classes} classes, {size}")
+        if data.credit:
+            self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
+        for sentence in missing_from(data):
+            self._say(sentence, style="bold")
+        done = len(self.finished)
+        self._say(
+            f"{_count(self.number, 'run')} of {_count(first.steps, 'step')} on {first.accelerator}, "
+            f"{_count(first.threads, 'thread')}"
+            + (f", {first.devices} processes" if first.devices > 1 else "")
+            + (f"; {done} finished before" if done else ""),
+        )
+        self.console.print()
+
+    def _print_results(self, comparison: Comparison, out: Path) -> None:
+        paths = [out / name for name in ("results.csv", "results.json", "report.html")]
+        for write, path in zip((write_csv, write_json, write_report), paths, strict=True):
+            write(comparison, path)
+        console = self.console
+        console.print()
+        console.print(summary_table(comparison))
+        for table in class_tables(comparison):
+            console.print(table)
+        for loss, found in comparison.tried.items():
+            rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())
+            self._say(f"{loss}: val mIoU by learning rate, {rates}", style="dim")
+        for sentence in comparison.verdict:
+            self._say(sentence, style="bold")
+        if len(comparison.differences) > 1 and len(comparison.seeds) > 1:
+            self._say(NOT_CORRECTED)
+        console.print()
+        for path in (*paths, out / "config.yaml"):
+            # A path may be longer than the terminal is wide and must stay in one piece.
+            console.print(str(path), soft_wrap=True, markup=False)
+
+    def _say(self, sentence: str, style: str = "") -> None:
+        """Prints prose: wrapped at words on a terminal, one line a sentence in a pipe."""
+        self.console.print(sentence, style=style, soft_wrap=not self.console.is_terminal)
 
 
-def _say(console: Console, sentence: str, style: str = "") -> None:
-    """Prints prose: wrapped at words on a terminal, one line a sentence in a pipe."""
-    console.print(sentence, style=style, soft_wrap=not console.is_terminal)
+def load(console: Console, config: Config, out: Path) -> Data:
+    """Loads the embedded scene, or checks and loads the user's data.
 
-
-def _print_start(console: Console, scene: Scene, planned: list[Settings], done: int) -> None:
-    first = planned[0]
-    counts = {part: sum(scene.pixels(part)) for part in (TRAIN, VAL, TEST)}
-    _say(
-        console,
-        f"[bold]{scene.name}[/bold]: {scene.num_classes} classes, split by place into "
-        f"{counts[TRAIN]} training, {counts[VAL]} validation and {counts[TEST]} test pixels",
-    )
-    _say(console, f"{scene.credit} Licence: {scene.licence}.", style="dim")
-    _say(
-        console,
-        f"{_count(len(planned), 'run')} of {_count(first.steps, 'step')} on {first.accelerator}, "
-        f"{_count(first.threads, 'thread')}"
-        + (f", {first.devices} processes" if first.devices > 1 else "")
-        + (f"; {done} finished before" if done else ""),
-    )
-    console.print()
-
-
-def _run_with_progress(
-    console: Console,
-    options: Options,
-    scene: Scene,
-    planned: list[Settings],
-    finished: set[Settings],
-) -> list[Run]:
-    progress = Progress(
-        TextColumn("{task.description}"),
+    Raises:
+        ValueError: If something is wrong with the data; the message names the file.
+    """
+    if config.data is None:
+        return load_indian_pines()
+    layout = find(config.data)
+    classes = _classes(config, layout)
+    with Progress(
+        TextColumn("Checking {task.completed:.0f} of {task.total:.0f} files"),
         BarColumn(None),
-        TaskProgressColumn(),
         TimeRemainingColumn(),
-        TextColumn("left"),
         console=console,
         transient=True,
         expand=True,
         disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task("", total=sum(map(len, layout.pairs.values())))
+        return load_folder(
+            config.data,
+            layout,
+            classes,
+            config.ignore,
+            config.size,
+            out / f".checked{'' if is_first() else '-of-a-worker'}.json",
+            lambda done, number: progress.update(bar, completed=done),
+        )
+
+
+def _classes(config: Config, layout: Layout) -> Classes:
+    """Reads the classes; the number alone gives the names 0, 1, and so on."""
+    data = Path(config.data or "")
+    folder = data if data.is_dir() else data.parent
+    found = [file for file in (folder / "classes.json", folder / "classes.txt") if file.is_file()]
+    if config.num_classes is not None:
+        return Classes(tuple(map(str, range(config.num_classes))), None)
+    if config.classes is not None or found:
+        return read_classes(config.classes or found[0])
+    first = layout.pairs[TRAIN][0].mask
+    labels = ", ".join(map(str, sorted(set(read_mask(first).ravel().tolist()))[:30]))
+    raise ValueError(
+        f"--classes FILE or --num-classes N is needed, or a classes.txt in {folder}: which labels are classes "
+        f"cannot be guessed. {first} holds {labels}"
     )
-    missing = len(planned) - len(finished)
-    if not missing:
-        progress.disable = True
-    bar = progress.add_task("", total=missing * options.steps)
-    started: list[Settings] = []
-
-    def on_start(settings: Settings) -> None:
-        started.append(settings)
-        progress.update(
-            bar,
-            description=f"{settings.loss}, seed {settings.seed} ({len(finished) + 1} of {len(planned)})",
-        )
-
-    def on_step(step: int) -> None:
-        progress.update(bar, completed=(len(started) - 1) * options.steps + step)
-
-    def on_finish(run: Run) -> None:
-        finished.add(run.settings)
-        seconds = sum(run.step_seconds)
-        console.print(
-            f"{len(finished)} of {len(planned)}: {run.settings.loss}, seed {run.settings.seed}: "
-            f"test mIoU {run.test_miou:.1f} ({seconds:.0f} s)"
-        )
-
-    with progress:
-        return run_missing(planned, scene, options.out, on_start, on_step, on_finish, keep=is_first())
 
 
 def summary_table(comparison: Comparison) -> Table:
     """Returns the table of losses: test mIoU, over all and over large classes, validation, time."""
     title = f"Test mIoU in %, {_count(len(comparison.seeds), 'seed')}"
-    columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare"]
+    columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare", "loss\nMiB"]
     if comparison.over_large:
-        title += f": mean over all {comparison.scene.num_classes} classes, and over the {comparison.over_large}"
+        title += f": mean over all {comparison.data.num_classes} classes, and over the {comparison.over_large}"
         columns.insert(5, f"mean of\n{len(comparison.large)}")
     table = _table(title)
     for column in columns:
@@ -157,24 +223,25 @@ def summary_table(comparison: Comparison) -> Table:
             f"{row.val:.1f}",
             f"{1000 * row.seconds_per_step:.0f}",
             f"{100 * row.loss_share:.0f} %",
+            "–" if row.loss_mib is None else f"{row.loss_mib:.0f}",
         )
     return table
 
 
 def class_tables(comparison: Comparison) -> list[Table]:
     """Returns the IoU of each class with each loss; four losses fit side by side in 80 columns."""
-    scene, tables = comparison.scene, []
+    data, tables = comparison.data, []
     for start in range(0, len(comparison.summaries), 4):
         summaries = comparison.summaries[start : start + 4]
         table = _table("Test IoU of each class in %, mean over seeds")
         table.add_column("class", overflow="ellipsis")
-        table.add_column("pixels", justify="right", no_wrap=True)
+        table.add_column(data.unit, justify="right", no_wrap=True)
         for row in summaries:
             table.add_column(row.loss, justify="right", no_wrap=True)
-        for index, pixels in enumerate(scene.pixels(TEST)):
+        for index, pixels in enumerate(data.parts[TEST].pixels):
             values = [row.classes[index] for row in summaries]
             cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in values]
-            table.add_row(scene.class_names[index], str(pixels), *cells)
+            table.add_row(data.class_names[index], str(pixels), *cells)
         tables.append(table)
     return tables
 

@@ -1,7 +1,6 @@
 """The same command in several processes that train together, as Lightning finds them by their environment."""
 
 import contextlib
-import functools
 import os
 import signal
 import socket
@@ -41,7 +40,8 @@ def run_workers(number: int) -> int:
         for name in {"SIGINT", "SIGTERM", "SIGHUP"} & set(dir(signal)):
             one = getattr(signal, name)
             stack.callback(signal.signal, one, signal.signal(one, lambda which, _: stopped.append(which)))
-        workers = [_start(rank, number, output) for rank, output in enumerate([None, *quiet])]
+        port = _free_port()
+        workers = [_start(rank, number, port, output) for rank, output in enumerate([None, *quiet])]
         try:
             while not stopped and (codes := [w.poll() for w in workers]).count(0) < number and not any(codes):
                 time.sleep(0.1)
@@ -74,21 +74,20 @@ def run_workers(number: int) -> int:
         return code if code > 0 else 128 - code
 
 
-def _start(rank: int, number: int, output: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+def _start(rank: int, number: int, port: int, output: IO[bytes] | None) -> "subprocess.Popen[bytes]":
     """Starts one of them; without an output of its own it prints."""
     threads = str(max(1, (os.cpu_count() or 1) // number))
     environment = {"OMP_NUM_THREADS": threads, **os.environ, RANK: str(rank), "LOCAL_RANK": str(rank)}
     return subprocess.Popen(
         [sys.executable, "-m", "lovasz", *sys.argv[1:]],
-        env=environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_port())},
+        env=environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
         stdout=output,
         stderr=output,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
-@functools.cache
-def _port() -> int:
+def _free_port() -> int:
     """A port that nobody listens to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

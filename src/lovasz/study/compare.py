@@ -1,23 +1,20 @@
-"""The comparison: which runs it needs, doing the missing ones, and what they add up to."""
+"""The comparison: what finished runs add up to."""
 
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 import torch
 
-from lovasz.study import store
+from lovasz.study.config import Config
+from lovasz.study.data import TEST, Data
 from lovasz.study.iou import iou_per_class
-from lovasz.study.network import NETWORK
-from lovasz.study.scene import Scene
 from lovasz.study.settings import Settings
-from lovasz.study.split import TEST
 from lovasz.study.stats import Difference, paired_difference, spread, verdict
 from lovasz.study.store import Run
-from lovasz.study.versions import code_version, versions
+from lovasz.study.versions import versions
 
 # Test pixels from which a class counts as large. In a class of six pixels one pixel is worth about
 # 17 points of IoU, and a sixteenth of that in the mean over sixteen classes.
@@ -39,6 +36,8 @@ class LossSummary:
         classes: Test IoU of each class, the mean over seeds; NaN where it never occurs.
         seconds_per_step: Median over the steps of all seeds, which a busy minute moves little.
         loss_share: Median time in the loss over that.
+        loss_mib: Peak memory of the loss beyond logits, target and gradient; None if not measured.
+        lr: Learning rate at the start.
         diverged: Seeds whose last loss was not finite.
     """
 
@@ -52,6 +51,8 @@ class LossSummary:
     classes: list[float]
     seconds_per_step: float
     loss_share: float
+    loss_mib: float | None
+    lr: float
     diverged: list[int]
 
 
@@ -60,7 +61,10 @@ class Comparison:
     """Finished runs of several losses over the same seeds, and what they show.
 
     Attributes:
-        scene: The data.
+        data: The data.
+        config: What was asked for.
+        tried: Mean validation mIoU in percent of each loss with each learning rate tried on the first
+            seed; empty if there was one rate.
         runs: Each run by loss and seed.
         summaries: One a loss, the baseline first.
         differences: Each other loss against the baseline, over all classes.
@@ -72,7 +76,9 @@ class Comparison:
         finished: When it was added up.
     """
 
-    scene: Scene
+    data: Data
+    config: Config
+    tried: dict[str, dict[float, float]]
     runs: dict[tuple[str, int], Run]
     summaries: list[LossSummary]
     differences: list[Difference]
@@ -92,7 +98,7 @@ class Comparison:
     def over_large(self) -> str:
         """Names the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
         number = len(self.large)
-        return _over_large(number) if 0 < number < self.scene.num_classes else ""
+        return _over_large(number) if 0 < number < self.data.num_classes else ""
 
     @property
     def seeds(self) -> list[int]:
@@ -105,81 +111,16 @@ class Comparison:
         return next(iter(self.runs.values())).settings
 
 
-def plan(
-    scene: Scene,
-    losses: Sequence[str],
-    seeds: int,
-    steps: int,
-    lr: float,
-    accelerator: str,
-    threads: int,
-    devices: int = 1,
-) -> list[Settings]:
-    """Lists the runs, all losses of one seed before the next: pairs are complete early."""
-    code = code_version()
-    return [
-        Settings(
-            loss=loss,
-            seed=seed,
-            steps=steps,
-            lr=lr,
-            data=scene.fingerprint,
-            network=NETWORK,
-            accelerator=accelerator,
-            threads=threads,
-            lovasz=code,
-            torch=torch.__version__,
-            devices=devices,
-        )
-        for seed in range(seeds)
-        for loss in losses
-    ]
-
-
-def run_missing(
-    planned: Sequence[Settings],
-    scene: Scene,
-    folder: Path,
-    on_start: Callable[[Settings], None],
-    on_step: Callable[[int], None],
-    on_finish: Callable[[Run], None],
-    keep: bool = True,
-) -> list[Run]:
-    """Trains the runs that the folder does not hold yet and keeps each as soon as it is finished.
-
-    Args:
-        planned: The runs wanted.
-        scene: The data.
-        folder: Where finished runs are kept.
-        on_start: Called before a training.
-        on_step: Called after each step with the number of steps done.
-        on_finish: Called with each new run once it is on disk.
-        keep: Whether this process writes them; of several that train together one does.
-
-    Returns:
-        The runs in the order planned.
-    """
-    from lovasz.study.training import train
-
-    runs = []
-    for settings in planned:
-        run = store.load(folder, settings)
-        if run is None:
-            on_start(settings)
-            run = train(settings, scene, on_step)
-            if keep:
-                store.save(folder, run)
-            on_finish(run)
-        runs.append(run)
-    return runs
-
-
-def summarise(scene: Scene, runs: Sequence[Run]) -> Comparison:
+def summarise(
+    data: Data, config: Config, runs: Sequence[Run], tried: dict[str, dict[float, float]] | None = None
+) -> Comparison:
     """Adds runs up to a comparison; the first run's loss is the baseline.
 
     Args:
-        scene: The data.
+        data: The data.
+        config: What was asked for.
         runs: Every loss with the same seeds.
+        tried: Validation mIoU of each loss with each learning rate tried.
 
     Returns:
         Means, differences, and the verdict.
@@ -187,17 +128,19 @@ def summarise(scene: Scene, runs: Sequence[Run]) -> Comparison:
     table = {(run.settings.loss, run.settings.seed): run for run in runs}
     losses = list(dict.fromkeys(run.settings.loss for run in runs))
     seeds = sorted({run.settings.seed for run in runs})
-    large = [index for index, pixels in enumerate(scene.pixels(TEST)) if pixels >= LARGE_CLASS]
+    large = [index for index, pixels in enumerate(data.parts[TEST].pixels) if pixels >= LARGE_CLASS]
     summaries = [_summary(loss, [table[loss, seed] for seed in seeds], large) for loss in losses]
     first, others = summaries[0], summaries[1:]
     differences = [paired_difference(other.loss, first.loss, other.scores, first.scores) for other in others]
     large_differences = []
-    if 0 < len(large) < scene.num_classes:
+    if 0 < len(large) < data.num_classes:
         large_differences = [
             paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
         ]
     return Comparison(
-        scene=scene,
+        data=data,
+        config=config,
+        tried=tried or {},
         runs=table,
         summaries=summaries,
         differences=differences,
@@ -223,7 +166,7 @@ def _summary(loss: str, runs: Sequence[Run], large: Sequence[int]) -> LossSummar
     scores = [run.test_miou for run in runs]
     large_scores = [run.test_miou_over(large) for run in runs]
     step = statistics.median(seconds for run in runs for seconds in run.step_seconds)
-    classes = torch.stack([iou_per_class(torch.tensor(run.test_counts)) for run in runs])
+    classes = torch.stack([iou_per_class(run.test_counts) for run in runs])
     n = len(runs)
     return LossSummary(
         loss=loss,
@@ -236,5 +179,7 @@ def _summary(loss: str, runs: Sequence[Run], large: Sequence[int]) -> LossSummar
         classes=(100 * classes.nanmean(0)).tolist(),
         seconds_per_step=step,
         loss_share=statistics.median(seconds for run in runs for seconds in run.loss_seconds) / step,
+        loss_mib=next((run.loss_mib for run in runs if run.loss_mib is not None), None),
+        lr=runs[0].settings.lr,
         diverged=[run.settings.seed for run in runs if run.diverged],
     )

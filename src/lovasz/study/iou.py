@@ -1,15 +1,16 @@
-"""IoU of each class from pixels counted over a whole part of the scene."""
+"""IoU of each class from pixels counted over a whole part of the data."""
 
 from torch import Tensor
 
-from lovasz.study.scene import IGNORE_INDEX
+from lovasz.study.data import IGNORE_INDEX
 
 
 def confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
     """Counts pixels by (target, prediction), (C, C) int64; targets of ``IGNORE_INDEX`` are left out."""
     from lovasz.metrics import ConfusionMatrix  # torchmetrics loads much, which a refused command need not
 
-    metric = ConfusionMatrix(num_classes, ignore_index=IGNORE_INDEX)
+    # Each process counts what it has; who wants the sum of all says so.
+    metric = ConfusionMatrix(num_classes, ignore_index=IGNORE_INDEX, sync_on_compute=False)
     metric.update(preds.cpu(), target.cpu())
     counts: Tensor = metric.compute()
     return counts

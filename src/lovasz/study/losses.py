@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lovasz import lovasz_softmax
-from lovasz.study.scene import IGNORE_INDEX
+from lovasz.study.data import IGNORE_INDEX
+from lovasz.study.network import imported
 
 # (logits (N, C, *), target (N, *), progress) -> loss; progress runs from 0 to 1 over a training.
 NamedLoss = Callable[[Tensor, Tensor, float], Tensor]
@@ -20,28 +21,52 @@ DESCRIPTIONS = {
     "lovasz": "Lovász-Softmax loss",
     "ce+lovasz": "cross-entropy + Lovász-Softmax loss",
     "ce>lovasz": "cross-entropy for the first half of the steps, then the Lovász-Softmax loss",
+    "lovasz-exact": "Lovász-Softmax loss by sorting (bins=None), to compare with counting",
 }
 
 
+def describe(name: str) -> str:
+    """Returns what a loss is, in words."""
+    return DESCRIPTIONS.get(name, "the user's own")
+
+
 def check_names(names: Sequence[str]) -> None:
-    """Checks that every name is the name of a loss.
+    """Checks that every name is the name of a loss, or ``MODULE:FUNCTION`` of a user's own.
 
     Raises:
-        ValueError: If a name is unknown or none is given.
+        ValueError: If a name is unknown, none is given, or a function is none or no loss.
     """
     allowed = ", ".join(DESCRIPTIONS)
     if not names:
         raise ValueError(f"at least one loss is needed; choose from {allowed}")
     for name in names:
-        if name not in DESCRIPTIONS:
-            raise ValueError(f"unknown loss {name!r}; choose from {allowed}")
+        if ":" in name:
+            _try(name)
+        elif name not in DESCRIPTIONS:
+            raise ValueError(f"unknown loss {name!r}; choose from {allowed}, or MODULE:FUNCTION for your own")
+
+
+def _try(name: str) -> None:
+    """Calls a user's loss once on something small, before any work is lost."""
+    logits = torch.zeros(2, 3, 4, 4).requires_grad_()
+    target = (torch.arange(32) % 3).view(2, 4, 4)
+    target[0, 0] = IGNORE_INDEX
+    function = imported("--loss", name)
+    try:
+        loss = function(logits, target)
+    except Exception as error:  # a user's function raises what it likes
+        raise ValueError(
+            f"--loss {name} failed on logits (2, 3, 4, 4) and target (2, 4, 4), void is {IGNORE_INDEX}: {error}"
+        ) from error
+    if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+        raise ValueError(f"--loss {name} must return a scalar tensor that requires a gradient, got {loss!r}")
 
 
 def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
     """Builds the loss of a name; every loss leaves out the pixels labelled ``IGNORE_INDEX``.
 
     Args:
-        name: One of ``DESCRIPTIONS``.
+        name: One of ``DESCRIPTIONS``, or ``MODULE:FUNCTION``: called with logits and target.
         pixels: Training pixels of each class, (C,); ``weighted-ce`` weighs by their inverse.
 
     Returns:
@@ -51,6 +76,9 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
         ValueError: If the name is unknown.
     """
     check_names([name])
+    if ":" in name:
+        own = imported("--loss", name)
+        return lambda logits, target, progress: own(logits, target)
     if name == "ce":
         return lambda logits, target, progress: cross_entropy(logits, target)
     if name == "weighted-ce":
@@ -62,6 +90,8 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
         return lambda logits, target, progress: cross_entropy(logits, target) + dice(logits, target)
     if name == "lovasz":
         return lambda logits, target, progress: lovasz(logits, target)
+    if name == "lovasz-exact":
+        return lambda logits, target, progress: lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX, bins=None)
     if name == "ce+lovasz":
         return lambda logits, target, progress: cross_entropy(logits, target) + lovasz(logits, target)
     return lambda logits, target, progress: (cross_entropy if progress < 0.5 else lovasz)(logits, target)
@@ -98,5 +128,4 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Computes the Lovász-Softmax loss over the classes present among the labelled pixels, of all processes."""
-    group = torch.distributed.group.WORLD if torch.distributed.is_initialized() else None
-    return lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX, group=group)
+    return lovasz_softmax(logits, target, ignore_index=IGNORE_INDEX, group="world")

@@ -1,62 +1,128 @@
 """The report: one HTML page that needs no network, made from a comparison."""
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
-from lovasz.study.charts import WIDTHS, curves, forest, styles
-from lovasz.study.compare import Comparison
-from lovasz.study.iou import iou_per_class
-from lovasz.study.losses import DESCRIPTIONS
-from lovasz.study.maps import FAINT, OTHER, PALETTE, RIGHT, WRONG, class_map, error_map
-from lovasz.study.split import TEST, TRAIN, VAL
+from lovasz.study import augment, losses, network
+from lovasz.study.changes import changed_images
+from lovasz.study.charts import WIDTHS, Gain, curves, forest, gains, multiples, styles
+from lovasz.study.compare import Comparison, LossSummary
+from lovasz.study.config import write_config
+from lovasz.study.confusions import SHADES, WRITTEN, cells, confused, strokes
+from lovasz.study.data import TEST
+from lovasz.study.maps import GAINED, LOST, RIGHT, WRONG
+from lovasz.study.page import render
+from lovasz.study.predict import KEPT
+from lovasz.study.runs import pixels_of
 from lovasz.study.stats import NOT_CORRECTED, signed
 from lovasz.study.store import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+# Jaccard curves that are open from the start.
+OPEN = 24
+SCHEDULES = {
+    "cosine": "falling to 0 along a cosine",
+    "poly": "falling to 0 as (1 - share of the steps done) to the power of 0.9",
+    "constant": "constant",
+}
+OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with Nesterov momentum 0.9"}
+
 
 def write_report(comparison: Comparison, path: Path) -> None:
-    """Writes ``report.html``: verdict, tables, charts, maps, settings, credit.
+    """Writes ``report.html``: verdict, tables, charts, pictures, settings, credit.
 
     Args:
         comparison: What to report.
         path: The file to write; it loads nothing from anywhere else.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(signed=signed, linked=_linked)
-    page = environment.get_template("report.html.j2").render(
+    best = _best(comparison)
+    zero, rows = gains(comparison, best)
+    compared = [comparison.losses[0], *([best.loss] if best else [])]
+    data, settings = comparison.data, comparison.settings
+    page = render(
+        "report.html.j2",
         comparison=comparison,
-        scene=comparison.scene,
-        settings=comparison.settings,
-        descriptions=DESCRIPTIONS,
+        data=data,
+        settings=settings,
+        config=comparison.config,
+        yaml=write_config(comparison.config),
+        signed=signed,
+        credit=_linked(data.credit),
+        descriptions={loss: losses.describe(loss) for loss in comparison.losses},
+        network=network.DESCRIPTIONS.get(settings.network, settings.network),
+        augmented=[augment.DESCRIPTIONS[name] for name in settings.augment],
+        optimizer=f"{OPTIMIZERS[settings.optimizer]}, learning rate {_rates(comparison)}, "
+        f"{SCHEDULES[settings.schedule]}; weight decay {settings.weight_decay:g}",
         styles=styles(comparison),
         curves={name: curves(comparison, width) for name, width in WIDTHS.items()},
         forests={name: forest(comparison, width) for name, width in WIDTHS.items()},
         clipped=any(any(row["clipped"]) for row in forest(comparison, WIDTHS["wide"]).rows),
         not_corrected=NOT_CORRECTED,
-        classes=_classes(comparison),
-        truth=class_map(comparison.scene, comparison.scene.target.numpy()),
-        maps=_maps(comparison),
-        colours={"right": RIGHT, "wrong": WRONG, "other": OTHER, "faint": FAINT},
-        pixels={
-            "train": sum(comparison.scene.pixels(TRAIN)),
-            "val": sum(comparison.scene.pixels(VAL)),
-            "test": sum(comparison.scene.pixels(TEST)),
-        },
+        best=best,
+        zero=zero,
+        gains=rows,
+        small=_small(comparison, best, rows),
+        numbered=data.class_names == tuple(map(str, range(data.num_classes))),
+        test_pixels=data.parts[TEST].pixels,
+        confusions=_confusions(comparison),
+        written=data.num_classes <= WRITTEN,
+        shades=SHADES,
+        compared=compared,
+        multiples=multiples(comparison, compared),
+        open=OPEN,
+        items=changed_images(comparison),
+        keys={"right": RIGHT, "wrong": WRONG, "gained": GAINED, "lost": LOST},
+        kept=KEPT,
+        images={part: len(data.parts[part].samples) for part in data.parts},
+        pixels=pixels_of(data),
     )
     write_text(path, page)
+
+
+def _best(comparison: Comparison) -> LossSummary | None:
+    """Returns the loss of the highest mean, the baseline left out; None if that is the only one."""
+    others = comparison.summaries[1:]
+    known = [summary for summary in others if math.isfinite(summary.mean)] or others
+    return max(known, key=lambda summary: summary.mean, default=None)
+
+
+def _small(comparison: Comparison, best: LossSummary | None, rows: list[Gain]) -> tuple[int, float, float] | None:
+    """Returns how many classes are small, and the points that they and that all classes add to the mean."""
+    if best is None or not comparison.over_large or not all(math.isfinite(row.gain) for row in rows):
+        return None
+    small = [row.gain for row in rows if row.label not in comparison.large]
+    return len(small), sum(small) / len(rows), sum(row.gain for row in rows) / len(rows)
+
+
+def _confusions(comparison: Comparison) -> list[dict[str, Any]]:
+    """Returns the matrix of each loss, summed over seeds: cells of few classes, strokes of many."""
+    found = []
+    for loss in comparison.losses:
+        counts = np.sum([comparison.runs[loss, seed].tested.counts for seed in comparison.seeds], axis=0)
+        written = len(counts) <= WRITTEN
+        found.append(
+            {
+                "loss": loss,
+                "pixels": counts.sum(1).tolist(),
+                "cells": cells(counts) if written else [],
+                "strokes": {} if written else strokes(counts),
+                "confused": confused(counts),
+            }
+        )
+    return found
+
+
+def _rates(comparison: Comparison) -> str:
+    rates = {summary.loss: f"{summary.lr:g}" for summary in comparison.summaries}
+    if len(set(rates.values())) == 1:
+        return next(iter(rates.values()))
+    return ", ".join(f"{rate} of {loss}" for loss, rate in rates.items())
 
 
 def _linked(text: str) -> "Markup":
@@ -65,41 +131,3 @@ def _linked(text: str) -> "Markup":
 
     link = r'<a href="https://doi.org/\1">doi:\1</a>'
     return Markup(re.sub(r"doi:(\S+)", link, str(escape(text))))
-
-
-def _classes(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns each class, the largest first, with its IoU for every loss and seed in percent."""
-    per_run = {
-        key: (100 * iou_per_class(torch.tensor(run.test_counts))).tolist() for key, run in comparison.runs.items()
-    }
-    rows = [
-        {
-            "name": comparison.scene.class_names[index],
-            "colour": PALETTE[index % len(PALETTE)],
-            "pixels": pixels,
-            "bars": [
-                {
-                    "loss": summary.loss,
-                    "mean": summary.classes[index],
-                    "seeds": [per_run[summary.loss, seed][index] for seed in comparison.seeds],
-                }
-                for summary in comparison.summaries
-            ],
-        }
-        for index, pixels in enumerate(comparison.scene.pixels(TEST))
-    ]
-    return sorted(rows, key=lambda row: -row["pixels"])
-
-
-def _maps(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns prediction and errors of every loss for the first seed."""
-    scene, seed = comparison.scene, comparison.seeds[0]
-    return [
-        {
-            "loss": loss,
-            "miou": comparison.runs[loss, seed].test_miou,
-            "prediction": class_map(scene, comparison.runs[loss, seed].prediction),
-            "errors": error_map(scene, comparison.runs[loss, seed].prediction),
-        }
-        for loss in comparison.losses
-    ]

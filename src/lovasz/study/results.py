@@ -8,11 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lovasz.study.compare import LARGE_CLASS, Comparison
+from lovasz.study.data import TEST, TRAIN, VAL
 from lovasz.study.iou import iou_per_class
-from lovasz.study.split import TEST, TRAIN, VAL
 from lovasz.study.store import Run, write_text
 
 
@@ -23,8 +21,8 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none.
     """
     columns = ["loss", "seed", "steps", "lr", "test_miou", "test_miou_large", "val_miou"]
-    columns += ["seconds_per_step", "loss_share", "diverged"]
-    columns += [f"iou {name}" for name in comparison.scene.class_names]
+    columns += ["seconds_per_step", "loss_share", "loss_mib", "diverged"]
+    columns += [f"iou {name}" for name in comparison.data.class_names]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -32,7 +30,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         settings = run.settings
         row: list[Any] = [settings.loss, settings.seed, settings.steps, settings.lr]
         row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
-        row += [run.seconds_per_step, run.loss_share, run.diverged]
+        row += [run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
         writer.writerow(["" if value is None else value for value in row + _ious(run)])
     write_text(path, text.getvalue())
 
@@ -43,7 +41,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
     IoUs are fractions of 1 in ``runs`` and percentages elsewhere, as in the report; what is not a
     number is null.
     """
-    scene = comparison.scene
+    data = comparison.data
     record = {
         "verdict": comparison.verdict,
         "summaries": [asdict(summary) for summary in comparison.summaries],
@@ -56,25 +54,28 @@ def write_json(comparison: Comparison, path: Path) -> None:
                 "test_miou_large": _large(comparison, run),
                 "val_miou": run.val_miou / 100,
                 "test_iou": _ious(run),
-                "test_counts": run.test_counts,
-                "curve": run.curve,
+                "test_counts": run.test_counts.tolist(),
+                "curve": [point._asdict() for point in run.curve],
                 "seconds_per_step": run.seconds_per_step,
                 "loss_share": run.loss_share,
+                "loss_mib": run.loss_mib,
                 "diverged": run.diverged,
             }
             for run in comparison.runs.values()
         ],
-        "scene": {
-            "name": scene.name,
-            "classes": scene.class_names,
-            "train_pixels": scene.pixels(TRAIN),
-            "val_pixels": scene.pixels(VAL),
-            "test_pixels": scene.pixels(TEST),
+        "learning_rates_tried": comparison.tried,
+        "config": comparison.config.model_dump(mode="json"),
+        "data": {
+            "name": data.name,
+            "classes": data.class_names,
+            "train_pixels": data.parts[TRAIN].pixels,
+            "val_pixels": data.parts[VAL].pixels,
+            "test_pixels": data.parts[TEST].pixels,
             "large_class_test_pixels": LARGE_CLASS,
-            "large_classes": [scene.class_names[index] for index in comparison.large],
-            "credit": scene.credit,
-            "licence": scene.licence,
-            "licence_url": scene.licence_url,
+            "large_classes": [data.class_names[index] for index in comparison.large],
+            "credit": data.credit,
+            "licence": data.licence,
+            "licence_url": data.licence_url,
         },
         "versions": comparison.versions,
         "machine": comparison.machine,
@@ -89,7 +90,7 @@ def _large(comparison: Comparison, run: Run) -> float | None:
 
 
 def _ious(run: Run) -> list[float | None]:
-    values = iou_per_class(torch.tensor(run.test_counts)).tolist()
+    values = iou_per_class(run.test_counts).tolist()
     return [value if math.isfinite(value) else None for value in values]
 
 

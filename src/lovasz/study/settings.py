@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 
 
@@ -10,35 +11,60 @@ class Settings:
     """One run: two runs with equal settings, on one machine, give equal results.
 
     Attributes:
-        loss: Name of the loss.
-        seed: Seeds the initial weights, the dropout and the order of flips and turns.
-        steps: Optimiser steps, each on the whole scene.
-        lr: Learning rate at the start; it falls to 0 along a cosine.
-        data: Fingerprint of the scene and its split.
-        network: Description of the network.
+        loss: Name of the loss, with a hash of its code if it is the user's own.
+        seed: Seeds the initial weights, the dropout, the order of the images and their augmentation.
+        steps: Optimiser steps.
+        lr: Learning rate at the start.
+        batch: Images a step and process.
+        crop: Size of the random crops, or None for whole images.
+        augment: Names of the augmentations.
+        optimizer: "adamw" or "sgd".
+        schedule: "cosine", "poly" or "constant".
+        weight_decay: Of the optimiser.
+        precision: "32" or "bf16".
+        data: Fingerprint of the data and their preparation.
+        network: Name of the network, with a hash of its code if it is the user's own.
         accelerator: Where it is trained: "cpu", "cuda", "mps".
         threads: CPU threads; another number rounds sums differently.
+        devices: Processes that train together.
         lovasz: Version of this library and a hash of its code.
         torch: Version of PyTorch.
-        devices: Processes that train together, each with a view of the scene in every step.
     """
 
     loss: str
     seed: int
     steps: int
     lr: float
+    batch: int
+    crop: tuple[int, ...] | None
+    augment: tuple[str, ...]
+    optimizer: str
+    schedule: str
+    weight_decay: float
+    precision: str
     data: str
     network: str
     accelerator: str
     threads: int
+    devices: int
     lovasz: str
     torch: str
-    devices: int = 1
 
     @property
     def key(self) -> str:
         """Name of the run, equal only for equal settings: ``ce-seed0-1f2e3d4c5b6a``."""
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        # ">" is not allowed in file names everywhere.
-        return f"{self.loss.replace('>', '-then-')}-seed{self.seed}-{digest}"
+        # ">", ":" and " " are not allowed or not wanted in file names everywhere.
+        loss = re.sub(r"[^\w+.-]+", "_", self.loss.replace(">", "-then-")).strip("_")
+        return f"{loss}-seed{self.seed}-{digest}"
+
+
+def from_record(record: dict[str, object]) -> Settings:
+    """Rebuilds settings from what JSON made of them.
+
+    Raises:
+        TypeError: If a name is missing or unknown.
+    """
+    lists = {name: tuple(value) for name, value in record.items() if isinstance(value, list)}
+    return Settings(**{**record, **lists})  # type: ignore[arg-type]

@@ -2,22 +2,46 @@
 
 import json
 import os
+import pickle
 import shutil
 import statistics
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from lovasz.study.iou import iou_per_class, mean_iou
-from lovasz.study.settings import Settings
+from lovasz.study.predict import Tested
+from lovasz.study.settings import Settings, from_record
+
+# Files of a run: Lightning's whole state while it is unfinished, weights, and the curve.
+STATE, BEST, LAST, CURVE = "state.ckpt", "best.pt", "last.pt", "curve.csv"
 
 
 class DamagedRunError(ValueError):
     """A run's folder is there but does not hold that run."""
+
+
+class Point(NamedTuple):
+    """One point of a run's curve: after so many steps.
+
+    Attributes:
+        step: Steps done.
+        miou: Validation mIoU, a fraction of 1.
+        loss: Mean training loss since the point before.
+        lr: Learning rate of the next step.
+    """
+
+    step: int
+    miou: float
+    loss: float
+    lr: float
 
 
 @dataclass(frozen=True)
@@ -26,28 +50,33 @@ class Run:
 
     Attributes:
         settings: What determined it.
-        curve: (step, validation mIoU) along the training.
+        curve: Along the training.
         val_counts: Validation pixels by (target, prediction), (C, C).
-        test_counts: Test pixels by (target, prediction), (C, C).
         step_seconds: Time of every step but the first.
         loss_seconds: The part of each spent in the loss, forward and back to the logits.
+        loss_mib: Peak memory of the loss beyond logits, target and gradient; None if not measured.
         diverged: Whether the last loss was not a finite number.
-        prediction: Predicted class of every pixel of the scene, (H, W), uint8.
+        tested: What it did on the test part.
     """
 
     settings: Settings
-    curve: list[tuple[int, float]]
+    curve: list[Point]
     val_counts: list[list[int]]
-    test_counts: list[list[int]]
     step_seconds: list[float]
     loss_seconds: list[float]
+    loss_mib: float | None
     diverged: bool
-    prediction: NDArray[np.uint8]
+    tested: Tested
+
+    @property
+    def test_counts(self) -> Tensor:
+        """Test pixels by (target, prediction), (C, C)."""
+        return torch.from_numpy(self.tested.counts)
 
     @property
     def test_miou(self) -> float:
         """Test mIoU in percent."""
-        return 100 * mean_iou(torch.tensor(self.test_counts))
+        return 100 * mean_iou(self.test_counts)
 
     @property
     def val_miou(self) -> float:
@@ -66,7 +95,12 @@ class Run:
 
     def test_miou_over(self, classes: Sequence[int]) -> float:
         """Returns the test mIoU over some classes in percent; NaN if none of them occurs."""
-        return 100 * float(iou_per_class(torch.tensor(self.test_counts))[list(classes)].nanmean())
+        return 100 * float(iou_per_class(self.test_counts)[list(classes)].nanmean())
+
+
+def draft(folder: Path, settings: Settings) -> Path:
+    """Returns where an unfinished run keeps its state, the weights of its best round and its curve."""
+    return folder / "runs" / f".{settings.key}"
 
 
 def load(folder: Path, settings: Settings) -> Run | None:
@@ -80,11 +114,13 @@ def load(folder: Path, settings: Settings) -> Run | None:
         return None
     try:
         record = json.loads((place / "run.json").read_text(encoding="utf-8"))
-        found = Settings(**record.pop("settings"))
-        curve = [(int(step), float(miou)) for step, miou in record.pop("curve")]
-        prediction = np.load(place / "prediction.npy", allow_pickle=False)
-        run = Run(settings=found, curve=curve, prediction=prediction, **record)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        found = from_record(record.pop("settings"))
+        curve = [Point(*point) for point in record.pop("curve")]
+        with np.load(place / "tested.npz", allow_pickle=False) as arrays:
+            named = {name: arrays[name] for name in arrays.files}
+        predictions = [named.pop(f"prediction{index}") for index in range(len(named["kept"]))]
+        run = Run(settings=found, curve=curve, tested=Tested(**named, predictions=predictions), **record)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise DamagedRunError(f"{place} cannot be read ({error}); delete it and the run is done again") from error
     if found != settings:
         raise DamagedRunError(f"{place} holds other settings than its name says; delete or move it")
@@ -97,30 +133,59 @@ def save(folder: Path, run: Run) -> None:
     The files are written and flushed to disk in a hidden folder, which is then renamed. If the
     same run was finished by another process meanwhile, that one stays.
     """
-    runs = folder / "runs"
+    runs, state = folder / "runs", draft(folder, run.settings)
     runs.mkdir(parents=True, exist_ok=True)
     place = runs / run.settings.key
-    draft = runs / f".{run.settings.key}.{os.getpid()}"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir()
-    record = asdict(run)
-    prediction = record.pop("prediction")
-    with open(draft / "prediction.npy", "wb") as file:
-        np.save(file, prediction, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    with open(draft / "run.json", "w", encoding="utf-8") as file:
+    hidden = runs / f".{run.settings.key}.{os.getpid()}"
+    shutil.rmtree(hidden, ignore_errors=True)
+    hidden.mkdir()
+    record = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "tested"}
+    record["settings"] = asdict(run.settings)
+    arrays = {field.name: getattr(run.tested, field.name) for field in fields(run.tested)}
+    arrays |= {f"prediction{index}": one for index, one in enumerate(arrays.pop("predictions"))}
+    with open(hidden / "tested.npz", "wb") as binary:
+        np.savez_compressed(binary, **arrays)
+        binary.flush()
+        os.fsync(binary.fileno())
+    for name in (BEST, LAST, CURVE):
+        if (state / name).exists():
+            shutil.copyfile(state / name, hidden / name)
+    with open(hidden / "run.json", "w", encoding="utf-8") as file:
         json.dump(record, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
     try:
-        os.replace(draft, place)
+        os.replace(hidden, place)
     except OSError:
         if not place.is_dir():
             raise
-    # Drafts that a killed process left behind, and our own if another was first.
-    for stale in runs.glob(f".{run.settings.key}.*"):
+    # The state it grew from, drafts that a killed process left behind, and our own if another was first.
+    for stale in (state, *runs.glob(f".{run.settings.key}.*")):
         shutil.rmtree(stale, ignore_errors=True)
+
+
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Writes the state dict, to be read by ``torch.load(path, weights_only=True)``."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, hidden)
+    os.replace(hidden, path)
+
+
+def curve_csv(curve: Sequence[Point]) -> str:
+    """Returns a curve as CSV."""
+    lines = [",".join(Point._fields), *(",".join(map(str, point)) for point in curve)]
+    return "\n".join(lines) + "\n"
+
+
+@contextmanager
+def told(state: Path) -> Iterator[None]:
+    """Says which file is damaged when the state of an unfinished run cannot be read."""
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, KeyError, pickle.UnpicklingError) as error:
+        if not state.exists():
+            raise
+        raise DamagedRunError(f"{state} cannot be read ({error}); delete it and the run begins again") from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,85 +1,112 @@
-"""One training run with Lightning, from settings to a finished run."""
+"""One training run with Lightning, from settings to a finished run, resumed where it was cut off."""
 
 import logging
 import math
+import os
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from lovasz.study import store
+from lovasz.study.config import Config
+from lovasz.study.data import TRAIN, VAL, Data
 from lovasz.study.iou import confusion, mean_iou
 from lovasz.study.losses import named_loss
 from lovasz.study.network import build_network
-from lovasz.study.scene import Scene
+from lovasz.study.order import Order, mixed
+from lovasz.study.predict import evaluate, logits_of
 from lovasz.study.settings import Settings
-from lovasz.study.split import TEST, TRAIN, VAL
-from lovasz.study.store import Run
+from lovasz.study.store import Point, Run
 
-# Points of the validation curve.
-CURVE_POINTS = 20
-
-
-class Views(Dataset[tuple[Tensor, Tensor]]):
-    """The scene once per step and device, flipped and turned; the order depends on the seed alone."""
-
-    def __init__(self, image: Tensor, target: Tensor, number: int, seed: int) -> None:
-        self.image, self.target = image, target
-        generator = torch.Generator().manual_seed(seed)
-        self.views = torch.randint(8, (number,), generator=generator).tolist()
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        return turned(self.image, self.views[step]), turned(self.target, self.views[step])
-
-
-def turned(image: Tensor, view: int) -> Tensor:
-    """Returns one of the 8 flips and quarter turns of the last two axes."""
-    image = torch.rot90(image, view % 4, (-2, -1))
-    return image.flip(-1) if view >= 4 else image
+# A training is cut into so many rounds at most: after each it is validated and can be resumed.
+ROUNDS = 20
 
 
 class Training(pl.LightningModule):
     """Trains the network with one loss and times that loss."""
 
-    def __init__(self, settings: Settings, scene: Scene) -> None:
+    def __init__(self, settings: Settings, config: Config, data: Data) -> None:
         super().__init__()
         # The backward pass is run in two parts, so that the loss can be timed by itself.
         self.automatic_optimization = False
-        self.settings = settings
-        self.num_classes = scene.num_classes
-        self.network = build_network(len(scene.features), scene.num_classes)
-        self.loss = named_loss(settings.loss, scene.pixels(TRAIN))
+        self.settings, self.workers, self.data = settings, config.workers, data
+        self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
+        name = settings.loss.split(" ")[0]  # without the hash of a user's own
+        self.loss = named_loss(name, data.parts[TRAIN].pixels)
+        self.rounds = min(ROUNDS, settings.steps)
+        self.done = 0
         self.step_seconds: list[float] = []
         self.loss_seconds: list[float] = []
-        self.curve: list[tuple[int, float]] = []
-        self.last_loss = math.nan
+        self.losses: list[float] = []
+        self.curve: list[Point] = []
+        self.counts: Tensor = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
 
     def on_fit_start(self) -> None:
         """Checks that all processes train the same run."""
         if self.settings.devices > 1:
             keys: list[str] = [""] * self.settings.devices
-            torch.distributed.all_gather_object(keys, self.settings.key)
+            torch.distributed.all_gather_object(keys, f"{self.settings.key} from step {self.done}")
             if len(set(keys)) > 1:
                 raise OSError(f"the processes train different runs, {', '.join(keys)}: another command writes to "
                               "the same folder; wait for it and start again")  # fmt: skip
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the learning rate falls to 0 along a cosine."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.settings.lr, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.steps)
+        """The optimiser and the schedule of the learning rate, a step at a time."""
+        settings, parameters = self.settings, self.parameters()
+        optimizer: torch.optim.Optimizer
+        if settings.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+        else:
+            optimizer = torch.optim.SGD(
+                parameters, lr=settings.lr, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            )
+        shape: dict[str, Callable[[float], float]] = {
+            "cosine": lambda part: (1 + math.cos(math.pi * part)) / 2,
+            "poly": lambda part: (1 - part) ** 0.9,
+            "constant": lambda part: 1.0,
+        }
+        factor = shape[settings.schedule]
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: factor(min(step / settings.steps, 1.0))
+        )
         return [optimizer], [schedule]
 
+    def first_step(self, turn: int) -> int:
+        """Returns the first step of a round."""
+        return turn * self.settings.steps // self.rounds
+
+    def train_dataloader(self) -> Any:
+        """The batches of this round and process."""
+        settings, rank = self.settings, self.trainer.global_rank
+        batches = []
+        for step in range(self.first_step(self.current_epoch), self.first_step(self.current_epoch + 1)):
+            first = (step * settings.devices + rank) * settings.batch
+            batches.append(range(first, first + settings.batch))
+        return DataLoader(Order(self.data, settings), batch_sampler=batches, num_workers=self.workers)  # type: ignore[arg-type]
+
+    def val_dataloader(self) -> Any:
+        """The validation images, each process its share, all of one length: the last may begin again."""
+        samples, devices = self.data.parts[VAL].samples, self.settings.devices
+        number = len(samples)
+        share = [
+            index % number for index in range(self.trainer.global_rank, -(-number // devices) * devices, devices)
+        ]
+        return DataLoader(samples, batch_size=None, sampler=share, num_workers=self.workers)  # type: ignore[arg-type]
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One step on the whole scene: forward, loss, loss backward, network backward, update."""
+        """One step: forward, loss, loss backward, network backward, update."""
         image, target = batch
+        # What the network draws depends on the step alone, so that a training can go on at any.
+        torch.manual_seed(mixed(self.settings.seed, self.done, self.global_rank, 2))
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         started = self._now()
@@ -88,21 +115,51 @@ class Training(pl.LightningModule):
         # From here to the logits' gradient is the loss, and nothing but the loss.
         leaf = logits.detach().requires_grad_()
         loss_started = self._now()
-        loss = self.loss(leaf, target, batch_idx / self.settings.steps)
+        loss = self.loss(leaf, target, self.done / self.settings.steps)
         loss.backward()
         loss_ended = self._now()
         self.manual_backward(logits, leaf.grad)
         optimizer.step()
         schedule.step()
+        self.done += 1
         self.step_seconds.append(self._now() - started)
         self.loss_seconds.append(loss_ended - loss_started)
-        self.last_loss = float(loss.detach())
+        self.losses.append(float(loss.detach()))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begins a point of the validation curve."""
+        self.counts.zero_()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Adds a point to the validation curve."""
+        """Adds one image to it, unless another process has it."""
+        if batch_idx * self.settings.devices + self.global_rank >= len(self.data.parts[VAL].samples):
+            return
         image, target = batch
-        counts = confusion(self.network(image).argmax(1), target, self.num_classes)
-        self.curve.append((len(self.step_seconds), mean_iou(counts)))
+        preds = logits_of(self.network, image[None], self.settings.crop).argmax(1)
+        self.counts += confusion(preds, target[None], self.data.num_classes)
+
+    def on_validation_epoch_end(self) -> None:
+        """Ends the point: all processes add up."""
+        self.counts = self.counts.cpu()
+        if self.settings.devices > 1:
+            counts = self.counts.to(self.device)
+            torch.distributed.all_reduce(counts)
+            self.counts = counts.cpu()
+        number = self.done - (self.curve[-1].step if self.curve else 0)
+        rate: float = self.optimizers().optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.curve.append(Point(self.done, mean_iou(self.counts), sum(self.losses[-number:]) / number, rate))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what has been measured so far."""
+        checkpoint["measured"] = (
+            self.done, self.step_seconds, self.loss_seconds, self.losses, [tuple(point) for point in self.curve],
+            self.counts,
+        )  # fmt: skip
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it up again."""
+        self.done, self.step_seconds, self.loss_seconds, self.losses, curve, self.counts = checkpoint["measured"]
+        self.curve = [Point(*point) for point in curve]
 
     def _now(self) -> float:
         if self.device.type != "cpu":
@@ -110,81 +167,126 @@ class Training(pl.LightningModule):
         return time.perf_counter()
 
 
-class StepListener(pl.Callback):
-    """Calls a function with the number of steps done."""
+class Keeper(pl.Callback):
+    """Keeps the state after every round, the weights of the best, and the curve as CSV; reports steps."""
 
-    def __init__(self, on_step: Callable[[int], None]) -> None:
-        self.on_step = on_step
+    def __init__(self, draft: Path, keep: bool, on_step: Callable[[int], None]) -> None:
+        self.draft, self.keep, self.on_step = draft, keep, on_step
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
         """Reports one more step."""
-        self.on_step(batch_idx + 1)
+        self.on_step(pl_module.done)
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Passes the point to the logger and keeps the weights if they are the best so far."""
+        point = pl_module.curve[-1]
+        if trainer.logger:
+            trainer.logger.log_metrics({"loss": point.loss, "val_miou": point.miou, "lr": point.lr}, point.step)
+        if self.keep:
+            if point.miou >= max((one.miou for one in pl_module.curve if one.miou == one.miou), default=math.nan):
+                store.save_weights(pl_module.network, self.draft / store.BEST)
+            store.write_text(self.draft / store.CURVE, store.curve_csv(pl_module.curve))
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Keeps the whole state, replaced in one step: a killed process leaves the old one or the new."""
+        if self.keep or trainer.world_size > 1:
+            # Every process calls it; the first writes.
+            written = self.draft / f"{store.STATE}.{os.getpid()}"
+            trainer.save_checkpoint(written)
+            if self.keep:
+                os.replace(written, self.draft / store.STATE)
 
 
-def train(settings: Settings, scene: Scene, on_step: Callable[[int], None]) -> Run:
-    """Trains one network and evaluates it as it is after the last step.
+def train(
+    settings: Settings,
+    config: Config,
+    data: Data,
+    folder: Path,
+    on_step: Callable[[int], None],
+    keep: bool = True,
+) -> Run:
+    """Trains one network, or goes on with it, and evaluates it as it is after the last step.
 
     The last weights are taken, not those of the best validation score: the learning rate ends at
     0, and every loss is treated alike without a choice that could favour one.
 
     Args:
         settings: What to train; ``threads`` and ``accelerator`` must be in force already.
-        scene: The data.
+        config: What does not change the result: loggers, workers; and the network's own name.
+        data: The data.
+        folder: Where runs are kept; the unfinished one is in a hidden folder there.
         on_step: Called after each step with the number of steps done.
+        keep: Whether this process writes; of several that train together the first does.
 
     Returns:
-        The finished run.
+        The finished run, not yet saved.
 
     Raises:
+        DamagedRunError: If the state of the unfinished run cannot be read.
         KeyboardInterrupt: If Ctrl-C ended the training.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-    pl.seed_everything(settings.seed, verbose=False)
-    image, split = scene.features[None], scene.target_of
-    views = Views(image, split(TRAIN)[None], settings.steps * settings.devices, settings.seed)
-    training = Training(settings, scene)
-    val: Any = [(image, split(VAL)[None])]
-    with warnings.catch_warnings():
-        # Advice on data-loader workers, checkpoint folders and logging intervals.
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        trainer = pl.Trainer(
+    draft = store.draft(folder, settings)
+    draft.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        pl.seed_everything(settings.seed, verbose=False)
+        training = Training(settings, config, data)
+        trainer: Any = pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
             strategy="ddp" if settings.devices > 1 else "auto",
-            max_epochs=1,
-            val_check_interval=max(1, settings.steps // CURVE_POINTS),
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+            max_epochs=training.rounds,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            callbacks=[StepListener(on_step)],
-            logger=False,
+            callbacks=[Keeper(draft, keep, on_step)],
+            logger=_tensorboard(config, settings, folder) if keep else False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        state = draft / store.STATE
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(training, DataLoader(views, batch_size=None), DataLoader(val, batch_size=None))
+            with store.told(state):
+                trainer.fit(training, ckpt_path=state if state.exists() else None, weights_only=False)
         except SystemExit as error:
             # How Lightning passes a Ctrl-C on; it also turns further ones off.
             signal.signal(signal.SIGINT, on_interrupt)
             raise KeyboardInterrupt from error
-    if len(training.step_seconds) < settings.steps:  # Lightning before 2.5 just returns
+    if training.done < settings.steps:  # Lightning before 2.5 just returns
         raise KeyboardInterrupt
 
-    network = training.network.cpu().eval()
-    with torch.inference_mode():
-        preds = network(image).argmax(1)[0]
-    val_counts = confusion(preds, split(VAL), scene.num_classes)
-    if training.curve[-1][0] != settings.steps:
-        training.curve.append((settings.steps, mean_iou(val_counts)))
+    network = training.network.eval()
+    device = torch.device(settings.accelerator if settings.accelerator != "cuda" else trainer.strategy.root_device)
+    if keep:
+        store.save_weights(network, draft / store.LAST)
     timed = slice(1, None) if settings.steps > 1 else slice(None)
     return Run(
         settings=settings,
         curve=training.curve,
-        val_counts=val_counts.tolist(),
-        test_counts=confusion(preds, split(TEST), scene.num_classes).tolist(),
+        val_counts=training.counts.tolist(),
         step_seconds=training.step_seconds[timed],
         loss_seconds=training.loss_seconds[timed],
-        diverged=not math.isfinite(training.last_loss),
-        prediction=preds.to(torch.uint8).numpy(),
+        loss_mib=None,
+        diverged=not math.isfinite(training.losses[-1]),
+        tested=evaluate(network.to(device), data, settings.crop),
     )
+
+
+def _tensorboard(config: Config, settings: Settings, folder: Path) -> Any:
+    if config.logger != "tensorboard":
+        return False
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder / "tensorboard", name="", version=settings.key)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out advice on data-loader workers, checkpoint folders and logging intervals."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        yield

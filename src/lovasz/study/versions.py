@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import re
 from collections.abc import Iterable
 from importlib import metadata, util
 from pathlib import Path
@@ -12,12 +13,15 @@ from lovasz import __version__
 EXTRA = {
     "jinja2": "Jinja2",
     "lightning": "lightning",
-    "matplotlib": "matplotlib",
     "monai": "monai",
+    "nibabel": "nibabel",
+    "PIL": "pillow",
+    "pydantic": "pydantic",
     "rich": "rich",
     "scipy": "scipy",
     "tensorly": "tensorly",
     "typer": "typer",
+    "yaml": "PyYAML",
 }
 INSTALL = "pip install 'lovasz[study]'"
 
@@ -44,16 +48,25 @@ def version(package: str) -> str | None:
         return None
 
 
+# What only shows results: a training's outcome does not depend on it. Everything else counts, new files too.
+SHOWS = re.compile(
+    r"cli/|study/(changes|charts|compare|confusions|evaluation|gallery|maps|page|pairing|palette|ranks|report|results"
+    r"|rows|scores|stats|tally)"
+)
+
+
 def code_version() -> str:
     """Returns this library's version and a hash of its files: ``0.1.0 (1f2e3d4c)``.
 
     A source tree changes without its version; results of other code must not pass for its own.
+    Files that only show results are left out.
     """
     digest = hashlib.sha256()
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*")):
-        if path.suffix in (".py", ".so", ".pyd"):
-            digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+        name = path.relative_to(package).as_posix()
+        if path.suffix in (".py", ".so", ".pyd") and not SHOWS.match(name):
+            digest.update(name.encode() + path.read_bytes())
     return f"{__version__} ({digest.hexdigest()[:8]})"
 
 

@@ -1,0 +1,206 @@
+"""``lovasz evaluate``: options, errors, interruption and exit codes around one evaluation."""
+
+import contextlib
+import hashlib
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
+from lovasz.study.classes import Classes, read_classes
+from lovasz.study.evaluation import evaluate as count
+from lovasz.study.evaluation import nothing
+from lovasz.study.evaluation_report import write_report
+from lovasz.study.evaluation_results import Outcome, write_tables
+from lovasz.study.files import UnreadableFileError, files_in, read_mask
+from lovasz.study.pairing import Pairs, pair
+from lovasz.study.ranks import joined
+from lovasz.study.scores import score
+from lovasz.study.store import check_writable
+from lovasz.study.versions import INSTALL, missing
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted masks.")],
+    targets: Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of true masks, of the same names.")],
+    num_classes: Annotated[
+        int | None, typer.Option(metavar="N", help="How many classes there are: labels 0 to N - 1.")
+    ] = None,
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Their names instead: one a line, or a JSON list of names or of objects with name and color.",
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[int] | None,
+        typer.Option(metavar="LABEL", help="A label whose pixels do not count, such as 255; repeat for more."),
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the report and the tables.")] = Path(
+        "lovasz-evaluate"
+    ),
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on without files that are missing, extra or broken.")
+    ] = False,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of photos of the same names, for the report.")
+    ] = None,
+    worst: Annotated[int, typer.Option(metavar="N", help="How many of the worst images the report shows.")] = 24,
+    workers: Annotated[int, typer.Option(metavar="N", help="Threads; 0: one a core.")] = 0,
+) -> None:
+    """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
+
+    Masks are PNG (indices or palette), TIFF, NumPy arrays or NIfTI volumes, matched by name:
+    0001.png to 0001.npy. Every pixel is counted once, in integers, so the numbers do not depend on
+    the order, the threads or the machines; `torchrun` splits the work.
+
+    Exit code 1 says that files were missing, extra, unreadable or of another shape, or held labels
+    that are no class; 130 that Ctrl-C left a partial result.
+
+    **Examples**
+
+    - lovasz evaluate predictions masks --num-classes 19 --ignore 255
+
+    - lovasz evaluate predictions masks --classes classes.txt --images photos
+
+    - torchrun --nproc-per-node 8 -m lovasz evaluate predictions masks --num-classes 150
+    """
+    absent = missing(("jinja2", "PIL", "scipy"))
+    if absent:
+        _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
+    try:
+        pairs = pair(predictions, targets)
+        ignored = frozenset(ignore or ())
+        known = _classes(pairs, num_classes, classes)
+        photos = _photos(pairs, images)
+        if workers < 0 or worst < 0:
+            raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
+        if len(ignored & set(range(len(known.names)))) == len(known.names):
+            raise ValueError("--ignore must leave a class")
+        if not pairs.files and not pairs.problems:
+            raise ValueError(f"{predictions} and {targets} hold no masks")
+        check_writable(out)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = workers or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    try:
+        code = _run(pairs, known, ignored, out, threads, allow_missing, photos, worst)
+    except KeyboardInterrupt:  # the second, or while the results were written
+        print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
+        code = 130
+    raise typer.Exit(code)
+
+
+def _run(
+    pairs: Pairs,
+    classes: Classes,
+    ignored: frozenset[int],
+    out: Path,
+    workers: int,
+    allow_missing: bool,
+    photos: dict[str, Path],
+    worst: int,
+) -> int:
+    """Counts, prints and writes; returns the exit code."""
+    command = shlex.join(["lovasz", *sys.argv[1:]])
+    with joined() as ranks, _interruption() as interruption:
+        if len(set(ranks.all(hashlib.sha256(repr(pairs.files).encode()).hexdigest()))) > 1:
+            _fail("the processes do not see the same files; on every machine both folders must hold all of them")
+        console = Console(highlight=False, quiet=ranks.rank > 0)
+        go_on = allow_missing or not pairs.problems
+        if not go_on or not pairs.files:
+            evaluation = nothing(pairs, classes.names, ignored)
+        else:
+            with counting(console, len(pairs.files), ranks) as on_images:
+                evaluation = count(pairs, classes.names, ignored, workers, interruption.stop, on_images, ranks)
+        speaks = ranks.rank == 0
+        outcome = Outcome(
+            evaluation, score(evaluation) if speaks and evaluation.counted else None, allow_missing, command
+        )
+        if speaks:
+            print_outcome(console, outcome)
+            print_problems(console, evaluation, go_on)
+            paths = write_tables(outcome, out)
+            (out / "report.html").unlink(missing_ok=True)
+            if outcome.scores is not None:
+                paths.append(write_report(outcome, classes, photos, worst, out / "report.html"))
+            for path in paths:
+                # A path may be longer than the terminal is wide and must stay in one piece.
+                console.print(str(path), soft_wrap=True, markup=False)
+        if evaluation.stopped:
+            return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
+        return 0 if outcome.complete else 1
+
+
+class _Interruption:
+    """Whether someone asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.stop, self.signal = threading.Event(), 0
+
+    def note(self, which: int, _: object) -> None:
+        """Asks for an orderly end; asked again, ends at once."""
+        if self.stop.is_set():
+            raise KeyboardInterrupt
+        self.signal = which
+        self.stop.set()
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[_Interruption]:
+    """Notes the first Ctrl-C, or the SIGTERM that ``torchrun`` makes of it, so that a partial result is written."""
+    interruption, before = _Interruption(), {}
+    for which in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(which) is not signal.SIG_IGN:  # as in a job in the background
+            before[which] = signal.signal(which, interruption.note)
+    try:
+        yield interruption
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def _classes(pairs: Pairs, num_classes: int | None, file: Path | None) -> Classes:
+    """Returns the classes by name; without a file their names are their numbers."""
+    if num_classes is not None and num_classes < 1:
+        raise ValueError(f"--num-classes must be at least 1, got {num_classes}")
+    if file is not None:
+        classes = read_classes(file)
+        if num_classes not in (None, len(classes.names)):
+            raise ValueError(f"--num-classes is {num_classes}, but {file} names {len(classes.names)} classes")
+        return classes
+    if num_classes is not None:
+        return Classes(tuple(map(str, range(num_classes))), None)
+    message = "--num-classes N or --classes FILE is needed"
+    if pairs.files:
+        _, path = pairs.paths(0)
+        labels = sorted(set(read_mask(path).ravel().tolist()))
+        shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
+        message += f"; {path} holds the labels {shown}"
+    raise ValueError(message)
+
+
+def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
+    """Returns the photos by name."""
+    if folder is None:
+        return {}
+    photos = files_in(folder)
+    if not any(name in photos for name, _, _ in pairs.files):
+        raise UnreadableFileError(folder, "holds no file of the name of a mask; expected photos for --images")
+    return photos
+
+
+def _fail(message: str) -> NoReturn:
+    rank = int(os.environ.get("RANK", "0"))
+    print(f"lovasz{f' (process {rank})' if rank else ''}: {message}", file=sys.stderr)
+    raise typer.Exit(2)

@@ -1,0 +1,123 @@
+"""An evaluation on the terminal: progress with rate and time left, then tables and what was left out."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+
+from rich import box
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from lovasz.study.evaluation import Evaluation
+from lovasz.study.evaluation_results import Outcome
+from lovasz.study.ranks import Ranks
+
+# Problems that are printed; results.json lists all.
+SHOWN = 20
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
+
+
+@contextlib.contextmanager
+def counting(console: Console, images: int, ranks: Ranks) -> Iterator[Callable[[int, int], None]]:
+    """Shows the progress of this process; without a terminal it shows nothing.
+
+    Yields:
+        What to call with the number of images done since the last call, and of those left out so far.
+    """
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(None),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        expand=True,
+        disable=not console.is_terminal or console.quiet,
+    )
+    what = "Counting" if ranks.world_size == 1 else f"Counting, process {ranks.rank + 1} of {ranks.world_size}"
+    bar = progress.add_task(what, total=len(range(ranks.rank, images, ranks.world_size)))
+
+    def on_images(done: int, left_out: int) -> None:
+        progress.update(bar, advance=done, description=f"{what} ({left_out} left out)" if left_out else what)
+
+    with progress:
+        yield on_images
+
+
+def print_outcome(console: Console, outcome: Outcome) -> None:
+    """Prints the scores, of all and of each class, and the worst images; says first if they are partial."""
+    evaluation, scores = outcome.evaluation, outcome.scores
+    if evaluation.stopped:
+        console.print(
+            f"Interrupted: {evaluation.counted:,} of {evaluation.images:,} images counted. The result is partial.",
+            style="bold",
+        )
+    if scores is None:
+        return
+    table = _table(f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count; in %")
+    for column in ("", "mean", "worst case"):
+        table.add_column(column, justify="right" if column else "left")
+    table.add_row("IoU of the dataset, mean over classes (mIoU)", _percent(scores.miou))
+    table.add_row("IoU of each image, mean over images", _percent(scores.image_miou), _percent(scores.image_worst))
+    table.add_row("IoU of each class, mean over images", _percent(scores.class_miou), _percent(scores.class_worst))
+    table.add_row("Dice of the dataset, mean over classes", _percent(scores.dice))
+    table.add_row("Pixel accuracy", _percent(scores.accuracy))
+    console.print(table)
+    table = _table("Each class, in %")
+    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=24)
+    for column in ("pixels", "images", "IoU", "Dice", "IoU of\nimages", "worst\ncase"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, one in zip(evaluation.names, scores.classes, strict=True):
+        shown = map(_percent, (one.iou, one.dice, one.image_iou, one.worst))
+        table.add_row(Text(name), f"{one.pixels:,}", f"{one.images:,}", *shown)
+    console.print(table)
+    worst = [index for index in scores.images.argsort()[:5].tolist() if not math.isnan(scores.images[index])]
+    named = ", ".join(f"{evaluation.pairs.files[index][0]} ({_percent(scores.images[index])})" for index in worst)
+    console.print(f"Worst images, by IoU: {named}", soft_wrap=not console.is_terminal, markup=False)
+
+
+def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> None:
+    """Prints the first problems, how many there are, and what can be done."""
+    problems = evaluation.problems
+    if not problems:
+        return
+    console.print()
+    left_out = (
+        f"{_count(len(problems), 'name')} left out" if go_on else f"{_count(len(problems), 'name')} without a pair"
+    )
+    console.print(f"{left_out}{'' if evaluation.counted else '; nothing was counted'}:", style="bold")
+    for problem in problems[:SHOWN]:
+        console.print(f"  {problem.kind}: {problem.message}", soft_wrap=True, markup=False)
+    if len(problems) > SHOWN:
+        console.print(f"  and {len(problems) - SHOWN:,} more, all in results.json")
+    if not go_on:
+        console.print(f"--allow-missing evaluates the {_count(len(evaluation.pairs.files), 'pair')} that match.")
+    console.print()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")

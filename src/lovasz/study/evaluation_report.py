@@ -1,0 +1,91 @@
+"""The report of an evaluation: one HTML page that needs no network and stays small for any number of files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lovasz.study.classes import Classes
+from lovasz.study.confusions import SHADES, WRITTEN, cells, confused
+from lovasz.study.evaluation import Evaluation
+from lovasz.study.evaluation_results import Outcome
+from lovasz.study.gallery import RIGHT, VOID, WRONG, gallery
+from lovasz.study.page import render
+from lovasz.study.palette import palette
+from lovasz.study.scores import Scores
+from lovasz.study.store import write_text
+from lovasz.study.versions import versions
+
+# Classes of which every pair is shown; more would not be legible, nor small.
+MATRIX = 150
+# Problems that the page lists; results.json has all.
+PROBLEMS = 200
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many images have a mIoU from low to high percent, and the height of the bar in percent of the highest."""
+
+    low: int
+    high: int
+    images: int
+    height: float
+
+
+def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], worst: int, path: Path) -> Path:
+    """Writes ``report.html``.
+
+    Args:
+        outcome: What to report; it has scores.
+        classes: Names and colours.
+        photos: Photos by name, to show beside the worst masks.
+        worst: How many of the worst images to show.
+        path: The file to write; it loads nothing from anywhere else.
+
+    Returns:
+        The file.
+    """
+    evaluation, scores = outcome.evaluation, outcome.scores
+    if scores is None:
+        raise ValueError("outcome must have scores, got none")
+    colours = classes.colours or palette(evaluation.num_classes)
+    shown, rows = _shown(evaluation), cells(evaluation.confusion)
+    page = render(
+        "evaluation.html.j2",
+        outcome=outcome,
+        evaluation=evaluation,
+        scores=scores,
+        names=evaluation.names,
+        numbered=evaluation.names == tuple(map(str, range(evaluation.num_classes))),
+        colours=colours,
+        problems=evaluation.problems[:PROBLEMS],
+        matrix=[[rows[label][c] for c in shown] for label in shown],
+        shown=shown,
+        written=len(shown) <= WRITTEN,
+        shades=SHADES,
+        confused=confused(evaluation.confusion),
+        bars=_bars(scores),
+        items=gallery(evaluation, scores, colours, photos, worst),
+        keys={"right": RIGHT, "wrong": WRONG, "void": VOID},
+        versions=versions(),
+    )
+    write_text(path, page)
+    return path
+
+
+def _shown(evaluation: Evaluation) -> list[int]:
+    """Returns the classes of the matrix: all, or those with most labelled and predicted pixels."""
+    pixels = evaluation.confusion.sum(0) + evaluation.confusion.sum(1)
+    most = np.argsort(-pixels, kind="stable")[:MATRIX]
+    return sorted(int(label) for label in most)
+
+
+def _bars(scores: Scores) -> list[Bar]:
+    known = scores.images[~np.isnan(scores.images)]
+    numbers = np.bincount(np.minimum((known * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+    width = 100 // BINS
+    return [
+        Bar(width * index, width * (index + 1), number, 100 * number / max(1, int(numbers.max())))
+        for index, number in enumerate(numbers.tolist())
+    ]

@@ -1,0 +1,136 @@
+"""The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
+
+import contextlib
+import csv
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from lovasz.study.evaluation import Evaluation
+from lovasz.study.pairing import Problem
+from lovasz.study.scores import Scores, image_iou, image_miou
+from lovasz.study.versions import versions
+
+TABLES = ("images", "confusion")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An evaluation with its scores: None if no image could be counted, and on processes that write nothing.
+
+    Attributes:
+        allow_missing: Whether names may be left out of a complete result.
+        command: The command line that asked for it.
+    """
+
+    evaluation: Evaluation
+    scores: Scores | None
+    allow_missing: bool
+    command: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether images were counted, and none left out but those that may be."""
+        evaluation = self.evaluation
+        allowed = all(self.allow_missing and problem.kind != "labels" for problem in evaluation.problems)
+        return evaluation.counted > 0 and allowed and not evaluation.stopped
+
+
+def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
+    """Writes the three files; of a result that is not complete the tables are ``*.partial.csv``.
+
+    Tables of the other kind, from an earlier evaluation, are deleted.
+
+    Returns:
+        What was written: without scores no tables.
+    """
+    paths = [folder / "results.json"]
+    with _replaced(paths[0]) as file:
+        json.dump(_record(outcome), file, indent=1, allow_nan=False)
+        file.write("\n")
+    for table in TABLES:
+        for name in (f"{table}.csv", f"{table}.partial.csv"):
+            (folder / name).unlink(missing_ok=True)
+    if outcome.scores is not None:
+        names = [f"{table}.csv" if outcome.complete else f"{table}.partial.csv" for table in TABLES]
+        paths += [folder / name for name in names]
+        for write, path in zip((_write_images, _write_confusion), paths[1:], strict=True):
+            with _replaced(path) as file:
+                write(outcome.evaluation, file)
+    return paths
+
+
+@contextlib.contextmanager
+def _replaced(path: Path) -> Iterator[TextIO]:
+    """Opens a draft of the file, which takes its name once it is whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(draft, "w", encoding="utf-8", newline="") as file:
+        yield file
+    os.replace(draft, path)
+
+
+def _record(outcome: Outcome) -> dict[str, object]:
+    evaluation, scores = outcome.evaluation, outcome.scores
+    left_out: dict[str, list[Problem]] = {}
+    for problem in evaluation.problems:
+        left_out.setdefault(problem.kind, []).append(problem)
+    record: dict[str, object] = {
+        "complete": outcome.complete,
+        "interrupted": evaluation.stopped,
+        "counted": evaluation.counted,
+        "images": evaluation.images,
+        "left_out": {
+            kind: [{"name": problem.name, "message": problem.message} for problem in problems]
+            for kind, problems in left_out.items()
+        },
+        "predictions": str(evaluation.pairs.predictions),
+        "targets": str(evaluation.pairs.targets),
+        "ignored": sorted(evaluation.ignored),
+        "scores": None,
+        "classes": [{"name": name} for name in evaluation.names],
+        "command": outcome.command,
+        "versions": versions(),
+    }
+    if scores is not None:
+        numbers = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float))}
+        record["scores"] = _finite(numbers)
+        record["classes"] = [
+            {"name": name, **_finite(asdict(one))}
+            for name, one in zip(evaluation.names, scores.classes, strict=True)
+        ]
+    return record
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
+    """Returns the numbers with None, which JSON has, for NaN."""
+    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
+
+
+def _write_images(evaluation: Evaluation, file: TextIO) -> None:
+    """Writes a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes in its label."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)])
+    for places, counts in evaluation.rows.blocks():
+        iou = image_iou(counts)
+        miou = image_miou(iou)
+        pixels, right = counts[..., 1].sum(1), counts[..., 0].sum(1)
+        for index, place in enumerate(places.tolist()):
+            accuracy = right[index] / pixels[index] if pixels[index] else math.nan
+            values = [accuracy, miou[index], *iou[index].tolist()]
+            writer.writerow([evaluation.pairs.files[place][0], pixels[index], *map(_cell, values)])
+
+
+def _write_confusion(evaluation: Evaluation, file: TextIO) -> None:
+    """Writes the pixels of every label (row) and prediction (column)."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["label \\ prediction", *evaluation.names])
+    for name, row in zip(evaluation.names, evaluation.confusion.tolist(), strict=True):
+        writer.writerow([name, *row])
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"

@@ -1,0 +1,30 @@
+"""The training samples by number, so that a training can begin anywhere."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lovasz.study.augment import Augmentation
+from lovasz.study.data import TRAIN, Data
+from lovasz.study.settings import Settings
+
+
+class Order(Dataset[tuple[Tensor, Tensor]]):
+    """The training samples by number: each pass over the images in an order of its own, augmented."""
+
+    def __init__(self, data: Data, settings: Settings) -> None:
+        self.samples, self.seed = data.parts[TRAIN].samples, settings.seed
+        self.augment = Augmentation(settings.augment, settings.crop, settings.crop or data.sizes[0])
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        turn, place = divmod(number, len(self.samples))
+        # Nothing is remembered from sample to sample, so that a training can begin anywhere.
+        generator = torch.Generator().manual_seed(mixed(self.seed, turn))
+        index = int(torch.randperm(len(self.samples), generator=generator)[place])
+        return self.augment(*self.samples[index], mixed(self.seed, number, 1))
+
+
+def mixed(*numbers: int) -> int:
+    """Mixes numbers to one of 32 bits, as NumPy's seed sequences do."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

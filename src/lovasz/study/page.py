@@ -1,0 +1,32 @@
+"""Pages of results: templates of this folder on one base, ``page.html.j2``, made into one file each."""
+
+from pathlib import Path
+from typing import Any
+
+
+def render(template: str, **values: Any) -> str:
+    """Fills a template.
+
+    Args:
+        template: Its file name in this folder; it extends ``page.html.j2``.
+        values: What it shows; all text is escaped.
+
+    Returns:
+        A page that loads nothing from anywhere else.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent)
+    return environment.get_template(template).render(**values)
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """Returns a share from 0 to 1 in percent; a dash for NaN, which is no share."""
+    return "–" if share != share else f"{100 * share:.{digits}f}"

@@ -1,0 +1,43 @@
+"""A colour for each of any number of classes."""
+
+import colorsys
+
+# Chosen by hand: hues are spread over light and dark so that greys differ as well.
+CHOSEN = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6",
+    "#a3d900", "#ff8fa3", "#008080", "#b48bff", "#9a6324", "#1d6b1d", "#800000", "#7c87a5",
+)  # fmt: skip
+# Turns of the colour wheel that no number of steps bring close to where they began.
+GOLDEN = (5**0.5 - 1) / 2
+LIGHTNESS = (0.35, 0.75, 0.5, 0.85, 0.25, 0.62)
+SATURATION = (0.9, 0.7, 0.5)
+
+
+def palette(number: int) -> list[str]:
+    """Returns so many different colours, the first sixteen chosen by hand, the others by rule.
+
+    Each further colour lies a golden section of the wheel beyond the one before; lightness and
+    saturation go round in cycles of 6 and 3, so that neighbours in number differ in both.
+
+    Args:
+        number: How many, at least 0.
+
+    Returns:
+        Colours as ``#rrggbb``; a longer palette begins with the shorter one.
+
+    Example:
+        >>> palette(18)[15:]
+        ['#7c87a5', '#aa0909', '#86a7f9']
+    """
+    colours = list(CHOSEN[:number])
+    taken, step = set(colours), 0
+    while len(colours) < number:
+        hue = step * GOLDEN % 1
+        lightness, saturation = LIGHTNESS[step % len(LIGHTNESS)], SATURATION[step // 2 % len(SATURATION)]
+        red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
+        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        if colour not in taken:
+            taken.add(colour)
+            colours.append(colour)
+        step += 1
+    return colours

@@ -1,0 +1,179 @@
+"""The runs of a comparison: which it needs, and doing the missing ones."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from lovasz.study import network, store
+from lovasz.study.config import Config
+from lovasz.study.data import PARTS, TRAIN, Data
+from lovasz.study.settings import Settings
+from lovasz.study.store import Run
+from lovasz.study.versions import code_version
+
+
+class Listener(Protocol):
+    """Hears how the runs get on."""
+
+    def on_start(self, settings: Settings) -> None:
+        """Hears of a run that begins, or goes on."""
+
+    def on_step(self, step: int) -> None:
+        """Hears the number of steps done in it."""
+
+    def on_finish(self, run: Run) -> None:
+        """Hears of a run that is finished and on disk."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs wanted.
+
+    Attributes:
+        searched: The first seed of each loss with each learning rate; empty if there is one rate.
+        runs: Every loss with every seed, all losses of one seed before the next, so that pairs are
+            complete early. With several rates their rate is not known before the search is done:
+            it is the first.
+    """
+
+    searched: list[Settings]
+    runs: list[Settings]
+
+    @property
+    def number(self) -> int:
+        """Number of trainings, counting those of the search that serve as the first seed once."""
+        known = len({run.loss for run in self.searched})
+        return len(self.searched) + len(self.runs) - known
+
+
+def steps_of(config: Config, data: Data) -> int:
+    """Returns the optimiser steps of a run; an epoch ends with its last full or begun step."""
+    if config.steps is not None:
+        return config.steps
+    assert config.epochs is not None
+    return -(-config.epochs * len(data.parts[TRAIN].samples) // (config.batch * config.devices))
+
+
+def plan(config: Config, data: Data, threads: int) -> Plan:
+    """Lists the runs of a configuration."""
+    base = Settings(
+        loss="",
+        seed=0,
+        steps=steps_of(config, data),
+        lr=config.lr[0],
+        batch=config.batch,
+        crop=config.crop,
+        augment=config.augment,
+        optimizer=config.optimizer,
+        schedule=config.schedule,
+        weight_decay=config.weight_decay,
+        precision=config.precision,
+        data=data.fingerprint,
+        network=network.identity(config.network),
+        accelerator=config.device,
+        threads=threads,
+        devices=config.devices,
+        lovasz=code_version(),
+        torch=torch.__version__,
+    )
+    losses = [network.identity(loss) for loss in config.losses]
+    searched = [replace(base, loss=loss, lr=lr) for lr in config.lr for loss in losses]
+    runs = [replace(base, loss=loss, seed=seed) for seed in range(config.seeds) for loss in losses]
+    return Plan(searched if len(config.lr) > 1 else [], runs)
+
+
+def check_fits(config: Config, data: Data) -> None:
+    """Checks what can be checked once the data are known.
+
+    Raises:
+        ValueError: If images cannot be put into one batch, the crop has other axes, or the network
+            does not take such images.
+    """
+    if config.crop is not None and len(config.crop) != data.dims:
+        raise ValueError(f"--crop must have {data.dims} sides for these images, got {len(config.crop)}")
+    if len(data.sizes) > 1 and config.batch > 1 and config.crop is None:
+        some = ", ".join(" x ".join(map(str, size)) for size in data.sizes[:3])
+        raise ValueError(
+            f"the training images differ in size ({some}{', ...' if len(data.sizes) > 3 else ''}) and cannot be "
+            "put into one batch; give --size or --crop, or --batch 1"
+        )
+    try:
+        built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
+    except ValueError:
+        raise
+    except Exception as error:  # a user's function raises what it likes
+        raise ValueError(f"--network {config.network} failed: {error}") from error
+    size = config.crop or data.sizes[0]
+    if data.dims == 3:
+        size = tuple(min(side, 32) for side in size)
+    with torch.inference_mode():
+        try:
+            logits = built(torch.zeros(1, data.channels, *size))
+        except Exception as error:  # a user's network raises what it likes
+            raise ValueError(
+                f"--network {config.network} failed on an image (1, {data.channels}, {', '.join(map(str, size))}): "
+                f"{error}"
+            ) from error
+    if logits.shape[1] != data.num_classes:
+        raise ValueError(
+            f"--network {config.network} must give logits of {data.num_classes} channels, got {logits.shape[1]}"
+        )
+
+
+def run_missing(
+    planned: Plan, config: Config, data: Data, folder: Path, listener: Listener, keep: bool = True
+) -> tuple[list[Run], dict[str, dict[float, float]]]:
+    """Does the runs that the folder does not hold yet and keeps each as soon as it is finished.
+
+    With several learning rates, each loss first trains its first seed with every rate; the rate of
+    the best validation mIoU serves its other seeds.
+
+    Args:
+        planned: The runs wanted.
+        config: What was asked for.
+        data: The data.
+        folder: Where finished runs are kept.
+        listener: Hears how they get on.
+        keep: Whether this process writes them; of several that train together one does.
+
+    Returns:
+        The runs in the order planned; and the validation mIoU of each loss with each rate, in
+        percent, empty if there was one rate.
+    """
+    tried: dict[str, dict[float, float]] = {}
+    for settings in planned.searched:
+        run = _done(settings, config, data, folder, listener, keep)
+        tried.setdefault(settings.loss, {})[settings.lr] = run.val_miou
+    best = {loss: max(found, key=lambda lr: (found[lr] == found[lr], found[lr])) for loss, found in tried.items()}
+    runs = []
+    for settings in planned.runs:
+        chosen = replace(settings, lr=best.get(settings.loss, settings.lr))
+        runs.append(_done(chosen, config, data, folder, listener, keep))
+    return runs, tried
+
+
+def _done(settings: Settings, config: Config, data: Data, folder: Path, listener: Listener, keep: bool) -> Run:
+    run = store.load(folder, settings)
+    if run is not None:
+        return run
+    from lovasz.study.memory import loss_mib
+    from lovasz.study.training import train
+
+    listener.on_start(settings)
+    run = train(settings, config, data, folder, listener.on_step, keep)
+    if keep:
+        if settings.seed == 0:
+            sides = settings.crop or max(data.sizes)
+            shape = (settings.batch, data.num_classes, *sides)
+            name = settings.loss.split(" ")[0]
+            run = replace(run, loss_mib=loss_mib(name, shape, settings.accelerator, settings.precision))
+        store.save(folder, run)
+    listener.on_finish(run)
+    return run
+
+
+def pixels_of(data: Data) -> dict[str, int]:
+    """Returns the labelled pixels of each part."""
+    return {part: sum(data.parts[part].pixels) for part in PARTS}

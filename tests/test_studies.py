@@ -1,0 +1,86 @@
+"""The evidence: its configurations are ones that the command takes, its page holds what the kept results say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lovasz.study.config import make_config
+from lovasz.study.stats import signed
+from studies import gradient, tables
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_configurations_are_taken(file: Path) -> None:
+    data = {} if file.stem == "scene" else {"data": ROOT}
+    config = make_config({**data, "workers": 0, "precision": "32"}, file)
+    config.check()
+    assert config.seeds >= 5
+    assert len(config.lr) > 1  # chosen for each loss, on validation
+    assert {"ce", "weighted-ce", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz"} <= set(config.losses)
+
+
+def test_the_page_holds_the_tables_of_the_kept_results() -> None:
+    found = tables.tables()
+    assert {"scene", "gradient"} <= set(found)
+    for name, lines in found.items():
+        assert f"<!-- table {name} -->\n" + "\n".join(lines) + "\n<!-- end -->" in PAGE, name
+
+
+@pytest.mark.parametrize("study", [name for name in tables.STUDIES if tables.read(name)])
+def test_kept_results_are_complete_and_paired(study: str) -> None:
+    rows = tables.read(study)
+    config = make_config({} if study == "scene" else {"data": ROOT}, ROOT / "studies" / f"{study}.yaml")
+    for loss in config.losses:
+        mine = [row for row in rows if row["loss"] == loss]
+        assert sorted(int(row["seed"]) for row in mine) == list(range(config.seeds)), loss
+        assert len({row["lr"] for row in mine}) == 1
+        assert float(mine[0]["lr"]) in config.lr
+    assert len(rows) == len(config.losses) * config.seeds
+
+
+def test_tables_hold_means_and_paired_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"loss": loss, "seed": str(seed), "lr": "0.01", "test_miou": str(score / 100), "val_miou": "0.5",
+         "loss_share": "0.25", "iou Sky": str(score / 100), "iou Pole": ""}
+        for loss, scores in (("lovasz", (52, 50, 54)), ("ce", (50, 47, 53)))
+        for seed, score in enumerate(scores)
+    ]  # fmt: skip
+    assert tables.losses_of(rows) == ["ce", "lovasz"]
+    lines = tables.losses_table(rows)
+    assert lines[2].startswith("| `ce` | 0.01 | 50.0 ± 3.0 |  | 50.0 | 25 % |")
+    # The differences are 2, 3 and 1: mean 2, deviation 1, t(0.975, 2) = 4.303.
+    half = 4.303 / 3**0.5
+    assert f"| {signed(2)} ({signed(2 - half)} to {signed(2 + half)}) |" in lines[3]
+    assert tables.classes_table(rows)[2:] == ["| Sky | 50.0 | +2.0 |", "| Pole | nan | – |"]
+
+
+def test_the_gradients_error_is_measured_against_float64() -> None:
+    published, counting, sorting = gradient.errors(2**16)
+    assert published > 1e-3 > 1e-4 > counting > 1e-6 > sorting
+    rows = {int(row["pixels"]): float(row["published_error"]) for row in tables.read("gradient")}
+    assert rows[2**16] == pytest.approx(published, rel=0.1)
+    assert {2**20, 2**23, 2**25} <= set(rows)
+
+
+def test_figures_are_drawn_and_linked(tmp_path: Path) -> None:
+    from studies import figures
+
+    figures.draw(tmp_path)
+    drawn = {file.name for file in tmp_path.iterdir()}
+    assert drawn >= {"evidence-scene.svg", "evidence-gradient.svg"}
+    for name in drawn:
+        assert f"({name})" in PAGE
+        # Text stays text, and the same results give the same file.
+        assert (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+    assert set(re.findall(r"\((evidence-[\w-]+\.svg)\)", PAGE)) == drawn
+
+
+def test_tables_without_marks_are_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="has no marks for the table"):
+        tables.write(page)

@@ -1,0 +1,68 @@
+"""Names and colours of classes from files, and colours for those without."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lovasz.study.classes import Classes, read_classes
+from lovasz.study.palette import palette
+
+
+def file(folder: Path, name: str, content: Any) -> Path:
+    """A file of text, or of JSON."""
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_a_text_file_has_a_name_a_line(tmp_path: Path) -> None:
+    path = file(tmp_path, "classes.txt", "\ufeffsky\n tall building \nStraße\n\n")
+    assert read_classes(path) == Classes(("sky", "tall building", "Straße"), None)
+
+
+def test_json_has_names_or_objects(tmp_path: Path) -> None:
+    assert read_classes(file(tmp_path, "a.json", ["sky", "road"])) == Classes(("sky", "road"), None)
+    objects = [{"name": "sky", "color": "#AABBCC"}, {"name": "road", "colour": [1, 2, 255]}]
+    assert read_classes(file(tmp_path, "b.json", objects)) == Classes(("sky", "road"), ("#aabbcc", "#0102ff"))
+    assert read_classes(file(tmp_path, "c.JSON", [{"name": "sky"}])) == Classes(("sky",), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.txt", "sky\n\nroad\n", ", line 2: the name is empty"),
+        ("a.txt", "sky\nroad\nsky", ", line 3: 'sky' is also the name of line 1"),
+        ("a.txt", "\n\n", ": holds no class"),
+        ("a.json", "[\n'sky']", ", line 2: is not JSON"),
+        ("a.json", {"sky": 0}, ": expected a list of names or of objects with a name, got an object"),
+        ("a.json", [], ": holds no class"),
+        ("a.json", ["sky", 3], ', entry 1: expected a name or an object with "name", got 3'),
+        ("a.json", ["sky", "sky"], ", entry 1: 'sky' is also the name of entry 0"),
+        ("a.json", [{"name": "sky", "color": "blue"}], ', entry 0: expected a colour "#rrggbb"'),
+        ("a.json", [{"name": "sky", "color": [0, 0, 256]}], ", entry 0: expected a colour"),
+        ("a.json", [{"name": "sky", "color": "#000000"}, "road"], ", entry 1: has no colour although others have"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: Any, why: str) -> None:
+    path = file(tmp_path, name, content)
+    with pytest.raises(ValueError, match=re.escape(f"{path}{why}")):
+        read_classes(path)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"absent\.txt: No such file"):
+        read_classes(tmp_path / "absent.txt")
+    (tmp_path / "latin.txt").write_bytes("Stra\u00dfe".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.txt: is not UTF-8 text"):
+        read_classes(tmp_path / "latin.txt")
+
+
+def test_every_class_has_a_colour_of_its_own() -> None:
+    colours = palette(1000)
+    assert len(set(colours)) == 1000
+    assert colours[:150] == palette(150)
+    assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
+    assert palette(0) == []
