@@ -61,7 +61,7 @@ def test_version() -> None:
             2,
             "lovasz: compare needs monai, tensorly, from the study extra",
         ),
-        (set(EXTRA) - {"typer", "rich"}, ["info"], 0, ""),
+        (set(EXTRA) - {"typer", "rich", "pydantic"}, ["info"], 0, ""),
     ],
     ids=["typer", "help", "plain-info", "plain-version", "rich", "lightning", "monai-tensorly", "info"],
 )

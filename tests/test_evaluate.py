@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from lovasz.cli.evaluate import evaluate
+from lovasz.cli.app import app
 from lovasz.cli.evaluation_tables import counting
 from lovasz.study.ranks import Ranks
 from tests.masks import VOID, draw, spoil, write
@@ -27,9 +26,7 @@ OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))
 @pytest.fixture
 def invoke() -> Callable[..., Result]:
     """Runs the command in this process."""
-    app = typer.Typer()
-    app.command()(evaluate)
-    return lambda *arguments: CliRunner().invoke(app, [str(one) for one in arguments], prog_name="lovasz")
+    return lambda *arguments: CliRunner().invoke(app, ["evaluate", *map(str, arguments)], prog_name="lovasz")
 
 
 def assert_refused(result: Result, *said: str) -> None:

@@ -19,6 +19,33 @@ def browser() -> Iterator[Any]:
         yield found
 
 
+@pytest.mark.parametrize("expected", ["", "on"])
+def test_without_a_browser_tests_are_skipped_unless_one_is_expected(
+    expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setenv("LOVASZ_EXPECT_CHROMIUM", expected)
+    with (
+        pytest.raises(pytest.fail.Exception if expected else pytest.skip.Exception, match="no chromium"),
+        chromium(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("<script>undefined_name()</script>", "undefined_name is not defined"),
+        ("<script>console.error('a word')</script>", "a word"),
+        ("<img src='http://localhost:9/a.png'>", "requests http://localhost:9/a.png"),
+    ],
+)
+def test_a_page_with_errors_fails_its_test(browser: Any, tmp_path: Path, broken: str, said: str) -> None:
+    (tmp_path / "page.html").write_text(f"<!doctype html><title>a</title>{broken}")
+    with pytest.raises(AssertionError, match=said), open_page(browser, tmp_path / "page.html", 390):
+        pass
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of six classes."""

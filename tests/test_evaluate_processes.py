@@ -8,44 +8,28 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.masks import VOID, draw, spoil, write
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))
 
-# The command as a program. With a marker file for its last argument, every mask but the first few waits for Ctrl-C.
-PROGRAM = """
+# The command on masks that, after the first few, wait for Ctrl-C; its last argument is a file that says so.
+WAITING = """
 import sys, time
 from pathlib import Path
-import typer
-from lovasz.cli.evaluate import evaluate
-from lovasz.cli.evaluation_tables import counting
-from lovasz.study.ranks import Ranks
+from lovasz.cli import main
 from lovasz.study import evaluation
-if sys.argv[-1].endswith(".marker"):
-    marker, read, seen = Path(sys.argv.pop()), evaluation.read_mask, []
-    evaluation.CHUNK = 1
-    def slow(path):
-        seen.append(path)
-        if len(seen) > 24:
-            marker.touch()
-            time.sleep(1)
-        return read(path)
-    evaluation.read_mask = slow
-app = typer.Typer()
-app.command()(evaluate)
-app(prog_name="lovasz")
+marker, read, seen = Path(sys.argv.pop()), evaluation.read_mask, []
+evaluation.CHUNK = 1
+def slow(path):
+    seen.append(path)
+    if len(seen) > 24:
+        marker.touch()
+        time.sleep(1)
+    return read(path)
+evaluation.read_mask = slow
+main()
 """
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    """The command as a file that Python or torchrun runs."""
-    path = tmp_path / "program.py"
-    path.write_text(PROGRAM)
-    return path
 
 
 def start(command: list[str], *arguments: object) -> subprocess.Popen[str]:
@@ -60,13 +44,12 @@ def start(command: list[str], *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_ctrl_c_leaves_a_partial_result(tmp_path: Path, program: Path) -> None:
+def test_ctrl_c_leaves_a_partial_result(tmp_path: Path) -> None:
     predictions, targets = write(tmp_path, draw(40, 5))
     (predictions / "00.png").write_bytes(b"")
-    out, marker = tmp_path / "out", tmp_path / "waits.marker"
-    process = start(
-        [sys.executable, str(program)], predictions, targets, *OPTIONS, "--out", out, "--workers", 2, marker
-    )
+    out, marker = tmp_path / "out", tmp_path / "waits"
+    command = [sys.executable, "-c", WAITING, "evaluate"]
+    process = start(command, predictions, targets, *OPTIONS, "--out", out, "--workers", 2, marker)
     deadline = time.monotonic() + 60
     while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -85,22 +68,14 @@ def test_ctrl_c_leaves_a_partial_result(tmp_path: Path, program: Path) -> None:
     assert f"Partial: interrupted after {counted} of 40 images." in (out / "report.html").read_text()
 
 
-def test_torchrun_gives_the_same_bytes(tmp_path: Path, program: Path) -> None:
+def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     predictions, targets = write(tmp_path, draw(25, 5))
     spoil(predictions, targets)
     arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--out")
-    alone = start([sys.executable, str(program)], *arguments, tmp_path / "one")
+    alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
     assert alone.communicate(timeout=100)[1] == ""
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        str(program),
-    ]
-    process = start(torchrun, *arguments, tmp_path / "two")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = start([*torchrun, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
     assert stdout.count("2 names left out:") == 1

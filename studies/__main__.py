@@ -1,0 +1,37 @@
+"""``python -m studies NAME [--data PATH]``: one study, or with ``tables`` what docs/evidence.md is to hold."""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from studies import gradient, tables
+
+FOLDER = Path(__file__).parent
+
+
+def main() -> None:
+    """Runs what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m studies", description=__doc__)
+    names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    parser.add_argument("name", choices=[*names, "gradient", "tables"])
+    parser.add_argument("--data", type=Path, help="folder of the images and masks; the scene is embedded")
+    parser.add_argument("--out", type=Path, help="folder of the runs (default: lovasz-compare-NAME)")
+    given, more = parser.parse_known_args()
+    if given.name == "tables":
+        tables.write(FOLDER.parent / "docs" / "evidence.md")
+    elif given.name == "gradient":
+        gradient.write(FOLDER / "results" / "gradient.csv")
+    else:
+        out = given.out or Path(f"lovasz-compare-{given.name}")
+        command = [sys.executable, "-m", "lovasz", "compare", "--config", str(FOLDER / f"{given.name}.yaml")]
+        command += ["--out", str(out), *(["--data", str(given.data)] if given.data else []), *more]
+        done = subprocess.run(command, check=False)
+        if done.returncode:
+            raise SystemExit(done.returncode)
+        shutil.copyfile(out / "results.csv", FOLDER / "results" / f"{given.name}.csv")
+
+
+if __name__ == "__main__":
+    main()

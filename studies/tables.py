@@ -1,0 +1,142 @@
+"""The tables of docs/evidence.md, from the kept results."""
+
+import csv
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from lovasz.study.compare import LARGE_CLASS
+from lovasz.study.stats import Difference, paired_difference, signed, spread
+from studies import figures
+
+RESULTS = Path(__file__).parent / "results"
+STUDIES = ("scene", "camvid", "nuclei", "camvid-full")
+BASELINE = "ce"
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Returns the rows of a study; none if it has not been run."""
+    file = RESULTS / f"{name}.csv"
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as text:
+        return list(csv.DictReader(text))
+
+
+def write(page: Path) -> None:
+    """Puts every table and figure between its marks in the page."""
+    text = page.read_text(encoding="utf-8")
+    for name, lines in tables().items():
+        marks = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if not marks.search(text):
+            raise ValueError(f"{page} has no marks for the table {name}")
+        body = "\n".join(lines) + "\n"
+        text = marks.sub(lambda found, body=body: found[1] + body + found[2], text)  # type: ignore[misc]
+    page.write_text(text, encoding="utf-8")
+    figures.draw(page.parent)
+
+
+def tables() -> dict[str, list[str]]:
+    """Returns the lines of every table by name."""
+    found = {}
+    for study in STUDIES:
+        rows = read(study)
+        if rows:
+            found[study] = losses_table(rows)
+            found[f"{study}-classes"] = classes_table(rows)
+            if "lovasz-exact" in losses_of(rows):
+                found[f"{study}-exact"] = exact_table(rows)
+    rows = read("gradient")
+    if rows:
+        found["gradient"] = gradient_table(rows)
+    return found
+
+
+def scores(rows: list[dict[str, str]], loss: str, column: str = "test_miou") -> list[float]:
+    """Returns the percentages of a loss by seed; NaN where a class is absent."""
+    mine = sorted((row for row in rows if row["loss"] == loss), key=lambda row: int(row["seed"]))
+    return [100 * float(row[column]) if row[column] else math.nan for row in mine]
+
+
+def difference(
+    rows: list[dict[str, str]], loss: str, column: str = "test_miou", baseline: str = BASELINE
+) -> Difference:
+    """Returns the paired difference of a loss to the baseline."""
+    return paired_difference(loss, baseline, scores(rows, loss, column), scores(rows, baseline, column))
+
+
+def losses_of(rows: list[dict[str, str]]) -> list[str]:
+    """Returns the losses in the order of the study, the baseline first."""
+    names = dict.fromkeys(row["loss"] for row in rows)
+    return [BASELINE, *(name for name in names if name != BASELINE)]
+
+
+def losses_table(rows: list[dict[str, str]]) -> list[str]:
+    """One line a loss: its rate, its scores, and the difference to cross-entropy, over all and large classes."""
+    columns = ["loss", "learning rate", "test mIoU, mean ± sd", "− ce, 95 % interval"]
+    large = any(row["test_miou_large"] not in ("", row["test_miou"]) for row in rows)
+    if large:
+        columns.append(f"over classes of at least {LARGE_CLASS} test pixels")
+    columns += ["val mIoU", "loss's share of a step"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for loss in losses_of(rows):
+        values, val = scores(rows, loss), scores(rows, loss, "val_miou")
+        mine = [row for row in rows if row["loss"] == loss]
+        gap = "" if loss == BASELINE else interval(difference(rows, loss))
+        share = sorted(float(row["loss_share"]) for row in mine)[len(mine) // 2]
+        cells = [f"`{loss}`", f"{float(mine[0]['lr']):g}", f"{mean(values):.1f} ± {spread(values) or 0:.1f}", gap]
+        if large:
+            some = mean(scores(rows, loss, "test_miou_large"))
+            cells.append(f"{some:.1f}" if loss == BASELINE else interval(difference(rows, loss, "test_miou_large")))
+        cells += [f"{mean(val):.1f}", f"{100 * share:.0f} %"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def classes_table(rows: list[dict[str, str]]) -> list[str]:
+    """One line a class: its IoU with cross-entropy and the gain of every other loss, bold where it is sure."""
+    others = losses_of(rows)[1:]
+    lines = [
+        "| class | `ce` | " + " | ".join(f"`{loss}`" for loss in others) + " |",
+        "|---|---|" + "---|" * len(others),
+    ]
+    for column in (name for name in rows[0] if name.startswith("iou ")):
+        cells = []
+        for loss in others:
+            gap = difference(rows, loss, column)
+            cells.append(f"**{signed(gap.mean)}**" if gap.decided else signed(gap.mean))
+        lines.append(f"| {column[4:]} | {mean(scores(rows, BASELINE, column)):.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def exact_table(rows: list[dict[str, str]]) -> list[str]:
+    """Counting against sorting, with the same seeds."""
+    lines = ["| | counting − sorting, 95 % interval |", "|---|---|"]
+    for column, name in (("test_miou", "test mIoU"), ("val_miou", "val mIoU")):
+        lines.append(f"| {name} | {interval(difference(rows, 'lovasz', column, 'lovasz-exact'))} |")
+    return lines
+
+
+def gradient_table(rows: list[dict[str, Any]]) -> list[str]:
+    """One line a size."""
+    lines = ["| pixels | published, float32 differences | counting | sorting, closed form |", "|---|---|---|---|"]
+    for row in rows:
+        errors = [float(row[f"{name}_error"]) for name in ("published", "counting", "sorting")]
+        power = int(row["pixels"]).bit_length() - 1
+        lines.append(f"| 2^{power} | {100 * errors[0]:.2g} % | {errors[1]:.1e} | {errors[2]:.1e} |")
+    return lines
+
+
+def interval(gap: Difference) -> str:
+    """Returns a difference with its interval, bold where it leaves out 0."""
+    if gap.low is None or gap.high is None:
+        return signed(gap.mean)
+    text = f"{signed(gap.mean)} ({signed(gap.low)} to {signed(gap.high)})"
+    return f"**{text}**" if gap.decided else text
+
+
+def mean(values: list[float]) -> float:
+    """Returns the mean of the numbers among them."""
+    known = [value for value in values if value == value]
+    return sum(known) / len(known) if known else math.nan
