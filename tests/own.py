@@ -28,3 +28,8 @@ def coarse(in_channels: int, num_classes: int, dims: int) -> nn.Module:
             return {"out": self.layer(image)}
 
     return Coarse()
+
+
+def diverging(logits: Tensor, target: Tensor) -> Tensor:
+    """A loss that is infinite on anything but the first small try."""
+    return logits.sum() * (1.0 if logits.shape[1] == 3 else torch.inf)

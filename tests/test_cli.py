@@ -181,6 +181,7 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--size", "20x20"], ["--size is for your own --data"]),
         (["--ignore", "255"], ["--ignore is for your own --data"]),
         (["--data", "x", "--classes", "y", "--num-classes", "3"], ["--classes already says how many"]),
+        (["--resume", "nowhere", "--seeds", "2"], ["--resume DIR goes on with settings and results in DIR"]),
         (["--config", "no-such.yaml"], ["--config no-such.yaml cannot be read"]),
     ],
 )
@@ -343,7 +344,9 @@ def test_your_own_data(tmp_path: Path, invoke: Callable[..., Result], trained: l
     assert trained == []
     done = invoke("compare", *options, *some, "--ignore", str(VOID))
     assert done.exit_code == 0, done.output
-    assert "mine: 3 classes, 6 training, 2 validation and 3 test images" in done.stdout
+    assert (
+        "mine: 3 classes, 6 training, 2 validation and 3 test images\nImages of 3 channels, 20 x 24" in done.stdout
+    )
     for name in CLASSES:
         assert name in done.stdout
     assert [settings.loss.split(" ")[0] for settings in trained] == ["ce", "tests.own:loss"]
@@ -385,6 +388,30 @@ def test_folder_without_classes_says_what_is_needed(tmp_path: Path, invoke: Call
     (data / "classes.txt").unlink()
     options = ["compare", "--data", str(data), "--out", str(tmp_path / "out")]
     assert_refused(invoke(*options), "--classes FILE or --num-classes N is needed", "train0.png holds 0, 1, 2, 9")
+
+
+def test_there_must_be_something_to_resume(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    assert_refused(invoke("compare", "--resume", str(tmp_path)), f"--resume {tmp_path}: there is no comparison")
+
+
+def test_a_loss_that_diverges_is_said_to(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    options = [
+        "--loss",
+        "ce",
+        "--loss",
+        "tests.own:diverging",
+        "--steps",
+        "2",
+        "--seeds",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    done = invoke("compare", *options)
+    assert done.exit_code == 0, done.output
+    assert "diverged: its last loss is not a finite number" in done.stdout
+    assert ") diverged with seed 0: its last loss is not a finite number, and its score says nothing" in done.stdout
+    assert done.stdout.count("diverged:") == 1
 
 
 @pytest.mark.parametrize(

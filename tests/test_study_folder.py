@@ -118,7 +118,7 @@ def test_same_files_elsewhere_are_the_same_data(tmp_path: Path, load: Callable[.
         ),
         (
             lambda root: Image.new("L", (24, 20), 7).save(root / "test/masks/test0.png"),
-            r"test0\.png: holds the label 7 \(480x\); expected classes 0 to 2 or the ignored 9\. If 7 means void: "
+            r"test0\.png: holds the label 7 \(480x\); expected classes 0 to 2 or the ignored 9\. If it means void: "
             "--ignore 7",
         ),
         (
@@ -278,3 +278,69 @@ def test_images_of_several_sizes_need_a_crop(tmp_path: Path, load: Callable[...,
         check_fits(make_config({"data": root}, None), data)
     for given in ({"crop": (16, 16)}, {"batch": 1}):
         check_fits(make_config({"data": root, "network": "unet-small", **given}, None), data)
+
+
+# ---- what would train or test on the wrong thing ----
+
+
+def test_one_image_in_two_parts_is_refused_by_what_it_shows(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    (root / "test" / "images" / "test1.png").write_bytes((root / "train" / "images" / "train4.png").read_bytes())
+    with pytest.raises(
+        LayoutError, match=r"test1\.png of the test part is the same image as \S*train4\.png of the train"
+    ):
+        load(root)
+
+
+def test_images_of_one_value_may_be_alike(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    for part in PARTS:
+        Image.new("RGB", (24, 20)).save(root / part / "images" / f"{part}0.png")
+    load(root)
+
+
+def test_a_class_cannot_be_ignored(tmp_path: Path) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    with pytest.raises(LayoutError, match="--ignore 1 is one of the classes 0 to 2, Square"):
+        load_folder(root, find(root), Classes(CLASSES, None), (1, VOID), None, tmp_path / "known", lambda *_: None)
+
+
+def test_arrays_with_channels_last_are_told_so(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    (root / "val" / "images" / "val0.png").unlink()
+    np.save(root / "val" / "images" / "val0.npy", picture(7, (20, 24))[0])
+    with pytest.raises(UnreadableFileError, match="expected the same; an array must have its channels first"):
+        load(root)
+
+
+def test_volumes_are_turned_into_one_order_of_axes(tmp_path: Path, load: Callable[..., Data]) -> None:
+    """A mask that is stored mirrored, with the affine that says so, is the same mask; elsewhere it is another."""
+    import nibabel
+
+    root = tiny_folder(tmp_path / "mine", size=(20, 24, 16), number=2)
+    expected = load(root).parts["val"].samples[0][1]
+    file = root / "val" / "masks" / "val0.nii.gz"
+    labels = np.asanyarray(nibabel.load(file).dataobj)
+    mirrored = np.diag([-1.0, 1, 1, 1])
+    mirrored[0, 3] = labels.shape[0] - 1
+    nibabel.save(nibabel.Nifti1Image(labels[::-1].copy(), mirrored), file)
+    assert (load(root).parts["val"].samples[0][1] == expected).all()
+    moved = np.eye(4)
+    moved[1, 3] = 0.5
+    nibabel.save(nibabel.Nifti1Image(labels, moved), file)
+    with pytest.raises(UnreadableFileError, match=r"val0\.nii\.gz: lies elsewhere in space than \S*val0\.nii\.gz"):
+        load(root)
+
+
+def test_a_photo_that_is_shown_turned_is_refused(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    file = root / "train" / "images" / "train2.png"
+    photo = Image.open(file)
+    file.unlink()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    photo.save(file.with_suffix(".jpg"), exif=exif)
+    with pytest.raises(
+        UnreadableFileError, match=r"train2\.jpg: is shown turned .* EXIF orientation 3.* save it upright"
+    ):
+        load(root)

@@ -90,7 +90,7 @@ def test_several_undecided_comparisons_share_one_sentence() -> None:
 
 
 def test_signs_are_proper() -> None:
-    assert [signed(value) for value in (-1.25, 0.0, 3.0, math.nan)] == ["−1.2", "+0.0", "+3.0", "–"]
+    assert [signed(value) for value in (-1.25, -0.04, 3.0, math.nan)] == ["−1.2", "0.0", "+3.0", "–"]
 
 
 def test_score_that_is_not_a_number_allows_no_claim() -> None:

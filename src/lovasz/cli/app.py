@@ -170,7 +170,7 @@ def compare(
 
     - lovasz compare --loss ce --loss 'ce>lovasz' --seeds 3
 
-    - lovasz compare --data camvid --ignore 11 --size 360x480 --lr 0.001 --lr 0.003
+    - lovasz compare --data camvid --num-classes 11 --ignore 11 --size 360x480 --lr 0.001 --lr 0.003
     """
     given = {
         "data": data,

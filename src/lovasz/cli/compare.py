@@ -43,6 +43,8 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
                     "--resume DIR goes on with settings and results in DIR; leave out --config and --out"
                 )
             file, out = resume / "config.yaml", resume
+            if not file.is_file():
+                raise ValueError(f"--resume {resume}: there is no comparison, as there is no {file}")
         config, out = make_config(given, file), out or Path("lovasz-compare")
         config.check()
         check_writable(out)

@@ -102,7 +102,7 @@ class Session:
         self.console.print(
             f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
             f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
-            f"({seconds:.0f} s)",
+            f"({seconds:.0f} s){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
         )
 
@@ -115,6 +115,9 @@ class Session:
             else f"{counts[TRAIN]} training, {counts[VAL]} validation and {counts[TEST]} test {data.unit}"
         )
         self._say(f"[bold]{data.name}[/bold]: {data.num_classes} classes, {size}")
+        sides = ", ".join(" x ".join(map(str, side)) for side in data.sizes[:3])
+        more = f" and {len(data.sizes) - 3} more sizes" if len(data.sizes) > 3 else ""
+        self._say(f"Images of {_count(data.channels, 'channel')}, {sides}{more}")
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
         for sentence in missing_from(data):

@@ -146,12 +146,20 @@ def summarise(
         differences=differences,
         large=large,
         large_differences=large_differences,
-        verdict=verdict(
-            differences,
-            {summary.loss: summary.mean for summary in summaries},
-            large_differences,
-            f"Over the {_over_large(len(large))}",
-        ),
+        verdict=[
+            *verdict(
+                differences,
+                {summary.loss: summary.mean for summary in summaries},
+                large_differences,
+                f"Over the {_over_large(len(large))}",
+            ),
+            *(
+                f"{summary.loss} diverged with seed {', '.join(map(str, summary.diverged))}: its last loss is not "
+                "a finite number, and its score says nothing of the loss."
+                for summary in summaries
+                if summary.diverged
+            ),
+        ],
         versions=versions(),
         machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
         finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.files import UnreadableFileError, read_mask
+from lovasz.study.files import UnreadableFileError, check_same_place, read_mask
 from lovasz.study.pairing import Pairs, Problem
 from lovasz.study.ranks import Ranks
 from lovasz.study.rows import Rows
@@ -167,6 +167,10 @@ def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[in
     if prediction.shape != target.shape:
         message = f"{prediction_path} has the shape {prediction.shape}, {target_path} {target.shape}"
         return Problem(name, "mismatched", message)
+    try:
+        check_same_place(prediction_path, target_path)
+    except UnreadableFileError as error:
+        return Problem(name, "mismatched", str(error))
     try:
         return confusion(prediction, target, num_classes, ignored)
     except LabelError as error:

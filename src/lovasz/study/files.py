@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii", ".nii.gz")
+# EXIF's number of the tag.
+ORIENTATION = 0x0112
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy")
 
 
@@ -119,6 +121,24 @@ def read_image(path: Path) -> NDArray[Any]:
     return np.ascontiguousarray(image)
 
 
+def check_same_place(path: Path, other: Path) -> None:
+    """Checks that two volumes hold the same voxels of the same body: that their affines agree.
+
+    Raises:
+        UnreadableFileError: If both are NIfTI files and their affines differ by more than 1e-3.
+    """
+    if suffix(path) not in VOLUMES or suffix(other) not in VOLUMES:
+        return
+    import nibabel
+
+    here, there = (nibabel.as_closest_canonical(nibabel.load(file)).affine for file in (path, other))
+    if not np.allclose(here, there, atol=1e-3):
+        raise UnreadableFileError(
+            path,
+            f"lies elsewhere in space than {other}: their affines differ; resample one to the grid of the other",
+        )
+
+
 def _read(path: Path, colours: bool = False) -> NDArray[Any]:
     try:
         if suffix(path) == ".npy":
@@ -126,13 +146,21 @@ def _read(path: Path, colours: bool = False) -> NDArray[Any]:
         elif suffix(path) in VOLUMES:
             import nibabel
 
-            volume: Any = nibabel.load(path)
+            # Axes in one order, right, front, up, whatever order the file has them in.
+            volume: Any = nibabel.as_closest_canonical(nibabel.load(path))
             array = np.asanyarray(volume.dataobj)
         elif suffix(path) in PICTURES:
             from PIL import Image
 
             Image.MAX_IMAGE_PIXELS = None  # a large mask of one's own is no attack
             with Image.open(path) as picture:
+                turned = picture.getexif().get(ORIENTATION, 1)
+                if turned != 1:
+                    raise UnreadableFileError(
+                        path,
+                        f"is shown turned or mirrored by its EXIF orientation {turned}, and its mask may be either "
+                        "way; save it upright",
+                    )
                 if colours and picture.mode not in ("L", "RGB", "I;16", "I", "F", "1"):
                     array = np.asarray(picture.convert("L" if picture.mode in ("LA", "La") else "RGB"))
                 else:

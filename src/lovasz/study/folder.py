@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lovasz.study.classes import Classes
 from lovasz.study.data import IGNORE_INDEX, PARTS, TRAIN, Data, Part
-from lovasz.study.files import UnreadableFileError, read_image, read_mask
+from lovasz.study.files import UnreadableFileError, check_same_place, read_image, read_mask
 from lovasz.study.layout import Layout, LayoutError, Pair
 from lovasz.study.palette import palette
 from lovasz.study.store import write_text
@@ -108,6 +108,12 @@ def load_folder(
     """
     ignore = tuple(sorted({*ignore, *layout.void}))
     num_classes = len(classes.names)
+    for label in ignore:
+        if 0 <= label < num_classes and label not in layout.void:
+            raise LayoutError(
+                f"--ignore {label} is one of the classes 0 to {num_classes - 1}, {classes.names[label]}; "
+                "a label is a class or is left out"
+            )
     stamp = _stamp(layout, num_classes, ignore, size)
     found = _recall(known, stamp)
     if found is None:
@@ -197,6 +203,7 @@ def _check(
     content = hashlib.sha256()
     sizes: dict[tuple[int, ...], None] = {}
     first: tuple[Pair, int, int] | None = None
+    where: dict[str, tuple[str, Path]] = {}
     number, total, squares = 0, np.zeros(1), np.zeros(1)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pending = threads.map(lambda job: _examine(job[1], num_classes, ignore, size), jobs)
@@ -207,6 +214,12 @@ def _check(
                     raise LayoutError(
                         f"{pair.image} has {len(seen.sums)} channels and {len(seen.size)} axes, "
                         f"{first[0].image} has {first[1]} and {first[2]}; all images must agree"
+                    )
+                twin = where.setdefault(seen.shown, (part, pair.image)) if seen.shown else (part, pair.image)
+                if twin[0] != part:
+                    raise LayoutError(
+                        f"{pair.image} of the {part} part is the same image as {twin[1]} of the {twin[0]} part: "
+                        "a network would be tested on what it learned"
                     )
                 pixels[part] += seen.pixels
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
@@ -237,14 +250,18 @@ class _Seen:
     squares: Any
     pixels: Any
     digest: str
+    shown: str  # hash of the image alone; empty for one of a single value, which many may be
 
 
 def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> _Seen:
     image, labels = read_image(pair.image), read_mask(pair.mask)
     if image.shape[1:] != labels.shape:
+        hint = "; an array must have its channels first" if image.shape[:-1] == labels.shape else ""
         raise UnreadableFileError(
-            pair.mask, f"has the size {labels.shape}, its image {pair.image} {image.shape[1:]}; expected the same"
+            pair.mask,
+            f"has the size {labels.shape}, its image {pair.image} {image.shape[1:]}; expected the same{hint}",
         )
+    check_same_place(pair.mask, pair.image)
     values, counts = np.unique(labels, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if value not in ignore and not 0 <= value < num_classes:
@@ -252,12 +269,13 @@ def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[in
                 pair.mask,
                 f"holds the label {value} ({count}x); expected classes 0 to {num_classes - 1}"
                 + (f" or the ignored {', '.join(map(str, ignore))}" if ignore else "")
-                + f". If {value} means void: --ignore {value}",
+                + f". If it means void: --ignore {value}; if it is a class, store it as its index",
             )
     target = torch.from_numpy(labels.astype(np.int64))
     if size and len(size) == target.ndim:  # else it is refused when all are known
         target = _resized(target, size)
     pixels = torch.bincount(target[~torch.isin(target, torch.tensor(ignore))], minlength=num_classes).numpy()
     flat = image.reshape(len(image), -1).astype(np.float64)
+    shown = hashlib.sha256(image.tobytes()).hexdigest() if (image != image.flat[0]).any() else ""
     digest = hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest()
-    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), pixels, digest)
+    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), pixels, digest, shown)

@@ -63,7 +63,9 @@ def find(data: Path) -> Layout:
         raise LayoutError(f"--data {data}: expected {LAYOUTS}")
     for part in PARTS:
         if not layout.pairs.get(part):
-            raise LayoutError(f"--data {data}: the {part} part holds no images")
+            hint = "; without a list test.txt, val.txt is the test part and each fifth name of train.txt validation"
+            hint = hint if part == VAL and layout.void else ""
+            raise LayoutError(f"--data {data}: the {part} part holds no images{hint}")
     _check_apart(layout, data)
     return layout
 

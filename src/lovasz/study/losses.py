@@ -59,7 +59,13 @@ def _try(name: str) -> None:
             f"--loss {name} failed on logits (2, 3, 4, 4) and target (2, 4, 4), void is {IGNORE_INDEX}: {error}"
         ) from error
     if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-        raise ValueError(f"--loss {name} must return a scalar tensor that requires a gradient, got {loss!r}")
+        raise ValueError(f"--loss {name} must return a scalar tensor that requires a gradient, got {_kind(loss)}")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}{'' if value.requires_grad else ' without a gradient'}"
+    return type(value).__name__
 
 
 def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:

@@ -83,7 +83,10 @@ def spread(values: Sequence[float]) -> float | None:
 
 def signed(value: float) -> str:
     """Writes points with their sign, a proper minus: ``+1.2``, ``−0.3``; ``–`` if not a number."""
-    return f"{value:+.1f}".replace("-", "−") if math.isfinite(value) else "–"
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:+.1f}".replace("-", "−")
+    return "0.0" if text[1:] == "0.0" else text
 
 
 def verdict(
