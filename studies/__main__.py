@@ -1,4 +1,7 @@
-"""``python -m studies NAME [--data PATH]``: one study, or with ``tables`` what docs/evidence.md is to hold."""
+"""``python -m studies NAME [--data PATH]``: one study, or with ``tables`` what docs/evidence.md is to hold.
+
+Options of ``lovasz compare`` may follow; the results of such a study are its own and are not kept.
+"""
 
 import argparse
 import shutil
@@ -30,7 +33,10 @@ def main() -> None:
         done = subprocess.run(command, check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
-        shutil.copyfile(out / "results.csv", FOLDER / "results" / f"{given.name}.csv")
+        if more:
+            print(f"Not kept in studies/results: {' '.join(more)} makes it another study.")
+        else:
+            shutil.copyfile(out / "results.csv", FOLDER / "results" / f"{given.name}.csv")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The evidence: its configurations are ones that the command takes, its page holds what the kept results say."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lovasz.study.config import make_config
 from lovasz.study.stats import signed
+from studies import __main__ as study
 from studies import gradient, tables
 
 ROOT = Path(__file__).parents[1]
@@ -84,3 +87,25 @@ def test_tables_without_marks_are_refused(tmp_path: Path) -> None:
     page.write_text("nothing")
     with pytest.raises(ValueError, match="has no marks for the table"):
         tables.write(page)
+
+
+@pytest.mark.parametrize("more", [[], ["--steps", "2"]])
+def test_a_study_with_other_settings_is_not_kept(
+    more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        (tmp_path / "results.csv").write_text("new")
+        return subprocess.CompletedProcess(command, 0)
+
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    (tmp_path / "scene.yaml").touch()
+    monkeypatch.setattr(sys, "argv", ["studies", "scene", "--out", str(tmp_path), *more])
+    study.main()
+    assert asked[0][1:6] == ["-m", "lovasz", "compare", "--config", str(tmp_path / "scene.yaml")]
+    assert (tmp_path / "results" / "scene.csv").exists() is not bool(more)
+    assert ("makes it another study" in capsys.readouterr().out) is bool(more)
