@@ -156,6 +156,15 @@ def test_files_without_a_pair_are_listed_and_end_the_command(tmp_path: Path, inv
     assert "5 of 30 targets" in page
 
 
+def test_scores_in_the_place_of_classes_are_told_so(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    predictions, targets = write(tmp_path, draw(3, 5))
+    (predictions / "01.png").unlink()
+    np.save(predictions / "01.npy", np.zeros((5, 5, 4)))
+    result = invoke(predictions, targets, *OPTIONS, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "expected class indices: of scores take the argmax over the classes" in result.stdout.replace("\n", " ")
+
+
 def test_broken_files_are_left_out_and_change_the_exit_code(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     predictions, targets = write(tmp_path, draw(10, 5))
     spoil(predictions, targets)

@@ -166,6 +166,8 @@ def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[in
         return Problem(name, "unreadable", str(error))
     if prediction.shape != target.shape:
         message = f"{prediction_path} has the shape {prediction.shape}, {target_path} {target.shape}"
+        if prediction.ndim == target.ndim + 1:
+            message += "; expected class indices: of scores take the argmax over the classes"
         return Problem(name, "mismatched", message)
     try:
         check_same_place(prediction_path, target_path)
