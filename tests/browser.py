@@ -41,8 +41,11 @@ def chromium() -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def open_page(browser: Any, path: Path, width: int, dark: bool = False) -> Iterator[Any]:
-    """A page of a file at this width; console errors, page errors and requests for anything else fail the test."""
+def open_page(browser: Any, path: Path, width: int, dark: bool = False, site: Path | None = None) -> Iterator[Any]:
+    """A page of a file at this width; console errors, page errors and requests for anything else fail the test.
+
+    A page of a site may load the files of its folder.
+    """
     wrong: list[str] = []
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
@@ -51,12 +54,15 @@ def open_page(browser: Any, path: Path, width: int, dark: bool = False) -> Itera
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     url = path.resolve().as_uri()
+    folder = f"{site.resolve().as_uri()}/" if site is not None else None
 
     def requested(request: Any) -> None:
-        if request.url.split("#")[0] != url and not request.url.startswith("data:"):
+        own = request.url.split("#")[0] == url or (folder is not None and request.url.startswith(folder))
+        if not own and not request.url.startswith("data:"):
             wrong.append(f"requests {request.url}")
 
     page.on("request", requested)
+    page.on("requestfailed", lambda request: wrong.append(f"{request.url} failed"))
     try:
         page.goto(url)
         yield page

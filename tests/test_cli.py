@@ -19,6 +19,7 @@ from lovasz.study.config import Config, make_config
 from lovasz.study.losses import DESCRIPTIONS
 from lovasz.study.settings import Settings
 from lovasz.study.stats import NOT_CORRECTED
+from tests.commands import assert_refused
 from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
 
 ROOT = Path(__file__).parents[1]
@@ -76,16 +77,6 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
     monkeypatch.setattr(training, "train", counted)
     return settings_seen
-
-
-def assert_refused(result: Result, *said: str) -> None:
-    """One line on stderr that says these things, nothing on stdout, exit code 2."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("lovasz: ")
-    assert result.stderr.count("\n") == 1
-    for words in said:
-        assert words in result.stderr
 
 
 def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]) -> None:
@@ -381,6 +372,9 @@ def test_each_loss_takes_its_best_learning_rate(
             f"{loss}: val mIoU by learning rate, 1e-05: {tried['1e-05']:.1f}, 0.02: {tried['0.02']:.1f}"
             in done.stdout
         )
+    again = invoke("compare", *options, "--lr", "0.00001", "--lr", "0.02")
+    assert "6 finished before" in again.stdout
+    assert len(trained) == 6
 
 
 def test_folder_without_classes_says_what_is_needed(tmp_path: Path, invoke: Callable[..., Result]) -> None:

@@ -1,6 +1,5 @@
 """The documentation: it builds without a warning, its code runs, its pages need no network and fit a phone."""
 
-import contextlib
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 import torch
 
-from tests.browser import chromium
+from tests.browser import chromium, open_page
 
 sys.path.append(str(Path(__file__).parent.parent / "docs"))
 
@@ -107,31 +106,11 @@ def test_every_public_name_has_an_entry(site):
     assert "lovasz.Counts.bound" in ids
 
 
-@contextlib.contextmanager
-def _opened(browser, url, width, dark=False):
-    """A page of the site; an error on the console, or a request for anything but a file, fails the test."""
-    wrong = []
-    context = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", offline=True
-    )
-    page = context.new_page()
-    page.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda r: None if r.url.startswith(("file://", "data:")) else wrong.append(r.url))
-    page.on("requestfailed", lambda r: wrong.append(f"{r.url} failed"))
-    try:
-        page.goto(url)
-        yield page
-    finally:
-        context.close()
-    assert not wrong, wrong
-
-
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
 def test_every_page_opens_and_fits(site, browser, width, dark):
     """390 px: a phone. Code and tables may scroll in their boxes, the page may not."""
     for file in _pages(site):
-        with _opened(browser, file.as_uri(), width, dark) as page:
+        with open_page(browser, file, width, dark, site=site) as page:
             wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             assert wide <= 0, f"{file.name} is {wide} px too wide"
             broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
@@ -140,7 +119,7 @@ def test_every_page_opens_and_fits(site, browser, width, dark):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_figure_is_shown_in_the_shade_of_the_page(site, browser, dark):
-    with _opened(browser, (site / "how.html").as_uri(), 1280, dark) as page:
+    with open_page(browser, site / "how.html", 1280, dark, site=site) as page:
         shown = page.evaluate("[...document.images].filter(i => i.checkVisibility()).map(i => i.src)")
         assert len(shown) == 4
         assert all(f"-{'dark' if dark else 'light'}.svg" in source for source in shown)
@@ -148,7 +127,7 @@ def test_a_figure_is_shown_in_the_shade_of_the_page(site, browser, dark):
 
 
 def test_the_search_finds_an_argument_without_a_server(site, browser):
-    with _opened(browser, (site / "index.html").as_uri(), 1280) as page:
+    with open_page(browser, site / "index.html", 1280, site=site) as page:
         page.fill("input[name=q]", "ignore_index")
         page.press("input[name=q]", "Enter")
         page.wait_for_selector("#search-results li a")

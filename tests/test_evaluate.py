@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from lovasz.cli.app import app
 from lovasz.cli.evaluation_tables import counting
 from lovasz.study.ranks import Ranks
+from tests.commands import assert_refused
 from tests.masks import VOID, draw, spoil, write
 
 ROOT = Path(__file__).parents[1]
@@ -27,16 +28,6 @@ OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))
 def invoke() -> Callable[..., Result]:
     """Runs the command in this process."""
     return lambda *arguments: CliRunner().invoke(app, ["evaluate", *map(str, arguments)], prog_name="lovasz")
-
-
-def assert_refused(result: Result, *said: str) -> None:
-    """One line on stderr that says these things, nothing on stdout, exit code 2."""
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("lovasz: ")
-    assert result.stderr.count("\n") == 1
-    for words in said:
-        assert words in result.stderr
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

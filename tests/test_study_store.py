@@ -70,7 +70,7 @@ class Waits(Quiet):
             (folder / "waiting").touch()
             time.sleep(120)
 config, scene = config_of(40), tiny_scene()
-run_missing(plan(config, scene, threads=1), config, scene, folder, Waits())
+run_missing(plan(config, scene, threads=1), config, scene, folder, Waits(), {})
 """
 
 
@@ -249,7 +249,7 @@ def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     found = {}
     for folder, begun, first in ((killed, [1, 2], 13), (whole, [0, 1, 2], 1), (killed, [], None)):
         heard = Quiet()
-        found[folder], _ = run_missing(planned, config, scene, folder, heard)
+        found[folder], _ = run_missing(planned, config, scene, folder, heard, {})
         assert heard.begun == begun
         assert next(iter(heard.steps), None) == first  # twelve steps were done and kept
         assert [run.settings.seed for run in found[folder]] == [0, 1, 2]
@@ -273,4 +273,4 @@ def test_damaged_state_is_named(tmp_path: Path) -> None:
     state.mkdir(parents=True)
     (state / store.STATE).write_bytes(b"torn")
     with pytest.raises(store.DamagedRunError, match=r"state.ckpt cannot be read .* delete it"):
-        run_missing(planned, config, scene, tmp_path, Quiet())
+        run_missing(planned, config, scene, tmp_path, Quiet(), {})

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
-from lovasz.study.classes import Classes, read_classes
+from lovasz.study.classes import Classes, numbered, read_classes
 from lovasz.study.evaluation import evaluate as count
 from lovasz.study.evaluation import nothing
 from lovasz.study.evaluation_report import write_report
@@ -180,7 +180,7 @@ def _classes(pairs: Pairs, num_classes: int | None, file: Path | None) -> Classe
             raise ValueError(f"--num-classes is {num_classes}, but {file} names {len(classes.names)} classes")
         return classes
     if num_classes is not None:
-        return Classes(tuple(map(str, range(num_classes))), None)
+        return numbered(num_classes)
     message = "--num-classes N or --classes FILE is needed"
     if pairs.files:
         _, path = pairs.paths(0)

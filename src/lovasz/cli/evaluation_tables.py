@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 
-from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,9 +14,9 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
+from lovasz.cli.tables import titled
 from lovasz.study.evaluation import Evaluation
 from lovasz.study.evaluation_results import Outcome
 from lovasz.study.ranks import Ranks
@@ -70,7 +69,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         )
     if scores is None:
         return
-    table = _table(f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count; in %")
+    table = titled(f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count; in %")
     for column in ("", "mean", "worst case"):
         table.add_column(column, justify="right" if column else "left")
     table.add_row("IoU of the dataset, mean over classes (mIoU)", _percent(scores.miou))
@@ -79,7 +78,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     table.add_row("Dice of the dataset, mean over classes", _percent(scores.dice))
     table.add_row("Pixel accuracy", _percent(scores.accuracy))
     console.print(table)
-    table = _table("Each class, in %")
+    table = titled("Each class, in %")
     table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=24)
     for column in ("pixels", "images", "IoU", "Dice", "IoU of\nimages", "worst\ncase"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -117,7 +116,3 @@ def _count(number: int, noun: str) -> str:
 
 def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.2f}"
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")

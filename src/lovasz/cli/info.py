@@ -14,14 +14,14 @@ Section = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 def print_info() -> None:
     """Prints what is installed and what the losses run on, as tables."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
+
+    from lovasz.cli.tables import titled
 
     console = Console(highlight=False)
     for title, columns, rows in sections():
-        table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+        table = titled(title)
         for column in columns:
             table.add_column(column, overflow="fold")
         for row in rows:

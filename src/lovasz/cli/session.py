@@ -4,14 +4,14 @@ import math
 from pathlib import Path
 
 import torch
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lovasz.cli.tables import titled
 from lovasz.cli.workers import is_first
 from lovasz.study import store
-from lovasz.study.classes import Classes, read_classes
+from lovasz.study.classes import Classes, numbered, read_classes
 from lovasz.study.compare import Comparison, summarise
 from lovasz.study.config import Config, write_config
 from lovasz.study.data import TEST, TRAIN, VAL, Data
@@ -20,7 +20,7 @@ from lovasz.study.folder import load_folder, missing_from
 from lovasz.study.layout import Layout, find
 from lovasz.study.report import write_report
 from lovasz.study.results import write_csv, write_json
-from lovasz.study.runs import Plan, check_fits, pixels_of, plan, run_missing
+from lovasz.study.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
 from lovasz.study.scene import load_indian_pines
 from lovasz.study.settings import Settings
 from lovasz.study.stats import NOT_CORRECTED
@@ -69,7 +69,8 @@ class Session:
         if is_first():
             store.write_text(out / "config.yaml", write_config(config))
         self.number = planned.number
-        self.finished.update(run for run in (*planned.searched, *planned.runs) if store.load(out, run))
+        self.known = finished_runs(planned, out)
+        self.finished.update(self.known)
         return data, planned
 
     def compare(self, config: Config, out: Path, data: Data, planned: Plan) -> None:
@@ -79,14 +80,14 @@ class Session:
         self.bar = self.progress.add_task("", total=(self.number - len(self.finished)) * steps)
         self.before = len(self.finished)
         with self.progress:
-            runs, tried = run_missing(planned, config, data, out, self, keep=is_first())
+            runs, tried = run_missing(planned, config, data, out, self, self.known, keep=is_first())
         if is_first():
             self._print_results(summarise(data, config, runs, tried), out)
 
     def on_start(self, settings: Settings) -> None:
         """Names the run that begins."""
-        at = f", lr {settings.lr:g}" if self.number > len(self.finished) else ""
-        name = f"{settings.loss}, seed {settings.seed}{at} ({len(self.finished) + 1} of {self.number})"
+        at = f"{len(self.finished) + 1} of {self.number}"
+        name = f"{settings.loss}, seed {settings.seed}, lr {settings.lr:g} ({at})"
         self.progress.update(self.bar, description=name)
 
     def on_step(self, step: int) -> None:
@@ -194,7 +195,7 @@ def _classes(config: Config, layout: Layout) -> Classes:
     folder = data if data.is_dir() else data.parent
     found = [file for file in (folder / "classes.json", folder / "classes.txt") if file.is_file()]
     if config.num_classes is not None:
-        return Classes(tuple(map(str, range(config.num_classes))), None)
+        return numbered(config.num_classes)
     if config.classes is not None or found:
         return read_classes(config.classes or found[0])
     first = layout.pairs[TRAIN][0].mask
@@ -212,7 +213,7 @@ def summary_table(comparison: Comparison) -> Table:
     if comparison.over_large:
         title += f": mean over all {comparison.data.num_classes} classes, and over the {comparison.over_large}"
         columns.insert(5, f"mean of\n{len(comparison.large)}")
-    table = _table(title)
+    table = titled(title)
     for column in columns:
         table.add_column(column, justify="left" if column == "loss" else "right", no_wrap=column != "loss")
     for row in comparison.summaries:
@@ -236,7 +237,7 @@ def class_tables(comparison: Comparison) -> list[Table]:
     data, tables = comparison.data, []
     for start in range(0, len(comparison.summaries), 4):
         summaries = comparison.summaries[start : start + 4]
-        table = _table("Test IoU of each class in %, mean over seeds")
+        table = titled("Test IoU of each class in %, mean over seeds")
         table.add_column("class", overflow="ellipsis")
         table.add_column(data.unit, justify="right", no_wrap=True)
         for row in summaries:
@@ -251,7 +252,3 @@ def class_tables(comparison: Comparison) -> list[Table]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")

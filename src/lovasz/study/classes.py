@@ -48,6 +48,11 @@ def read_classes(path: Path) -> Classes:
     return Classes(_checked(path, "line", 1, [line.strip() for line in lines]), None)
 
 
+def numbered(number: int) -> Classes:
+    """Returns so many classes whose names are their labels."""
+    return Classes(tuple(map(str, range(number))), None)
+
+
 def _from_json(path: Path, text: str) -> Classes:
     try:
         entries = json.loads(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lovasz.study.classes import Classes
+from lovasz.study.classes import Classes, numbered
 from lovasz.study.confusions import SHADES, WRITTEN, cells, confused
 from lovasz.study.evaluation import Evaluation
 from lovasz.study.evaluation_results import Outcome
@@ -57,7 +57,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         evaluation=evaluation,
         scores=scores,
         names=evaluation.names,
-        numbered=evaluation.names == tuple(map(str, range(evaluation.num_classes))),
+        numbered=evaluation.names == numbered(evaluation.num_classes).names,
         colours=colours,
         problems=evaluation.problems[:PROBLEMS],
         matrix=[[rows[label][c] for c in shown] for label in shown],

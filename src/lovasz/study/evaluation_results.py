@@ -1,11 +1,8 @@
 """The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
 
-import contextlib
 import csv
 import json
 import math
-import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -13,6 +10,7 @@ from typing import TextIO
 from lovasz.study.evaluation import Evaluation
 from lovasz.study.pairing import Problem
 from lovasz.study.scores import Scores, image_iou, image_miou
+from lovasz.study.store import finite, replaced
 from lovasz.study.versions import versions
 
 TABLES = ("images", "confusion")
@@ -49,7 +47,7 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         What was written: without scores no tables.
     """
     paths = [folder / "results.json"]
-    with _replaced(paths[0]) as file:
+    with replaced(paths[0], newline="") as file:
         json.dump(_record(outcome), file, indent=1, allow_nan=False)
         file.write("\n")
     for table in TABLES:
@@ -59,18 +57,9 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         names = [f"{table}.csv" if outcome.complete else f"{table}.partial.csv" for table in TABLES]
         paths += [folder / name for name in names]
         for write, path in zip((_write_images, _write_confusion), paths[1:], strict=True):
-            with _replaced(path) as file:
+            with replaced(path, newline="") as file:
                 write(outcome.evaluation, file)
     return paths
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[TextIO]:
-    """Opens a draft of the file, which takes its name once it is whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(draft, "w", encoding="utf-8", newline="") as file:
-        yield file
-    os.replace(draft, path)
 
 
 def _record(outcome: Outcome) -> dict[str, object]:
@@ -97,17 +86,12 @@ def _record(outcome: Outcome) -> dict[str, object]:
     }
     if scores is not None:
         numbers = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float))}
-        record["scores"] = _finite(numbers)
+        record["scores"] = finite(numbers)
         record["classes"] = [
-            {"name": name, **_finite(asdict(one))}
+            {"name": name, **finite(asdict(one))}
             for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
     return record
-
-
-def _finite(numbers: dict[str, float]) -> dict[str, float | None]:
-    """Returns the numbers with None, which JSON has, for NaN."""
-    return {name: None if math.isnan(value) else value for name, value in numbers.items()}
 
 
 def _write_images(evaluation: Evaluation, file: TextIO) -> None:

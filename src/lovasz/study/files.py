@@ -129,14 +129,21 @@ def check_same_place(path: Path, other: Path) -> None:
     """
     if suffix(path) not in VOLUMES or suffix(other) not in VOLUMES:
         return
-    import nibabel
-
-    here, there = (nibabel.as_closest_canonical(nibabel.load(file)).affine for file in (path, other))
-    if not np.allclose(here, there, atol=1e-3):
+    if not np.allclose(_canonical_affine(path), _canonical_affine(other), atol=1e-3):
         raise UnreadableFileError(
             path,
             f"lies elsewhere in space than {other}: their affines differ; resample one to the grid of the other",
         )
+
+
+def _canonical_affine(path: Path) -> NDArray[np.float64]:
+    """Returns the affine of a volume once its axes are in one order; from the header alone."""
+    import nibabel
+
+    volume: Any = nibabel.load(path)
+    turns = nibabel.io_orientation(volume.affine)
+    affine: NDArray[np.float64] = volume.affine @ nibabel.orientations.inv_ornt_aff(turns, volume.shape)
+    return affine
 
 
 def _read(path: Path, colours: bool = False) -> NDArray[Any]:

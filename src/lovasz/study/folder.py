@@ -276,6 +276,7 @@ def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[in
         target = _resized(target, size)
     pixels = torch.bincount(target[~torch.isin(target, torch.tensor(ignore))], minlength=num_classes).numpy()
     flat = image.reshape(len(image), -1).astype(np.float64)
-    shown = hashlib.sha256(image.tobytes()).hexdigest() if (image != image.flat[0]).any() else ""
-    digest = hashlib.sha256(image.tobytes() + labels.tobytes()).hexdigest()
-    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), pixels, digest, shown)
+    shown = hashlib.sha256(image.tobytes())
+    digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
+    varied = bool((image != image.flat[0]).any())
+    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), pixels, digest, shown.hexdigest() if varied else "")

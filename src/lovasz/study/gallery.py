@@ -1,7 +1,5 @@
 """The worst images of an evaluation as small pictures: truth, prediction, errors, photo."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +11,15 @@ from numpy.typing import NDArray
 
 from lovasz.study.evaluation import Evaluation
 from lovasz.study.files import UnreadableFileError, read_image, read_mask
+from lovasz.study.maps import numbers
+from lovasz.study.page import data_uri
+from lovasz.study.palette import rgb
 from lovasz.study.scores import Scores, image_iou
 
 # Light and dark, so that right and wrong differ without colour; void is neither, and hatched.
 RIGHT, WRONG, VOID = "#d5e3c2", "#a3086a", "#8a8a8a"
-# Pixels along the longer side of a picture, and of the copy on which the numbers are placed.
-SIDE, COARSE = 480, 120
+# Pixels along the longer side of a picture.
+SIDE = 480
 # Bytes of all pictures; the page around them is small.
 BUDGET = 3_200_000
 # Classes, those of lowest IoU first, whose worst image is shown as well.
@@ -156,20 +157,7 @@ def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Pat
 
 def _classes(labels: NDArray[np.int64], colours: Sequence[str]) -> tuple[str, list[tuple[int, float, float]]]:
     """Draws classes, the number beyond the last as void, and places the numbers of the large regions."""
-    from scipy.ndimage import distance_transform_edt
-
-    step = -(-max(labels.shape) // COARSE)
-    coarse = labels[::step, ::step]
-    numbers = []
-    for label in np.unique(coarse).tolist():
-        if label == len(colours):
-            continue
-        depth = distance_transform_edt(np.pad(coarse == label, 1))[1:-1, 1:-1]
-        if depth.max() > 0.05 * max(coarse.shape):
-            y, x = np.unravel_index(depth.argmax(), depth.shape)
-            left, top = (100 * (x + 0.5) / coarse.shape[1], 100 * (y + 0.5) / coarse.shape[0])
-            numbers.append((label, round(float(left), 1), round(float(top), 1)))
-    return _png(labels, colours, len(colours)), numbers
+    return _png(labels, colours, len(colours)), numbers(labels, labels == len(colours))
 
 
 def _png(indices: NDArray[np.int64], colours: Sequence[str], void: int) -> str:
@@ -179,15 +167,13 @@ def _png(indices: NDArray[np.int64], colours: Sequence[str], void: int) -> str:
     y, x = np.indices(indices.shape)
     line = (x + y) % 8 < 2
     indices = np.where((indices == void) & line, void + 1, indices)
-    palette = np.array([_rgb(colour) for colour in (*colours, VOID, "#ffffff")], dtype=np.uint8)
+    palette = np.array([rgb(colour) for colour in (*colours, VOID, "#ffffff")], dtype=np.uint8)
     if len(palette) <= 256:
         picture = Image.fromarray(indices.astype(np.uint8))
         picture.putpalette(palette.tobytes())
     else:
         picture = Image.fromarray(palette[indices])
-    file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(picture, "png", optimize=True)
 
 
 def _photo(image: NDArray[Any], place: tuple[Any, ...]) -> str:
@@ -203,10 +189,4 @@ def _photo(image: NDArray[Any], place: tuple[Any, ...]) -> str:
         image = (255 * (image.astype(np.float64) - low) / ((high - low) or 1)).astype(np.uint8)
     picture = Image.fromarray(image if image.shape[2] == 3 else image[..., 0])
     picture.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    picture.save(file, "jpeg", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _rgb(colour: str) -> list[int]:
-    return [int(colour[index : index + 2], 16) for index in (1, 3, 5)]
+    return data_uri(picture, "jpeg", quality=80)

@@ -1,13 +1,14 @@
 """Small pictures inside a page: images, classes and errors as data URIs."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lovasz.study.page import data_uri
+from lovasz.study.palette import rgb
 
 # Light is right and dark is wrong, for an eye that sees no colour as well; dots: the other way round with the
 # baseline. None is a colour of the first losses.
@@ -45,7 +46,7 @@ def truth_map(target: NDArray[np.int64], void: NDArray[np.bool_], colours: Seque
     target, void = _fit(target, side), _fit(void, side)
     lines = np.where(_diagonals(void.shape), len(colours), len(colours) + 1)
     indices = np.where(void, lines, target)
-    return Map(_png(indices, [*map(_rgba, colours), _rgba(LINES, 0.5), _rgba(LINES, 0)]), _numbers(target, void))
+    return Map(_png(indices, [*map(_rgba, colours), _rgba(LINES, 0.5), _rgba(LINES, 0)]), numbers(target, void))
 
 
 def prediction_map(
@@ -55,7 +56,7 @@ def prediction_map(
     prediction, void = _fit(prediction, side), _fit(void, side)
     indices = prediction + len(colours) * void
     table = [_rgba(colour, opacity) for opacity in (1.0, FAINT) for colour in colours]
-    return Map(_png(indices, table), _numbers(prediction, void))
+    return Map(_png(indices, table), numbers(prediction, void))
 
 
 def error_map(
@@ -89,9 +90,7 @@ def photo(image: NDArray[np.floating[Any]], side: int) -> str:
     levels = (255 * (image - low) / ((high - low) or 1)).clip(0, 255).astype(np.uint8)
     picture = Image.fromarray(np.moveaxis(levels, 0, -1) if len(levels) == 3 else levels[0])
     picture.thumbnail((side, side))
-    file = io.BytesIO()
-    picture.save(file, "jpeg", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(picture, "jpeg", quality=80)
 
 
 def _fit(plane: NDArray[Any], side: int) -> NDArray[Any]:
@@ -108,23 +107,31 @@ def _diagonals(shape: tuple[int, ...]) -> NDArray[np.bool_]:
     return lines
 
 
-def _numbers(labels: NDArray[np.int64], void: NDArray[np.bool_]) -> list[tuple[int, float, float]]:
-    """Places the number of each class in its largest region, if that is large enough to hold one."""
+def numbers(labels: NDArray[np.int64], void: NDArray[np.bool_]) -> list[tuple[int, float, float]]:
+    """Places the number of each class in its largest region, if that is large enough to hold one.
+
+    Args:
+        labels: Class of each pixel, (H, W); any number where void.
+        void: Which pixels have none.
+
+    Returns:
+        Label, and place from the left and from the top in percent.
+    """
     from scipy.ndimage import distance_transform_edt
 
     step = -(-max(labels.shape) // COARSE)
-    coarse = np.where(void, -1, labels)[::step, ::step]
+    coarse = np.where(void, -1, labels.astype(np.int64))[::step, ::step]
     room = 0.05 * max(coarse.shape)
-    numbers = []
+    placed = []
     for label, pixels in enumerate(np.bincount(coarse[coarse >= 0])):
-        if pixels < 3 * room**2:  # no disc of that radius
+        if pixels < room**2:  # no disc of that radius
             continue
         depth = distance_transform_edt(np.pad(coarse == label, 1))[1:-1, 1:-1]
         if depth.max() > room:
             y, x = np.unravel_index(depth.argmax(), depth.shape)
             left, top = 100 * (x + 0.5) / coarse.shape[1], 100 * (y + 0.5) / coarse.shape[0]
-            numbers.append((label, round(float(left), 1), round(float(top), 1)))
-    return numbers
+            placed.append((label, round(float(left), 1), round(float(top), 1)))
+    return placed
 
 
 def _png(indices: NDArray[np.int64], table: Sequence[tuple[int, int, int, int]]) -> str:
@@ -139,11 +146,8 @@ def _png(indices: NDArray[np.int64], table: Sequence[tuple[int, int, int, int]])
         options = {"transparency": colours[:, 3].tobytes()}
     else:
         picture, options = Image.fromarray(colours[indices]), {}
-    file = io.BytesIO()
-    picture.save(file, "png", optimize=True, **options)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return data_uri(picture, "png", optimize=True, **options)
 
 
 def _rgba(colour: str, opacity: float = 1.0) -> tuple[int, int, int, int]:
-    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
-    return red, green, blue, round(255 * opacity)
+    return *rgb(colour), round(255 * opacity)

@@ -15,14 +15,16 @@ class Order(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, data: Data, settings: Settings) -> None:
         self.samples, self.seed = data.parts[TRAIN].samples, settings.seed
+        self.turn, self.order = -1, torch.empty(0)
         self.augment = Augmentation(settings.augment, settings.crop, settings.crop or data.sizes[0])
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         turn, place = divmod(number, len(self.samples))
-        # Nothing is remembered from sample to sample, so that a training can begin anywhere.
-        generator = torch.Generator().manual_seed(mixed(self.seed, turn))
-        index = int(torch.randperm(len(self.samples), generator=generator)[place])
-        return self.augment(*self.samples[index], mixed(self.seed, number, 1))
+        # The order follows from the turn alone, so that a training can begin anywhere; that of one turn is kept.
+        if turn != self.turn:
+            generator = torch.Generator().manual_seed(mixed(self.seed, turn))
+            self.turn, self.order = turn, torch.randperm(len(self.samples), generator=generator)
+        return self.augment(*self.samples[int(self.order[place])], mixed(self.seed, number, 1))
 
 
 def mixed(*numbers: int) -> int:

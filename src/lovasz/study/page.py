@@ -1,5 +1,7 @@
 """Pages of results: templates of this folder on one base, ``page.html.j2``, made into one file each."""
 
+import base64
+import io
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,13 @@ def render(template: str, **values: Any) -> str:
     )
     environment.filters.update(percent=percent)
     return environment.get_template(template).render(**values)
+
+
+def data_uri(picture: Any, kind: str, **options: Any) -> str:
+    """Returns a Pillow picture as ``png`` or ``jpeg`` inside the page."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def percent(share: float, digits: int = 2) -> str:

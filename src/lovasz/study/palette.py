@@ -13,6 +13,12 @@ LIGHTNESS = (0.35, 0.75, 0.5, 0.85, 0.25, 0.62)
 SATURATION = (0.9, 0.7, 0.5)
 
 
+def rgb(colour: str) -> tuple[int, int, int]:
+    """Returns red, green and blue of ``#rrggbb``."""
+    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return red, green, blue
+
+
 def palette(number: int) -> list[str]:
     """Returns so many different colours, the first sixteen chosen by hand, the others by rule.
 

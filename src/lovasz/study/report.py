@@ -10,6 +10,7 @@ import numpy as np
 from lovasz.study import augment, losses, network
 from lovasz.study.changes import changed_images
 from lovasz.study.charts import WIDTHS, Gain, curves, forest, gains, multiples, styles
+from lovasz.study.classes import numbered
 from lovasz.study.compare import Comparison, LossSummary
 from lovasz.study.config import write_config
 from lovasz.study.confusions import SHADES, WRITTEN, cells, confused, strokes
@@ -45,6 +46,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
     zero, rows = gains(comparison, best)
     compared = [comparison.losses[0], *([best.loss] if best else [])]
     data, settings = comparison.data, comparison.settings
+    forests = {name: forest(comparison, width) for name, width in WIDTHS.items()}
     page = render(
         "report.html.j2",
         comparison=comparison,
@@ -61,14 +63,14 @@ def write_report(comparison: Comparison, path: Path) -> None:
         f"{SCHEDULES[settings.schedule]}; weight decay {settings.weight_decay:g}",
         styles=styles(comparison),
         curves={name: curves(comparison, width) for name, width in WIDTHS.items()},
-        forests={name: forest(comparison, width) for name, width in WIDTHS.items()},
-        clipped=any(any(row["clipped"]) for row in forest(comparison, WIDTHS["wide"]).rows),
+        forests=forests,
+        clipped=any(any(row["clipped"]) for row in forests["wide"].rows),
         not_corrected=NOT_CORRECTED,
         best=best,
         zero=zero,
         gains=rows,
         small=_small(comparison, best, rows),
-        numbered=data.class_names == tuple(map(str, range(data.num_classes))),
+        numbered=data.class_names == numbered(data.num_classes).names,
         test_pixels=data.parts[TEST].pixels,
         confusions=_confusions(comparison),
         written=data.num_classes <= WRITTEN,

@@ -11,7 +11,7 @@ from typing import Any
 from lovasz.study.compare import LARGE_CLASS, Comparison
 from lovasz.study.data import TEST, TRAIN, VAL
 from lovasz.study.iou import iou_per_class
-from lovasz.study.store import Run, write_text
+from lovasz.study.store import Run, finite, write_text
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
@@ -81,7 +81,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "machine": comparison.machine,
         "finished": comparison.finished,
     }
-    write_text(path, json.dumps(_finite(record), indent=1, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(record), indent=1, allow_nan=False) + "\n")
 
 
 def _large(comparison: Comparison, run: Run) -> float | None:
@@ -92,12 +92,3 @@ def _large(comparison: Comparison, run: Run) -> float | None:
 def _ious(run: Run) -> list[float | None]:
     values = iou_per_class(run.test_counts).tolist()
     return [value if math.isfinite(value) else None for value in values]
-
-
-def _finite(value: Any) -> Any:
-    """Replaces what JSON has no word for by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,5 +1,6 @@
 """The runs of a comparison: which it needs, and doing the missing ones."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -122,8 +123,43 @@ def check_fits(config: Config, data: Data) -> None:
         )
 
 
+def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
+    """Loads the runs that the folder holds; of several rates, those of the one that a whole search has chosen."""
+    known = _loaded(planned.searched, folder)
+    searched = {run.loss for run in planned.searched}
+    searching = {run.loss for run in planned.searched if run not in known}
+    best = _best(_tried(known[run] for run in planned.searched if run in known))
+    settled = [run for run in planned.runs if run.loss not in searching]
+    return known | _loaded(
+        [replace(run, lr=best[run.loss]) if run.loss in searched else run for run in settled], folder
+    )
+
+
+def _loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
+    return {settings: run for settings in wanted if (run := store.load(folder, settings)) is not None}
+
+
+def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
+    """Returns the validation mIoU of each loss with each rate."""
+    tried: dict[str, dict[float, float]] = {}
+    for run in runs:
+        tried.setdefault(run.settings.loss, {})[run.settings.lr] = run.val_miou
+    return tried
+
+
+def _best(tried: dict[str, dict[float, float]]) -> dict[str, float]:
+    """Returns the rate of the best validation mIoU of each loss; one that is no number comes last."""
+    return {loss: max(found, key=lambda lr: (found[lr] == found[lr], found[lr])) for loss, found in tried.items()}
+
+
 def run_missing(
-    planned: Plan, config: Config, data: Data, folder: Path, listener: Listener, keep: bool = True
+    planned: Plan,
+    config: Config,
+    data: Data,
+    folder: Path,
+    listener: Listener,
+    known: Mapping[Settings, Run],
+    keep: bool = True,
 ) -> tuple[list[Run], dict[str, dict[float, float]]]:
     """Does the runs that the folder does not hold yet and keeps each as soon as it is finished.
 
@@ -136,26 +172,28 @@ def run_missing(
         data: The data.
         folder: Where finished runs are kept.
         listener: Hears how they get on.
+        known: Runs that the folder holds, loaded already.
         keep: Whether this process writes them; of several that train together one does.
 
     Returns:
         The runs in the order planned; and the validation mIoU of each loss with each rate, in
         percent, empty if there was one rate.
     """
-    tried: dict[str, dict[float, float]] = {}
-    for settings in planned.searched:
-        run = _done(settings, config, data, folder, listener, keep)
-        tried.setdefault(settings.loss, {})[settings.lr] = run.val_miou
-    best = {loss: max(found, key=lambda lr: (found[lr] == found[lr], found[lr])) for loss, found in tried.items()}
-    runs = []
-    for settings in planned.runs:
-        chosen = replace(settings, lr=best.get(settings.loss, settings.lr))
-        runs.append(_done(chosen, config, data, folder, listener, keep))
+    done = dict(known)
+
+    def run_of(settings: Settings) -> Run:
+        if settings not in done:
+            done[settings] = _done(settings, config, data, folder, listener, keep)
+        return done[settings]
+
+    tried = _tried([run_of(settings) for settings in planned.searched])
+    best = _best(tried)
+    runs = [run_of(replace(settings, lr=best.get(settings.loss, settings.lr))) for settings in planned.runs]
     return runs, tried
 
 
 def _done(settings: Settings, config: Config, data: Data, folder: Path, listener: Listener, keep: bool) -> Run:
-    run = store.load(folder, settings)
+    run = store.load(folder, settings)  # another process may have finished it
     if run is not None:
         return run
     from lovasz.study.memory import loss_mib
@@ -167,8 +205,9 @@ def _done(settings: Settings, config: Config, data: Data, folder: Path, listener
         if settings.seed == 0:
             sides = settings.crop or max(data.sizes)
             shape = (settings.batch, data.num_classes, *sides)
-            name = settings.loss.split(" ")[0]
-            run = replace(run, loss_mib=loss_mib(name, shape, settings.accelerator, settings.precision))
+            run = replace(
+                run, loss_mib=loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision)
+            )
         store.save(folder, run)
     listener.on_finish(run)
     return run

@@ -51,6 +51,11 @@ class Settings:
     torch: str
 
     @property
+    def loss_name(self) -> str:
+        """Name of the loss without the hash."""
+        return self.loss.split(" ")[0]
+
+    @property
     def key(self) -> str:
         """Name of the run, equal only for equal settings: ``ce-seed0-1f2e3d4c5b6a``."""
         text = json.dumps(asdict(self), sort_keys=True)

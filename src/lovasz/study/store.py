@@ -1,6 +1,7 @@
 """Finished runs on disk: one folder each, there in full or not at all."""
 
 import json
+import math
 import os
 import pickle
 import shutil
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 import torch
@@ -188,11 +189,28 @@ def told(state: Path) -> Iterator[None]:
         raise DamagedRunError(f"{state} cannot be read ({error}); delete it and the run begins again") from error
 
 
+@contextmanager
+def replaced(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """Opens a draft of a text file that takes its name once it is whole: a reader sees the old or the new."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(hidden, "w", encoding="utf-8", newline=newline) as file:
+        yield file
+    os.replace(hidden, path)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file's content in one step: a reader sees the old text or the new."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    """Replaces a file's content in one step."""
+    with replaced(path) as file:
+        file.write(text)
+
+
+def finite(value: Any) -> Any:
+    """Returns a record with None, which JSON has a word for, in the place of what is no finite number."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_writable(folder: Path) -> None:

@@ -40,8 +40,7 @@ class Training(pl.LightningModule):
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
         self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
-        name = settings.loss.split(" ")[0]  # without the hash of a user's own
-        self.loss = named_loss(name, data.parts[TRAIN].pixels)
+        self.loss = named_loss(settings.loss_name, data.parts[TRAIN].pixels)
         self.rounds = min(ROUNDS, settings.steps)
         self.done = 0
         self.step_seconds: list[float] = []
