@@ -1,26 +1,29 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, evaluate, gpu, reduce, scaling, small. `registers` compiles the
-kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints their table.
+"""`python -m benchmarks NAME`: accuracy, cpu, evaluate, gpu, reduce, scaling, small, upsample. `registers` compiles
+the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints their table.
 """
 
 import argparse
 
-from . import accuracy, cpu, evaluate, gpu, reduce, registers, results, scaling
+import torch
+
+from . import accuracy, cpu, evaluate, gpu, reduce, registers, results, scaling, upsample
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "name", choices=("accuracy", "cpu", "evaluate", "gpu", "reduce", "registers", "scaling", "small", "figure")
-    )
+    names = ("accuracy", "cpu", "evaluate", "gpu", "reduce", "registers", "scaling", "small", "upsample", "figure")
+    parser.add_argument("name", choices=names)
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
     parser.add_argument(
-        "--quick", action="store_true", help="cpu, evaluate, gpu, scaling, small: smaller inputs, few repeats"
+        "--quick",
+        action="store_true",
+        help="cpu, evaluate, gpu, scaling, small, upsample: smaller inputs, few repeats",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, gpu, small: timed rounds")
+    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, gpu, small, upsample: timed rounds")
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
@@ -42,6 +45,9 @@ def main() -> None:
         scaling.print_scaling(args.csv, args.quick)
     elif args.name == "small":
         scaling.print_small(args.csv, args.repeats or (20 if args.quick else 300))
+    elif args.name == "upsample":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        upsample.print_table(args.csv, args.quick, args.repeats or (3 if args.quick else 7), device)
     else:
         accuracy.print_table(args.csv)
 

@@ -37,7 +37,7 @@ def kernels() -> list[Kernel]:
     """Every kernel at the default settings, for the classes, types and forms of the GPU benchmark."""
     import triton.language as tl
 
-    from lovasz import _triton
+    from lovasz import _triton, _triton_upsample
 
     common = {"PER_IMAGE": False, "HAS_IGNORED": True, "HAS_MASK": False, "REAL": tl.float32, "AT": tl.int32}
     read: dict[str, str | None] = {
@@ -74,8 +74,22 @@ def kernels() -> list[Kernel]:
     settings = {"BINS": 8192, "BLOCK": _triton.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
     found.append(Kernel("merge", _triton._merge, tables, settings, _triton.WARPS))
     tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
-    settings = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False}
-    found.append(Kernel("weigh", _triton._weigh, tables, settings, _triton.WEIGH_WARPS))
+    for name, alpha, beta in (("weigh", 1.0, 1.0), ("weigh, other measures", 0.3, 0.7)):
+        settings = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False, "ALPHA": alpha, "BETA": beta}
+        found.append(Kernel(name, _triton._weigh, tables, settings, _triton.WEIGH_WARPS))
+    axes: dict[str, str | None] = {
+        f"{table}_{axis}": "*fp64" if table == "weight" else "*i32"
+        for table in ("lower", "weight", "begin", "end")
+        for axis in "zyx"
+    }
+    for name, three, most in (("a quarter", False, (9, 1, 9)), ("half, 3-D", True, (5, 5, 5))):
+        settings = {"REAL": tl.float32, "BLOCK": _triton_upsample.BLOCK}
+        pointers = axes | {"logits": "*fp32", "strip": "*fp32", "gradient": "*fp32"}
+        interpolate, collect = _triton_upsample._interpolate, _triton_upsample._collect
+        warps = _triton_upsample.WARPS
+        found.append(Kernel(f"interpolate {name}", interpolate, pointers, settings | {"THREE": three}, warps))
+        counts = dict(zip(("MOST_Z", "MOST_Y", "MOST_X"), most, strict=True))
+        found.append(Kernel(f"collect {name}", collect, pointers, settings | counts, warps))
     return found
 
 

@@ -125,9 +125,9 @@ def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     pixels = (logits.clone().flatten(2), target.flatten(1), None, [-100], "softmax")
     table, _, sums = torch.ops.lovasz.count(*pixels, bins, False)
     coefficients = torch.full((1, shape[1]), 1 / shape[1], dtype=torch.float64)
-    reduced = (table, sums, coefficients, True, None, None)
+    reduced = (table, sums, coefficients, True, 1.0, 1.0, None, None, None)
     weights = torch.ops.lovasz.loss(*pixels, *reduced)[2]
-    backward = (torch.ones(()), None, *pixels, weights, None, None)
+    backward = (torch.ones(()), None, *pixels, weights, None, None, None)
 
     def step(loss: measure.Loss) -> Callable[[], object]:
         return lambda: measure.step(loss, logits, target)

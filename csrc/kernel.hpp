@@ -28,6 +28,27 @@ struct Problem {
   bool stream;                  // the gradient is too large to stay in a cache
 };
 
+// Where the labels are finer than the logits, a tile lies between two rows of these, which are at the resolution of
+// the labels along the row already, a row for each class; and so are their gradients. Numbers are double for float64
+// logits, else float.
+struct Between {
+  void *lower, *upper, *lower_gradient, *upper_gradient;
+  int64_t stride;
+  double weight;  // of the upper row; where it is 0 that is not read
+};
+
+// A part of a row of pixels that lies between places of a row of the logits: each between `lower` and the next, whose
+// weight is `weight`; where that is 0, at `lower`. The row is itself between two, whose second may be null.
+struct Line {
+  int length;
+  const int32_t* lower;  // not decreasing, by at most one from one pixel to the next
+  const void* weight;    // double for float64 logits, else float
+  const void* logits[2];
+  void* gradients[2];  // sums: double or float
+  double weights[2];
+  int64_t logits_class, logits_place, gradient_class, gradient_place;
+};
+
 // Pixels of one image that lie one stride apart; strides count elements. A mask may be null.
 struct Tile {
   int length;
@@ -39,6 +60,7 @@ struct Tile {
   int64_t target_class, target_pixel;
   const uint8_t* mask;
   int64_t mask_class, mask_pixel;
+  const Between* between;  // instead of logits and gradient, or null
 };
 
 // A tile is read and written whole, in rows long enough for the memory, and worked on a part at a time, in rows
@@ -67,6 +89,12 @@ struct CrossEntropy {
   double loss, weight;
 };
 
+// The weights of false positives and false negatives in the measure, as lovasz/measures.py has them.
+struct Measure {
+  double alpha, beta;
+  bool jaccard() const { return alpha == 1 && beta == 1; }
+};
+
 // What the gradients of the loss and of the cross-entropy are multiplied by.
 struct Scales {
   double loss, cross_entropy;
@@ -84,8 +112,12 @@ struct Kernel {
   int64_t (*merge)(const uint32_t* counters, int64_t n, bool first, int64_t* row);
   // Of one class's row of the table (2, bins + 1): its loss, for a grid whose points are `steps` apart, and the
   // weights of its bins, both times a factor; 0 where that is.
-  double (*weigh32)(const int64_t* row, int bins, const double* steps, double factor, float* weights);
-  double (*weigh64)(const int64_t* row, int bins, const double* steps, double factor, double* weights);
+  double (*weigh32)(const int64_t* row, int bins, const double* steps, double factor, const Measure&, float* weights);
+  double (*weigh64)(const int64_t* row, int bins, const double* steps, double factor, const Measure&, double* weights);
+  // The logits of a line at its pixels, a row for each class; and adds the gradient there to that of the logits.
+  // `row` holds the places of a line and kLanes more.
+  void (*interpolate)(const Problem&, const Line&, void* row, void* out, int64_t stride);
+  void (*spread)(const Problem&, const Line&, void* row, const void* gradient, int64_t stride);
   void (*exponential)(const float* in, float* out, int64_t n);
 };
 

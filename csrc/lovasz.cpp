@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pages.hpp"
+#include "strips.hpp"
 #include "threads.hpp"
 
 namespace lovasz {
@@ -35,21 +36,10 @@ void share(int threads, int64_t size, const std::function<void(int)>& work) {
   if (failed) throw std::bad_alloc();
 }
 
-size_t element_size(Real real) { return real == Real::f64 ? 8 : real == Real::f32 ? 4 : 2; }
-
-size_t element_size(Integer integer) {
-  switch (integer) {
-    case Integer::i8: case Integer::u8: return 1;
-    case Integer::i16: case Integer::u16: return 2;
-    case Integer::i32: case Integer::u32: return 4;
-    default: return 8;
-  }
-}
-
 // The tiles of an input, numbered image by image.
 class Tiles {
  public:
-  Tiles(const Problem& problem, const Input& input)
+  Tiles(const Kernel&, const Problem& problem, const Input& input)
       : problem_(problem), input_(input), length_(tile_length(problem)) {
     const int64_t* s = input.sizes;
     in_line_ = blocks(s[4], length_);
@@ -57,9 +47,14 @@ class Tiles {
   }
 
   int64_t in_image() const { return in_image_; }
-  int length() const { return length_; }
+  int64_t most_pixels() const { return length_; }
+  size_t bytes() const { return 0; }
+  int turns() const { return 1; }
+  int turn(int64_t) const { return 0; }
 
-  Tile operator[](int64_t number) const {
+  // Calls work(tile) with what has this number.
+  template <class Work>
+  void with(int64_t number, char*, Work work) const {
     const int64_t *s = input_.sizes, image = number / in_image_;
     int64_t rest = number % in_image_;
     const int64_t begin = rest % in_line_ * length_;
@@ -75,17 +70,10 @@ class Tiles {
     tile.target_class = input_.target.strides[1], tile.target_pixel = input_.target.strides[4];
     tile.mask = static_cast<const uint8_t*>(place(input_.mask, at, 1));
     tile.mask_class = input_.mask.strides[1], tile.mask_pixel = input_.mask.strides[4];
-    return tile;
+    work(tile);
   }
 
  private:
-  static void* place(const Tensor& tensor, const int64_t at[5], size_t size) {
-    if (tensor.data == nullptr) return nullptr;
-    int64_t offset = 0;
-    for (int axis = 0; axis < 5; ++axis) offset += at[axis] * tensor.strides[axis];
-    return static_cast<char*>(tensor.data) + offset * static_cast<int64_t>(size);
-  }
-
   const Problem& problem_;
   const Input& input_;
   int length_;
@@ -95,11 +83,11 @@ class Tiles {
 // Counters and scratch memory of one thread.
 class Worker {
  public:
-  explicit Worker(const Problem& problem)
+  Worker(const Problem& problem, size_t more)
       : problem_(problem),
         side_(static_cast<size_t>(problem.classes) * slots(problem)),
         counters_(2 * side_ * sizeof(uint32_t) + 3 * problem.classes * sizeof(int64_t)),
-        memory_(whole_lines(counters_) + scratch_bytes(problem), counters_) {
+        memory_(whole_lines(counters_) + whole_lines(scratch_bytes(problem)) + more, counters_) {
     counts.background = reinterpret_cast<uint32_t*>(memory_.get());
     counts.foreground = counts.background + side_;
     counts.valid = reinterpret_cast<int64_t*>(counts.foreground + side_);
@@ -114,6 +102,7 @@ class Worker {
   }
 
   char* scratch() const { return memory_.get() + whole_lines(counters_); }
+  char* more() const { return scratch() + whole_lines(scratch_bytes(problem_)); }
 
   Counts counts;
 
@@ -171,9 +160,12 @@ void Input::merge_axes() {
   merge(2, sizes[3] == 1 ? 4 : 3);
 }
 
-Found count(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
-            int64_t* table, int64_t* valid, int64_t* foreground) {
-  const Tiles tiles(problem, input);
+namespace {
+
+template <class Tiles>
+Found count_all(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
+                int64_t* table, int64_t* valid, int64_t* foreground) {
+  const Tiles tiles(kernel, problem, input);
   const int64_t images = input.sizes[0], rows = per_image ? images : 1, row_images = per_image ? 1 : images;
   const int64_t row_tiles = tiles.in_image() * row_images, elements = input.elements();
   const int64_t row_size = int64_t(problem.classes) * 2 * (problem.bins + 1);
@@ -188,7 +180,9 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
   std::vector<CrossEntropy> sums(problem.cross_entropy ? rows * row_tiles : 1, CrossEntropy{0, 0});
   const auto count_tile = [&](Worker& worker, int64_t row, int64_t t) {
     CrossEntropy& sum = sums[problem.cross_entropy ? row * row_tiles + t : 0];
-    kernel.count(problem, tiles[row * row_tiles + t], worker.scratch(), worker.counts, sum);
+    tiles.with(row * row_tiles + t, worker.more(), [&](const Tile& tile) {
+      kernel.count(problem, tile, worker.scratch(), worker.counts, sum);
+    });
   };
   const auto merge = [&](const Workers& workers, int64_t row, int c, bool first) {
     const int64_t at = row * problem.classes + c;
@@ -196,14 +190,14 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
     merge_class(kernel, problem, workers, c, first, counters, valid + at, foreground + at);
   };
   // How many tiles the counters can hold: no pixel adds more than one to any of them.
-  const int64_t round = kMaxCounted / tiles.length();
+  const int64_t round = std::max<int64_t>(1, kMaxCounted / tiles.most_pixels());
 
   Workers workers(static_cast<size_t>(threads));
   if (rows >= threads && rows > 1) {  // whole images for each thread
     std::atomic<int64_t> next{0};
     share(threads, elements, [&](int w) {
       Workers own(1);
-      own[0] = std::make_unique<Worker>(problem);
+      own[0] = std::make_unique<Worker>(problem, tiles.bytes());
       for (int64_t row; (row = next++) < rows;) {
         for (int64_t begin = 0; begin < row_tiles; begin += round) {
           for (int64_t t = begin; t < std::min(row_tiles, begin + round); ++t) count_tile(*own[0], row, t);
@@ -222,7 +216,7 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
           if (workers[w])
             workers[w]->clear();
           else
-            workers[w] = std::make_unique<Worker>(problem);
+            workers[w] = std::make_unique<Worker>(problem, tiles.bytes());
           for (int64_t t; (t = next++) < end;) count_tile(*workers[w], row, t);
         });
         std::atomic<int> next_class{0};
@@ -241,11 +235,41 @@ Found count(const Kernel& kernel, const Problem& problem, const Input& input, bo
   return found;
 }
 
+template <class Tiles>
+void apply_all(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
+               const void* weights, const Scales& scales) {
+  const Tiles tiles(kernel, problem, input);
+  const int64_t total = tiles.in_image() * input.sizes[0];
+  const size_t row_size = size_t(problem.classes) * 2 * (problem.bins + 1) * (problem.real == Real::f64 ? 8 : 4);
+  for (int turn = 0; turn < tiles.turns(); ++turn) {
+    std::atomic<int64_t> next{0};
+    share(threads, input.elements(), [&](int) {
+      const Buffer memory(whole_lines(scratch_bytes(problem)) + tiles.bytes(), 0);
+      char *scratch = memory.get(), *more = scratch + whole_lines(scratch_bytes(problem));
+      for (int64_t t; (t = next++) < total;) {
+        if (tiles.turn(t) != turn) continue;
+        const size_t row = per_image ? static_cast<size_t>(t / tiles.in_image()) : 0;
+        const void* row_weights = static_cast<const char*>(weights) + row * row_size;
+        tiles.with(t, more, [&](const Tile& tile) { kernel.apply(problem, tile, scratch, row_weights, scales); });
+      }
+    });
+  }
+}
+
+}  // namespace
+
+Found count(const Kernel& kernel, const Problem& problem, const Input& input, bool per_image, int threads,
+            int64_t* table, int64_t* valid, int64_t* foreground) {
+  const auto all = input.upsample == nullptr ? count_all<Tiles> : count_all<Strips>;
+  return all(kernel, problem, input, per_image, threads, table, valid, foreground);
+}
+
 void apply(const Kernel& kernel, Problem problem, const Input& input, bool per_image, int threads,
            const void* weights, const Scales& scales) {
-  const Tiles tiles(problem, input);
-  const int64_t total = tiles.in_image() * input.sizes[0], elements = input.elements();
-  if (total == 0) return;
+  const int64_t elements = input.elements();
+  if (elements == 0) return;
+  if (input.upsample != nullptr)
+    return apply_all<Strips>(kernel, problem, input, per_image, threads, weights, scales);
   const size_t size = element_size(problem.real);
   problem.stream = elements * static_cast<int64_t>(size) >= kStreamed;
   if (problem.stream) {
@@ -253,25 +277,19 @@ void apply(const Kernel& kernel, Problem problem, const Input& input, bool per_i
     for (int axis = 0; axis < 5; ++axis) last += (input.sizes[axis] - 1) * input.gradient.strides[axis];
     if (last + 1 == elements) ask_for_large_pages(input.gradient.data, size * elements);  // nothing lies between them
   }
-  const size_t row_size = size_t(problem.classes) * 2 * (problem.bins + 1) * (problem.real == Real::f64 ? 8 : 4);
-  std::atomic<int64_t> next{0};
-  share(threads, elements, [&](int) {
-    const Buffer scratch(scratch_bytes(problem), 0);
-    for (int64_t t; (t = next++) < total;) {
-      const size_t row = per_image ? static_cast<size_t>(t / tiles.in_image()) : 0;
-      kernel.apply(problem, tiles[t], scratch.get(), static_cast<const char*>(weights) + row * row_size, scales);
-    }
-  });
+  apply_all<Tiles>(kernel, problem, input, per_image, threads, weights, scales);
 }
 
 void weigh(const Kernel& kernel, const int64_t* table, int64_t rows, int bins, const double* steps,
-           const double* factors, int threads, double* losses, bool wide, void* weights) {
+           const double* factors, const Measure& measure, int threads, double* losses, bool wide, void* weights) {
   std::atomic<int64_t> next{0};
   share(threads, 2 * rows * bins, [&](int) {
     for (int64_t row; (row = next++) < rows;) {
       const int64_t at = row * 2 * (bins + 1);
-      losses[row] = wide ? kernel.weigh64(table + at, bins, steps, factors[row], static_cast<double*>(weights) + at)
-                         : kernel.weigh32(table + at, bins, steps, factors[row], static_cast<float*>(weights) + at);
+      const double factor = factors[row];
+      losses[row] = wide
+          ? kernel.weigh64(table + at, bins, steps, factor, measure, static_cast<double*>(weights) + at)
+          : kernel.weigh32(table + at, bins, steps, factor, measure, static_cast<float*>(weights) + at);
     }
   });
 }

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "rows.hpp"
+#include "upsample.hpp"
 
 namespace {
 
@@ -131,26 +131,10 @@ void read_pixels_of(const Stored* LOVASZ_RESTRICT in, int64_t stride, int classe
       out[c * row_stride + l] = l < length ? convert(in[l * stride + c]) : F(0);
 }
 
-// Calls work(pointer, conversion to F and back) with the type that is stored.
-template <class F, class Work>
-void with_stored(Real real, void* pointer, Work work) {
-  switch (real) {
-    case Real::f64:
-      return work(static_cast<double*>(pointer), [](double v) { return F(v); }, [](F v) { return double(v); });
-    case Real::f32:
-      return work(static_cast<float*>(pointer), [](float v) { return F(v); }, [](F v) { return float(v); });
-    case Real::bf16:
-      return work(static_cast<uint16_t*>(pointer), [](uint16_t v) { return F(from_bfloat16(v)); },
-                  [](F v) { return to_bfloat16(float(v)); });
-    default:
-      return work(static_cast<uint16_t*>(pointer), [](uint16_t v) { return F(from_float16(v)); },
-                  [](F v) { return to_float16(float(v)); });
-  }
-}
-
 // Logits of one class.
 template <class F>
 void read_row(const Problem& problem, const Tile& tile, int c, F* out) {
+  if (tile.between != nullptr) return between_rows(*tile.between, c, tile.length, out);
   with_stored<F>(problem.real, const_cast<void*>(tile.logits), [&](const auto* in, auto read, auto) {
     read_row_of(in + c * tile.logits_class, tile.logits_pixel, tile.length, out, read);
   });
@@ -225,6 +209,7 @@ void write_pixels_of(const F* LOVASZ_RESTRICT in, int64_t row_stride, int classe
 // Gradient in the logits of one class.
 template <class F>
 void write_row(const Problem& problem, const Tile& tile, int c, const F* in) {
+  if (tile.between != nullptr) return add_between(*tile.between, c, tile.length, in);
   with_stored<F>(problem.real, tile.gradient, [&](auto* out, auto, auto write) {
     write_row_of(in, tile.gradient_pixel, tile.length, problem.stream, out + c * tile.gradient_class, write);
   });

@@ -27,6 +27,20 @@ void apply(const Problem& problem, const Tile& tile, char* scratch, const void* 
 #endif
 }
 
+void interpolate(const Problem& problem, const Line& line, void* row, void* out, int64_t stride) {
+  if (problem.real == Real::f64)
+    interpolate_line(problem, line, static_cast<double*>(row), static_cast<double*>(out), stride);
+  else
+    interpolate_line(problem, line, static_cast<float*>(row), static_cast<float*>(out), stride);
+}
+
+void spread(const Problem& problem, const Line& line, void* row, const void* gradient, int64_t stride) {
+  if (problem.real == Real::f64)
+    spread_line(problem, line, static_cast<double*>(row), static_cast<const double*>(gradient), stride);
+  else
+    spread_line(problem, line, static_cast<float*>(row), static_cast<const float*>(gradient), stride);
+}
+
 void exponentials(const float* in, float* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = exponential(in[i]);
 }
@@ -37,6 +51,6 @@ namespace lovasz {
 
 extern const Kernel LOVASZ_ISA;
 const Kernel LOVASZ_ISA = {
-    LOVASZ_QUOTE(LOVASZ_ISA), count, apply, merge, weigh<float>, weigh<double>, exponentials};
+    LOVASZ_QUOTE(LOVASZ_ISA), count, apply, merge, weigh<float>, weigh<double>, interpolate, spread, exponentials};
 
 }  // namespace lovasz

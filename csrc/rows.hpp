@@ -50,6 +50,23 @@ struct Rows {
   }
 };
 
+// Calls work(pointer, conversion to F and back) with the type that is stored.
+template <class F, class Work>
+void with_stored(Real real, void* pointer, Work work) {
+  switch (real) {
+    case Real::f64:
+      return work(static_cast<double*>(pointer), [](double v) { return F(v); }, [](F v) { return double(v); });
+    case Real::f32:
+      return work(static_cast<float*>(pointer), [](float v) { return F(v); }, [](F v) { return float(v); });
+    case Real::bf16:
+      return work(static_cast<uint16_t*>(pointer), [](uint16_t v) { return F(from_bfloat16(v)); },
+                  [](F v) { return to_bfloat16(float(v)); });
+    default:
+      return work(static_cast<uint16_t*>(pointer), [](uint16_t v) { return F(from_float16(v)); },
+                  [](F v) { return to_float16(float(v)); });
+  }
+}
+
 // The rows of the parts of a tile, one after the other.
 template <class F, class Work>
 inline void for_parts(const Problem& problem, const Tile& tile, const Rows<F>& whole, Work work) {

@@ -57,10 +57,54 @@ inline double all_foreground(const int64_t* row, int bins) {
 
 inline bool poisoned(const int64_t* row, int bins) { return (row[bins] | row[2 * bins + 1]) != 0; }
 
-// 1 / (before * after) serves both: the loss is a sum of steps * (k + j) / after, the weights' denominators are
-// `before` and `after`.
+// Of n bins whose pixels and those above them are k foreground and j background pixels: the losses of these sets times
+// `steps`, and the weights of the bins times `factor`.
 template <class F>
-double weigh(const int64_t* row, int bins, const double* steps, double factor, F* out) {
+void weigh_jaccard(int n, const int64_t* LOVASZ_RESTRICT background, const int64_t* LOVASZ_RESTRICT foreground,
+                   const int64_t* LOVASZ_RESTRICT k, const int64_t* LOVASZ_RESTRICT j,
+                   const double* LOVASZ_RESTRICT steps, double G, double factor, double* LOVASZ_RESTRICT terms,
+                   F* LOVASZ_RESTRICT w_b, F* LOVASZ_RESTRICT w_f) {
+  // 1 / (before * after) serves both: the loss is a sum of steps * (k + j) / after, the weights' denominators are
+  // `before` and `after`.
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    const double n_b = as_double(background[i]), n_f = as_double(foreground[i]);
+    const double all_j = as_double(j[i]), all_k = as_double(k[i]);
+    const double before = at_least_1(G + (all_j - n_b)), after = at_least_1(G + all_j);
+    const double inverse = 1.0 / (before * after), scale = factor * inverse;
+    terms[i] = steps[i] * ((all_k + all_j) * before) * inverse;
+    w_f[i] = static_cast<F>(0.5 * (before + after) * scale);  // (1 / before + 1 / after) / 2
+    w_b[i] = static_cast<F>((G - (all_k - n_f) - 0.5 * n_f) * scale);
+  }
+}
+
+// The same for any measure: D at the four corners of a bin, 0 or 1 for its foreground and its background pixels.
+template <class F>
+void weigh_tversky(int n, const int64_t* LOVASZ_RESTRICT background, const int64_t* LOVASZ_RESTRICT foreground,
+                   const int64_t* LOVASZ_RESTRICT k, const int64_t* LOVASZ_RESTRICT j,
+                   const double* LOVASZ_RESTRICT steps, double G, double factor, const Measure& measure,
+                   double* LOVASZ_RESTRICT terms, F* LOVASZ_RESTRICT w_b, F* LOVASZ_RESTRICT w_f) {
+  const double a = measure.alpha, b = measure.beta;
+  double least = a < b ? a : b;
+  least = least < 1 ? least : 1;
+  const auto denominator = [=](double of_k, double of_j) {
+    const double D = (G - of_k) + a * of_j + b * of_k;
+    return D > least ? D : least;
+  };
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) {
+    const double n_b = as_double(background[i]), n_f = as_double(foreground[i]);
+    const double j1 = as_double(j[i]), k1 = as_double(k[i]), j0 = j1 - n_b, k0 = k1 - n_f;
+    const double d00 = denominator(k0, j0), d10 = denominator(k1, j0);
+    const double d01 = denominator(k0, j1), d11 = denominator(k1, j1);
+    terms[i] = steps[i] * (a * j1 + b * k1) / d11;
+    w_f[i] = static_cast<F>(0.5 * factor * ((b * G + a * j0) / (d00 * d10) + (b * G + a * j1) / (d01 * d11)));
+    w_b[i] = static_cast<F>(0.5 * factor * a * ((G - k0) / (d00 * d01) + (G - k1) / (d10 * d11)));
+  }
+}
+
+template <class F>
+double weigh(const int64_t* row, int bins, const double* steps, double factor, const Measure& measure, F* out) {
   // A class that takes no part may hold NaN, and has no gradient all the same.
   if (factor == 0 || poisoned(row, bins)) {
     for (int i = 0; i < 2 * (bins + 1); ++i) out[i] = factor == 0 ? F(0) : static_cast<F>(NAN);
@@ -69,19 +113,13 @@ double weigh(const int64_t* row, int bins, const double* steps, double factor, F
   const double G = all_foreground(row, bins);
   Sum sum;
   for_blocks(row, bins, [&](int lo, int n, const int64_t* k, const int64_t* j) {
-    const int64_t *LOVASZ_RESTRICT background = row + lo, *LOVASZ_RESTRICT foreground = row + bins + 1 + lo;
-    F *LOVASZ_RESTRICT w_b = out + lo, *LOVASZ_RESTRICT w_f = out + bins + 1 + lo;
+    const int64_t *background = row + lo, *foreground = row + bins + 1 + lo;
+    F *w_b = out + lo, *w_f = out + bins + 1 + lo;
     double terms[kBlock];
-    LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) {
-      const double n_b = as_double(background[i]), n_f = as_double(foreground[i]);
-      const double all_j = as_double(j[i]), all_k = as_double(k[i]);
-      const double before = at_least_1(G + (all_j - n_b)), after = at_least_1(G + all_j);
-      const double inverse = 1.0 / (before * after), scale = factor * inverse;
-      terms[i] = steps[lo + i] * ((all_k + all_j) * before) * inverse;
-      w_f[i] = static_cast<F>(0.5 * (before + after) * scale);  // (1 / before + 1 / after) / 2
-      w_b[i] = static_cast<F>((G - (all_k - n_f) - 0.5 * n_f) * scale);
-    }
+    if (measure.jaccard())
+      weigh_jaccard(n, background, foreground, k, j, steps + lo, G, factor, terms, w_b, w_f);
+    else
+      weigh_tversky(n, background, foreground, k, j, steps + lo, G, factor, measure, terms, w_b, w_f);
     for (int i = n; i % 8 != 0; ++i) terms[i] = 0;
     sum.add(terms, n);
     if (G > 0) return;

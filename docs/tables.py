@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks import results
+from benchmarks import upsample as coarse
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +55,12 @@ def accuracy() -> str:
     return _table(head, rows)
 
 
+def upsample() -> str:
+    """Logits coarser than the labels: the rows of `python -m benchmarks upsample`."""
+    head, rule, *rows = coarse.table()
+    return "\n".join(("{.numbers}", head, rule, *rows))
+
+
 def small() -> str:
     """Where the time of a small input goes."""
     rows = results.read("small")
@@ -87,5 +94,5 @@ def limits() -> str:
 
 def substitutions() -> dict[str, str]:
     """What the pages may name between double braces."""
-    made = (speed, speed_range, machine, accuracy, small, scaling, limits)
+    made = (speed, speed_range, machine, accuracy, upsample, small, scaling, limits)
     return {table.__name__: table() for table in made}

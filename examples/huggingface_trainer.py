@@ -1,6 +1,6 @@
 """Hugging Face's Trainer with a SegFormer: Lovász by overriding `compute_loss`, the IoU by `compute_metrics`.
 
-SegFormer's logits have a quarter of the labels' height and width, and are upsampled for the loss and the metric.
+SegFormer's logits have a quarter of the labels' height and width: the loss and the metric upsample them inside.
 The network is small and made from its configuration, so nothing is downloaded; the images hold a rectangle
 (class 1) and a disc (class 2) in noise.
 """
@@ -8,7 +8,6 @@ The network is small and made from its configuration, so nothing is downloaded; 
 import tempfile
 
 import torch
-import torch.nn.functional as F
 from torch.utils.data import Dataset
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, Trainer, TrainingArguments
 
@@ -39,10 +38,6 @@ class Scenes(Dataset):
         return {"pixel_values": self.images[n], "labels": self.labels[n]}
 
 
-def upsampled(logits, labels):
-    return F.interpolate(logits, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-
-
 class LovaszTrainer(Trainer):
     """Overrides `compute_loss`, because this loss is a mean over the batch.
 
@@ -54,18 +49,13 @@ class LovaszTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(pixel_values=inputs["pixel_values"])  # without labels: no cross-entropy of its own
-        labels = inputs["labels"]
-        loss = lovasz_cross_entropy(upsampled(outputs.logits, labels), labels, ignore_index=VOID)
+        loss = lovasz_cross_entropy(outputs.logits, inputs["labels"], ignore_index=VOID, upsample="bilinear")
         return (loss, outputs) if return_outputs else loss
 
 
-def predictions(logits, labels):
-    """Class indices in the place of logits: what the Trainer keeps of the whole validation set."""
-    return upsampled(logits, labels).argmax(1)
-
-
 def compute_metrics(evaluated):
-    iou = JaccardIndex(CLASSES, ignore_index=VOID)
+    """Of the logits, which the Trainer keeps of the whole validation set as they are: coarse."""
+    iou = JaccardIndex(CLASSES, ignore_index=VOID, upsample="bilinear")
     iou.update(torch.from_numpy(evaluated.predictions), torch.from_numpy(evaluated.label_ids))
     return {"iou": iou.compute().item()}
 
@@ -86,7 +76,6 @@ def main(epochs=6):
         trainer = LovaszTrainer(
             SegformerForSemanticSegmentation(config), arguments, train_dataset=Scenes(96, seed=1),
             eval_dataset=Scenes(16, seed=2), compute_metrics=compute_metrics,
-            preprocess_logits_for_metrics=predictions,
         )  # fmt: skip
         trainer.train()
     for row in trainer.state.log_history:

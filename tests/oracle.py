@@ -1,9 +1,12 @@
 """The definition, by brute force over sets, in Python numbers: what everything else is tested against."""
 
+from collections.abc import Callable
 from itertools import pairwise, permutations
 
 import torch
 from torch import Tensor
+
+SetLoss = Callable[[frozenset[int], frozenset[int]], float]
 
 
 def jaccard_loss_of_set(wrong: frozenset[int], foreground: frozenset[int]) -> float:
@@ -13,11 +16,18 @@ def jaccard_loss_of_set(wrong: frozenset[int], foreground: frozenset[int]) -> fl
     return 1 - len(predicted & foreground) / len(union) if union else 0.0
 
 
-def choquet(errors: list[float], foreground: frozenset[int]) -> float:
+def tversky_loss_of_set(wrong: frozenset[int], foreground: frozenset[int], alpha: float, beta: float) -> float:
+    """1 - TP / (TP + alpha FP + beta FN) when exactly the pixels of `wrong` are predicted wrong."""
+    predicted = foreground ^ wrong
+    hits, false, missed = (len(s) for s in (predicted & foreground, predicted - foreground, foreground - predicted))
+    return 1 - hits / (hits + alpha * false + beta * missed) if predicted | foreground else 0.0
+
+
+def choquet(errors: list[float], foreground: frozenset[int], set_loss: SetLoss = jaccard_loss_of_set) -> float:
     """∫ J({i : error_i > t}) dt, exactly, over the intervals between the errors."""
     ends = sorted({0.0, *errors})
     return sum(
-        (b - a) * jaccard_loss_of_set(frozenset(i for i, m in enumerate(errors) if m > a), foreground)
+        (b - a) * set_loss(frozenset(i for i, m in enumerate(errors) if m > a), foreground)
         for a, b in pairwise(ends)
     )
 
@@ -35,7 +45,9 @@ def best_order(errors: list[float], foreground: frozenset[int]) -> float:
     return best
 
 
-def lovasz_by_definition(logits: Tensor, labels: Tensor, form: str) -> list[float]:
+def lovasz_by_definition(
+    logits: Tensor, labels: Tensor, form: str, set_loss: SetLoss = jaccard_loss_of_set
+) -> list[float]:
     """The loss of each class, from logits (C, P) and labels: (P,) for softmax, else (C, P); -1 is void."""
     logits = logits.double()
     C, P = logits.shape
@@ -58,7 +70,7 @@ def lovasz_by_definition(logits: Tensor, labels: Tensor, form: str) -> list[floa
             else:
                 errors.append(abs(float(is_foreground[i]) - float(probs[i])))
         foreground = frozenset(n for n, i in enumerate(kept) if is_foreground[i])
-        losses.append(choquet(errors, foreground))
+        losses.append(choquet(errors, foreground, set_loss))
     return losses
 
 

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, exact, gpu, measure, peers, reduce, results, scaling
+from benchmarks import cases, cpu, exact, gpu, measure, peers, reduce, results, scaling, upsample
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
 
 TINY = (
@@ -296,6 +296,36 @@ def test_the_parts_of_a_small_call_add_up():
     operators = sum(found[f"operator {name}"] for name in ("count", "loss", "loss_backward"))
     assert found["checks, reduction, autograd"] == pytest.approx(found["lovasz"] - operators)
     assert found["cross_entropy"] > 0
+
+
+# ---- logits coarser than the labels ----
+
+
+def test_rows_of_upsampling_are_checked_against_sorting():
+    case = upsample.Case("tiny", (1, 5, 16, 16), (64, 64))
+    rows = {r.implementation: r for r in upsample.rows_of(case._replace(name=upsample.QUICK[0].name), 1, "cpu")}
+    assert next(iter(rows)) == upsample.UNIT
+    assert rows[upsample.UNIT].ratio == 1
+    for name in ("lovasz", "interpolate + lovasz"):
+        assert rows[name].loss_error < 1e-4
+        assert rows[name].gradient_error < 1e-2
+    both = rows["lovasz"].loss + rows[upsample.UNIT].loss
+    assert rows["lovasz + ce"].loss == pytest.approx(both, rel=1e-5)
+
+
+def test_the_summary_of_upsampling_names_its_targets():
+    numbers = (1, 0, 0, 1, 1, 2, 0, 0.3, 70, 6, 20)
+    row = upsample.UpsampleRow("a", "lovasz", "", "cpu", 2, "4x150x8x8", "32x32", *numbers, "", "")
+    volume = row._replace(shape="1x4x8x8x8", ratio=0.4, bytes_a_pixel=1, times_less_memory=3)
+    assert upsample.summary([row, volume, row._replace(implementation="lovasz + ce", ratio=9)]) == [
+        "ratio, largest 0.40 (target <= 0.8)",
+        "bytes a pixel of labels beyond 64 MiB, most 6.0 (target <= 8)",
+        "more than 4 classes: memory, 20 times less at least (target >= 12)",
+    ]
+
+
+def test_the_readme_shows_the_kept_rows_of_upsampling():
+    assert "\n".join(upsample.table()) in (Path(__file__).parent.parent / "README.md").read_text()
 
 
 # ---- the all-reduce ----

@@ -25,7 +25,7 @@ def split(case):
 
 
 def canonical(case):
-    x, t, m = _inputs.view(case.logits, case.target, case.arguments.get("mask"), case.form)
+    x, t, m, _ = _inputs.view(case.logits, case.target, case.arguments.get("mask"), case.form)
     ignore = _inputs.parse_ignore_index(case.arguments.get("ignore_index", -100))
     return x, t, m, ignore, case.form
 
@@ -47,7 +47,7 @@ def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
     x, t, m, ignore, form = canonical(case)
     bins, per_image = 128, case.arguments.get("per_image", False)
     table, pixels, _ = kernel.count(x, t, m, ignore, form, bins, per_image)
-    x, t, m = _inputs.flat(_inputs.Pixels(x, t, m))
+    x, t, m, _ = _inputs.flat(_inputs.Pixels(x, t, m))
     labels = _inputs.canonical_target(t, m, ignore, _inputs.num_labels(form, x.shape[1]))
     errors, foreground, valid = _reference.errors(x.float(), labels, form)
     slots = _bins.index(errors, bins, form)
@@ -73,7 +73,7 @@ def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
     weights = torch.rand(rows, C, 2, bins + 1, dtype=torch.float64, generator=generator)
     found = kernel.apply(x, t, m, ignore, form, weights, torch.tensor(0.3))
     assert (found.dtype, found.shape) == (x.dtype, x.shape)
-    x, t, m = _inputs.flat(_inputs.Pixels(x, t, m))
+    x, t, m, _ = _inputs.flat(_inputs.Pixels(x, t, m))
     found = found.flatten(2)
 
     labels = _inputs.canonical_target(t, m, ignore, _inputs.num_labels(form, C))

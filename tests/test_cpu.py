@@ -109,7 +109,7 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     logits = logits.to(dtype)
     C = shape[1]
     weight = torch.rand(C, generator=torch.Generator().manual_seed(1)).double() + 0.1 if weighted else None
-    x, t, _ = _inputs.softmax_pixels(logits, target, None)
+    x, t, *_ = _inputs.softmax_pixels(logits, target, None)
     fused = (weight, smoothing)
     table, _, sums = kernel.count(x, t, None, [255], "softmax", 64, False, *fused)
     exact = logits.double().requires_grad_()

@@ -36,10 +36,10 @@ def test_opcheck(form, per_image):
     table, _, sums = torch.ops.lovasz.count(*args, 64, per_image)
     coefficients = torch.rand(table.shape[:2], dtype=torch.float64)
     for total in (False, True):
-        reduced = (*args, table, sums, coefficients, total, None, None)
+        reduced = (*args, table, sums, coefficients, total, 1.0, 1.0, None, None, None)
         loss, _, weights = torch.ops.lovasz.loss(*reduced)
         for grad in ((torch.rand(loss.shape), torch.rand(())), (torch.rand(loss.shape), None)):
-            torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, weights, None, None))
+            torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, weights, None, None, None))
         leaf = (logits.clone().requires_grad_(), *reduced[1:])
         torch.library.opcheck(torch.ops.lovasz.loss.default, leaf)
 

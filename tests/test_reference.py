@@ -63,7 +63,7 @@ def test_the_increments_are_those_of_the_set_function(G):
         wrong = frozenset(range(k)) | frozenset(range(G, G + j))
         here = jaccard_loss_of_set(wrong, foreground)
         w_f, w_b = _jaccard.increments(torch.tensor(k), torch.tensor(j), torch.tensor(G))
-        exact(_jaccard.jaccard_loss(torch.tensor(k), torch.tensor(j), torch.tensor(G)), here)
+        exact(_jaccard.set_loss(torch.tensor(k), torch.tensor(j), torch.tensor(G)), here)
         exact(w_b, jaccard_loss_of_set(wrong | {G + j}, foreground) - here)
         if k < G:
             exact(w_f, jaccard_loss_of_set(wrong | {k}, foreground) - here)

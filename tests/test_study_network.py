@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from lovasz.study.data import IGNORE_INDEX
+from lovasz.study.losses import DESCRIPTIONS, named_loss
 from lovasz.study.memory import loss_mib
-from lovasz.study.network import build_network, check_network, identity
+from lovasz.study.network import FullSize, build_network, check_network, identity, logits_for_training
 
 
 @pytest.fixture
@@ -53,8 +55,6 @@ def test_padding_repeats_the_edge_and_is_cropped_again() -> None:
             assert (image[:, :, 5:] == image[:, :, 4:5]).all()
             return image
 
-    from lovasz.study.network import FullSize
-
     image = torch.randn(2, 3, 5, 9)
     torch.testing.assert_close(FullSize(Sums(), 4)(image), image)
 
@@ -65,6 +65,34 @@ def test_coarse_logits_are_interpolated() -> None:
     coarse = network.network(image)["out"]
     expected = torch.nn.functional.interpolate(coarse, (8, 10), mode="bilinear", align_corners=False)
     torch.testing.assert_close(network(image), expected)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("name", list(DESCRIPTIONS))
+def test_the_loss_of_coarse_logits_is_that_of_interpolated_ones(name: str, dims: int) -> None:
+    """For the Lovász losses inside the loss, with the padding as void; the gradient in the logits as well."""
+    coarse = build_network("tests.own:coarse", 3, 4, dims)
+    network = FullSize(coarse.network, 4)  # type: ignore[arg-type]
+    image, sides = torch.randn(2, 3, *(7, 10, 6)[:dims]), (7, 10, 6)[:dims]
+    target = torch.randint(0, 4, (2, *sides))
+    target[:, 0] = IGNORE_INDEX
+    logits, padded = logits_for_training(network, image, target)
+    assert logits.shape[2:] == tuple(-(-side // 4) * 2 for side in sides)
+    assert padded.shape[1:] == tuple(-(-side // 4) * 4 for side in sides)
+    loss = named_loss(name, [5, 5, 5, 5])
+    found, expected = loss(logits, padded, 1.0), loss(network(image), target, 1.0)
+    torch.testing.assert_close(found, expected)
+    weight = network.network.layer.weight
+    gradients = (torch.autograd.grad(one, weight)[0] for one in (found, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_logits_as_fine_as_the_image_are_not_touched() -> None:
+    network, image = build_network("unet-small", 3, 2, 2).eval(), torch.randn(1, 3, 12, 9)
+    target = torch.zeros(1, 12, 9, dtype=torch.long)
+    logits, same = logits_for_training(network, image, target)
+    assert same is target
+    assert torch.equal(logits, network(image))
 
 
 @pytest.mark.parametrize("name", ["unet-small", "unet"])
@@ -100,6 +128,12 @@ def test_memory_of_a_loss() -> None:
     assert entropy is not None
     assert 8 < entropy < 40  # the log-probabilities, one or two times
     assert sorted_ > 4 * counted
+    coarse = (2, 19, 64, 64)
+    counted, entropy = (loss_mib(name, coarse, "cpu", "32", (256, 256)) for name in ("ce+lovasz", "ce"))
+    assert counted is not None
+    assert entropy is not None
+    assert entropy > 25  # the logits of every pixel, their log-probabilities and gradient
+    assert counted < 8
 
 
 def test_memory_is_not_measured_where_there_is_no_way() -> None:

@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from .counts import Counts, count
 from .functional import lovasz_cross_entropy, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from .measures import FBeta, Tversky
 from .modules import (
     LovaszCrossEntropyLoss,
     LovaszHingeLoss,
@@ -18,10 +19,12 @@ except PackageNotFoundError:  # run from the source tree
 
 __all__ = [
     "Counts",
+    "FBeta",
     "LovaszCrossEntropyLoss",
     "LovaszHingeLoss",
     "LovaszSigmoidLoss",
     "LovaszSoftmaxLoss",
+    "Tversky",
     "count",
     "lovasz_cross_entropy",
     "lovasz_hinge",

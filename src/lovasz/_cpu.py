@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _bins, _inputs
+from . import _bins, _inputs, _upsample
 from ._torch import compute_dtype
+from .measures import JACCARD, Tversky
 
 try:
     _kernel: Any = importlib.import_module("._kernel", __package__)
@@ -57,6 +58,15 @@ def _cross_entropy(weight: Tensor | None, label_smoothing: float | None) -> tupl
     return label_smoothing, [] if weight is None or label_smoothing is None else weight.tolist()
 
 
+def _axes(logits: Tensor, target: Tensor, upsample: str | None) -> tuple[Any, Any]:
+    """Where the pixels of each axis lie among the places of the logits."""
+    if upsample is None:
+        return None, None
+    axes = _upsample.axes(logits, target, upsample)
+    lower = torch.cat([axis.lower for axis in axes]).int()
+    return _array(lower), _array(torch.cat([axis.weight for axis in axes]))
+
+
 @functools.lru_cache(maxsize=16)
 def _steps(bins: int, form: str) -> Tensor:
     grid = _bins.grid(bins, form)
@@ -81,6 +91,7 @@ class Kernel:
         per_image: bool,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
+        upsample: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
         N, C = logits.shape[:2]
@@ -90,19 +101,21 @@ class Kernel:
         bad, loss, weight = _kernel.count(
             self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), _bins.steps(bins, form),
             per_image, *_cross_entropy(ce_weight, label_smoothing), torch.get_num_threads(), _array(table),
-            _array(pixels),
+            _array(pixels), *_axes(logits, target, upsample),
         )  # fmt: skip
         if bad:  # raises, and names them
             _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
         return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
 
-    def weigh(self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def weigh(
+        self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+    ) -> tuple[Tensor, Tensor]:
         """The losses and the weights of a table, as `_torch.weigh`."""
         losses = torch.empty(coefficients.shape, dtype=torch.float64)
         weights = torch.empty(table.shape, dtype=dtype)
         _kernel.weigh(
             self.name, _array(table), _array(_steps(table.shape[-1] - 1, form)), _array(coefficients),
-            torch.get_num_threads(), _array(losses), _array(weights),
+            measure.alpha, measure.beta, torch.get_num_threads(), _array(losses), _array(weights),
         )  # fmt: skip
         return losses, weights
 
@@ -118,14 +131,17 @@ class Kernel:
         ce_grad: Tensor | None = None,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
+        upsample: str | None = None,
     ) -> Tensor:
         """The gradient in the logits, as `_torch.apply`."""
-        out = torch.empty_like(logits)
+        dtype = compute_dtype(logits)
+        out = torch.empty_like(logits) if upsample is None else torch.zeros_like(logits, dtype=dtype)
         scale = 1.0 if grad is None else grad.item()
         ce_scale = 0.0 if ce_grad is None else ce_grad.item()
         _kernel.apply(
             self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form),
             _bins.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
-            ce_scale, _array(weights.to(compute_dtype(logits))), torch.get_num_threads(), _array(out),
+            ce_scale, _array(weights.to(dtype)), torch.get_num_threads(), _array(out),
+            *_axes(logits, target, upsample),
         )  # fmt: skip
-        return out
+        return out if upsample is None else out.to(logits.dtype)

@@ -1,8 +1,9 @@
 """What callers may pass: layouts, ignored labels, masks, classes, and every message about them.
 
 Behind this module there is one view of the pixels: logits (N, C, *) with one to three spatial axes and whatever
-strides they have, target and mask (N, *) for the softmax and (N, C, *) for the sigmoid and the hinge. Nothing is
-copied on the way; a kernel that wants one spatial axis asks `flat` for it.
+strides they have, target and mask (N, *) for the softmax and (N, C, *) for the sigmoid and the hinge, as fine as
+the logits or, with `upsample`, finer. Nothing is copied on the way; a kernel that wants one spatial axis asks
+`flat` for it.
 """
 
 import os
@@ -13,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import _bins
+from . import _bins, _upsample
+from .measures import NAMED, FBeta, Tversky
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -25,11 +27,15 @@ _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Pixels(NamedTuple):
-    """The one view of the pixels that everything behind this module works on."""
+    """The one view of the pixels that everything behind this module works on.
+
+    Where `upsample` is not None, the spatial axes of the logits are coarser than those of target and mask.
+    """
 
     logits: Tensor
     target: Tensor
     mask: Tensor | None
+    upsample: str | None = None
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -76,6 +82,17 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
     if 2 * num_classes * (int(bins) + 1) >= 2**31:
         raise ValueError(f"bins must be fewer for {num_classes} classes: a table beyond 2^31, got {bins}")
     return int(bins)
+
+
+def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
+    """The measure that the loss extends, by its weights."""
+    if isinstance(measure, str):
+        return NAMED[choice("measure", measure, tuple(NAMED))]
+    if isinstance(measure, FBeta):
+        return measure.tversky
+    if not isinstance(measure, Tversky):
+        raise TypeError(f"measure must be a name, lovasz.Tversky or lovasz.FBeta, got {measure!r}")
+    return measure
 
 
 def process_group(group: Any) -> Any:
@@ -202,52 +219,120 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
             raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
 
 
-def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool) -> Pixels:
+def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, upsample: str | None) -> Pixels:
     """The one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
     if logits.ndim == 2:  # a point cloud (P, C) is one image (1, C, P)
         one = (lambda t: t.t()[None]) if channels else (lambda t: t[None])
         return Pixels(logits.t()[None], one(target), None if mask is None else one(mask))
-    pixels = Pixels(logits, target, mask)
+    pixels = Pixels(logits, target, mask, upsample)
     return pixels if logits.ndim <= 5 else flat(pixels)
 
 
 def flat(pixels: Pixels) -> Pixels:
-    """The same with one spatial axis, a copy where need be."""
-    logits, target, mask = pixels
+    """The same with one spatial axis, a copy where need be; for labels as fine as the logits."""
+    logits, target, mask, _ = pixels
     first = target.ndim - logits.ndim + 2
     return Pixels(logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first))
 
 
-def softmax_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
-    """Logits (N, C, *) or (P, C) with a target (N, *) of class indices."""
+def _fine(
+    logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, axes: int, name: str = "logits"
+) -> tuple[int, ...]:
+    """The shape of the logits, upsampled to the target; `axes` of them are spatial."""
+    shape = _shape(logits)
+    if not isinstance(align_corners, bool):
+        raise TypeError(f"align_corners must be a bool, got {align_corners!r}")
+    if upsample is None:
+        if align_corners:
+            raise ValueError("align_corners=True is a way to interpolate: it needs upsample")
+        return shape
+    choice("upsample", upsample, tuple(_upsample.MODES))
+    if align_corners and upsample == "nearest":
+        raise ValueError('align_corners=True needs upsample "linear", "bilinear" or "trilinear", got "nearest"')
+    wanted = _upsample.MODES[upsample]
+    if not 1 <= axes <= 3 or wanted not in (None, axes):
+        number = "one to three spatial axes" if wanted is None else f"{wanted} spatial axes, (N, C, *),"
+        raise ValueError(f"upsample={upsample!r} needs {name} with {number} got {shape}")
+    if target.ndim <= axes:
+        return shape
+    return *shape[: logits.ndim - axes], *_shape(target)[-axes:]
+
+
+def _resolution(
+    logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
+) -> str | None:
+    """How `_upsample` goes from these logits (N, C, *) to this target; None where they are equally fine."""
+    sizes = _shape(logits)[2:]
+    wanted = _shape(target)[target.ndim - len(sizes) :]
+    if upsample is None or sizes == wanted:
+        return None
+    if any(size > fine for size, fine in zip(sizes, wanted, strict=True)):
+        raise ValueError(
+            f"target must be as fine as {name} or finer along each axis, got {wanted} for {name} {sizes}: "
+            "upsample does not reduce them; F.interpolate does"
+        )
+    if 0 in sizes and 0 not in wanted:
+        raise ValueError(f"{name} must not be empty, got {_shape(logits)} for a target of {wanted}")
+    return "nearest" if upsample == "nearest" else "corners" if align_corners else "linear"
+
+
+def _finer(logits: Tensor, target: Tensor, upsample: str | None, axes: int) -> str:
+    """A hint, where the target fits but for a finer resolution of the last `axes`."""
+    if upsample is not None or not 1 <= axes <= 3 or target.ndim <= axes or target.shape[0] != logits.shape[0]:
+        return ""
+    sizes, wanted = _shape(logits)[-axes:], _shape(target)[-axes:]
+    if sizes == wanted or any(size > fine for size, fine in zip(sizes, wanted, strict=True)):
+        return ""
+    return f'; for logits coarser than the labels: upsample="{("linear", "bilinear", "trilinear")[len(sizes) - 1]}"'
+
+
+def softmax_pixels(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+) -> Pixels:
+    """Logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
     _check_tensors(logits, target, mask)
     if logits.ndim < 2 or logits.shape[1] == 0:
         raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
-    expected = (logits.shape[0], *logits.shape[2:])
+    shape = _fine(logits, target, upsample, align_corners, logits.ndim - 2)
+    expected = (shape[0], *shape[2:])
     if _shape(target) != expected:
         one_more = _shape(target) == (expected[0], 1, *expected[1:])
-        hint = "; use target.squeeze(1)" if one_more else ""
+        hint = "; use target.squeeze(1)" if one_more else _finer(logits, target, upsample, logits.ndim - 2)
         raise ValueError(
             f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}{hint}"
         )
     if mask is not None and _shape(mask) != expected:
         raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")
-    return _view(logits, target, mask, channels=False)
+    return _view(logits, target, mask, False, _resolution(logits, target, upsample, align_corners))
 
 
-def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels:
+def binary_pixels(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+) -> Pixels:
     """Logits with one foreground per channel, target of 0 and 1.
 
     With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
     (N, C, D, H, W) logits, while 1-D (P,) and 3-D (N, H, W) logits have none. With a target that lacks
-    axis 1, logits are (N, 1, *). A mask has the shape of the target, or the same for all channels.
+    axis 1, logits are (N, 1, *). A mask has the shape of the target, or the same for all channels. With `upsample`
+    the target may be finer; "bilinear" says of 3-D logits that they have no channel axis, "linear" that they have.
     """
     _check_tensors(logits, target, mask)
-    shape = _shape(logits)
     if logits.ndim == 0:
         raise ValueError("logits must have at least one axis, got a scalar")
+    planar = upsample == "bilinear" or (upsample != "linear" and logits.shape[-2:-1] != (1,))
+    no_channels = logits.ndim == 1 or (logits.ndim == 3 and planar)
+    axes = logits.ndim - (1 if no_channels else 2)
+    shape = _fine(logits, target, upsample, align_corners, axes)
     if _shape(target) == shape:
-        if logits.ndim == 1 or (logits.ndim == 3 and shape[1] != 1):
+        if no_channels:
             logits, target = logits.unsqueeze(1), target.unsqueeze(1)
     elif logits.ndim >= 2 and shape[1] == 1 and _shape(target) == (shape[0], *shape[2:]):
         target = target.unsqueeze(1)
@@ -257,23 +342,32 @@ def binary_pixels(logits: Tensor, target: Tensor, mask: Tensor | None) -> Pixels
             f"{_shape(target)}; for one label per pixel use lovasz_softmax"
         )
     else:
+        hint = _finer(logits, target, upsample, axes)
         raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
-                         f"got {_shape(target)}")  # fmt: skip
+                         f"got {_shape(target)}{hint}")  # fmt: skip
     if logits.shape[1] == 0:
         raise ValueError(f"logits must have at least one channel, got {shape}")
     if mask is not None:
-        without = (logits.shape[0], *logits.shape[2:])
+        without = (target.shape[0], *target.shape[2:])
         if _shape(mask) == without:
             mask = mask.unsqueeze(1).expand(_shape(target))
         elif _shape(mask) != _shape(target):
             raise ValueError(f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}")
-    return _view(logits, target, mask, channels=True)
+    return _view(logits, target, mask, True, _resolution(logits, target, upsample, align_corners))
 
 
-def view(logits: Tensor, target: Tensor, mask: Tensor | None, form: str) -> Pixels:
+def view(
+    logits: Tensor,
+    target: Tensor,
+    mask: Tensor | None,
+    form: str,
+    upsample: str | None = None,
+    align_corners: bool = False,
+) -> Pixels:
     """The one view of the pixels, for a form of the loss."""
     choice("form", form, FORMS)
-    return (softmax_pixels if form == "softmax" else binary_pixels)(logits, target, mask)
+    pixels = softmax_pixels if form == "softmax" else binary_pixels
+    return pixels(logits, target, mask, upsample, align_corners)
 
 
 def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
@@ -316,15 +410,37 @@ def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) ->
     )
 
 
+def check_upsample(upsample: str | None, align_corners: bool) -> None:
+    """What can be said of them before there are logits."""
+    if upsample is not None:
+        choice("upsample", upsample, tuple(_upsample.MODES))
+    axes = 2 if upsample is None else _upsample.MODES[upsample] or 2
+    some = torch.empty(1, 1, *(1,) * axes)
+    _fine(some, some[0], upsample, align_corners, axes)
+
+
 def predicted_pixels(
-    preds: Tensor, target: Tensor, num_classes: int, ignore_index: list[int], mask: Tensor | None
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    ignore_index: list[int],
+    mask: Tensor | None,
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
     shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
+    fine = got
+    if upsample is not None:
+        if not scores:
+            raise TypeError(f"preds must be floating scores (N, C, *) to be upsampled, got {preds.dtype}")
+        fine = _fine(preds, target, upsample, align_corners, preds.ndim - 2, "preds")
     expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
-    if got != expected or not shape:
+    if fine != expected or not shape:
         what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
-        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}")
+        hint = _finer(preds, target, upsample, preds.ndim - 2) if scores else ""
+        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}{hint}")
+    mode = _resolution(preds, target, upsample, align_corners, "preds") if scores else None
     if target.is_floating_point():
         hint = "the metrics count pixels, so from one-hot or soft labels pass target.argmax(1)"
         raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
@@ -334,7 +450,10 @@ def predicted_pixels(
     # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
     preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     labels = canonical_target(target, mask, ignore_index, num_classes)
-    indices = preds.argmax(1) if scores else preds.long()
+    if mode is not None:
+        indices = _upsample.argmax(preds, _upsample.axes(preds, target, mode))
+    else:
+        indices = preds.argmax(1) if scores else preds.long()
     wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
     if wrong.any():
         value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]

@@ -1,13 +1,18 @@
 """The mathematics: a table of counts -> the loss, its weights, its bound, the Jaccard curve.
 
 A table is int64 of shape (..., 2, K + 1): background and foreground pixels of each of K bins of the error,
-and last those whose error is not a number. For G foreground pixels, the Jaccard loss of a set of wrong
-pixels that holds k foreground and j background pixels is
+and last those whose error is not a number. For G foreground pixels, the loss of a set of wrong pixels that holds
+k foreground and j background pixels is 1 minus its Tversky index with weights a and b,
 
-    J(k, j) = 1 - (G - k) / (G + j) = (k + j) / (G + j)
+    J(k, j) = 1 - (G - k) / D = (a j + b k) / D,    D(k, j) = (G - k) + a j + b k
 
-and the loss is the integral over the threshold t of J at the pixels whose error exceeds t (Berman et al.
-2018, Theorem 1; the Choquet integral of J). All of it in float64, from integers that are exact below 2^53.
+for a = b = 1 the Jaccard loss (k + j) / (G + j), and the loss is the integral over the threshold t of J at the
+pixels whose error exceeds t (Berman et al. 2018, Theorem 1; the Choquet integral of J). When n foreground or n
+background pixels join k and j others, J grows by
+
+    n (b G + a j) / (D(k, j) D(k + n, j))    and    n a (G - k) / (D(k, j) D(k, j + n))
+
+All of it in float64, from integers that are exact below 2^53.
 """
 
 import torch
@@ -15,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _bins
+from .measures import JACCARD, Tversky
 
 #: Largest error of a probability computed in float32, as a share of the whole (32 ulp of 1).
 ROUNDING = 32 * 2.0**-24
@@ -22,20 +28,39 @@ ROUNDING = 32 * 2.0**-24
 EDGE_ROUNDING = 2.0**-6
 
 
-def jaccard_loss(k: Tensor, j: Tensor, G: Tensor) -> Tensor:
-    """J(k, j), the Jaccard loss of k foreground and j background pixels; of none it is 0."""
-    return (k + j).double() / (G + j).clamp(min=1).double()
+def _denominator(k: Tensor, j: Tensor, G: Tensor, measure: Tversky) -> Tensor:
+    """D(k, j) of float64 (a number times integers would be float32); above 0 also where there is no pixel."""
+    D = G if measure.beta == 1 else (G - k) + measure.beta * k
+    D = D + (j if measure.alpha == 1 else measure.alpha * j)
+    return D.clamp(min=min(1.0, measure.alpha, measure.beta))  # as small as one pixel can make it
 
 
-def increments(k: Tensor, j: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
+def set_loss(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> Tensor:
+    """J(k, j), the loss of k foreground and j background pixels; of none it is 0."""
+    k, j, G = k.double(), j.double(), G.double()
+    return (measure.alpha * j + measure.beta * k) / _denominator(k, j, G, measure)
+
+
+def _growth(
+    k: Tensor, j: Tensor, n_f: Tensor | int, n_b: Tensor | int, G: Tensor, measure: Tversky
+) -> tuple[Tensor, Tensor]:
+    """Growth of J, by pixel, when n_f foreground pixels join k and j others, and when n_b background pixels do."""
+    k, j, G = k.double(), j.double(), G.double()
+    a, b = measure.alpha, measure.beta
+    here = _denominator(k, j, G, measure)
+    # For a = b = 1 the numerator is D, which does not depend on k.
+    foreground = 1 / here if a == b == 1 else (b * G + a * j) / (here * _denominator(k + n_f, j, G, measure))
+    background = a * (G - k) / (here * _denominator(k, j + n_b, G, measure))
+    return foreground, background
+
+
+def increments(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> tuple[Tensor, Tensor]:
     """Growth of J when one foreground or one background pixel joins k and j others, in closed form.
 
     Differences of neighbouring J cancel; these do not. Without foreground J is 1 for every nonempty set,
     so the first pixel takes all.
     """
-    j_after = (G + j).double()
-    foreground = 1 / j_after.clamp(min=1)
-    background = (G - k).double() / (j_after * (j_after + 1)).clamp(min=1)
+    foreground, background = _growth(k, j, 1, 1, G, measure)
     return foreground, torch.where(G > 0, background, (j == 0).double())
 
 
@@ -66,30 +91,31 @@ def _poisoned(result: Tensor, table: Tensor) -> Tensor:
     return torch.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), torch.nan, result)
 
 
-def losses(table: Tensor, form: str) -> Tensor:
+def losses(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     """The loss of each class, float64 (...): Σ over grid points of the step below it times J there."""
     n_b, n_f, j, k, G = _cumulative(table)
     steps = _bins.grid(table.shape[-1] - 1, form, table.device).diff(prepend=G.new_zeros(1).double())
-    return _poisoned(block_sum(steps * jaccard_loss(k + n_f, j + n_b, G)), table)
+    return _poisoned(block_sum(steps * set_loss(k + n_f, j + n_b, G, measure)), table)
 
 
-def weights(table: Tensor, form: str) -> Tensor:
+def weights(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     """∂loss / ∂error of a pixel in each bin, float64 (..., 2, K + 1), the last column for NaN.
 
     Inside a bin the order is unknown: each weight is the mean over the two extreme orders, foreground
     first and background first.
     """
     n_b, n_f, j, k, G = _cumulative(table)
-    before, after = (G + j).double(), (G + j + n_b).double()
-    foreground = (1 / before.clamp(min=1) + 1 / after.clamp(min=1)) / 2
-    background = ((G - k).double() - n_f.double() / 2) / (before * after).clamp(min=1)
+    first_f, first_b = _growth(k, j, n_f, n_b, G, measure)
+    last_f, _ = _growth(k, j + n_b, n_f, 0, G, measure)
+    _, last_b = _growth(k + n_f, j, 0, n_b, G, measure)
+    foreground, background = (first_f + last_f) / 2, (first_b + last_b) / 2
     top = (j == 0).double() / n_b.clamp(min=1).double()  # no foreground: the largest errors share the whole
     background = torch.where(G > 0, background, top)
     both = torch.stack((background, foreground), -2)
     return _poisoned(F.pad(both, (0, 1)), table)
 
 
-def bounds(table: Tensor, form: str) -> Tensor:
+def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     """Certified |loss - exact| of each class, float64 (...), the float32 arithmetic of the errors included.
 
     In a bin J lies between its values at the two edges and the estimate jumps at the grid point, so the
@@ -100,18 +126,18 @@ def bounds(table: Tensor, form: str) -> Tensor:
     bins = table.shape[-1] - 1
     points, ends = _bins.grid(bins, form, table.device), _bins.edges(bins, form, table.device)
     part = torch.maximum(points - ends[:-1], ends[1:] - points) * (1 + EDGE_ROUNDING)
-    growth = jaccard_loss(k + n_f, j + n_b, G) - jaccard_loss(k, j, G)
+    growth = set_loss(k + n_f, j + n_b, G, measure) - set_loss(k, j, G, measure)
     quantised = block_sum(torch.where(growth > 0, part * growth, 0.0))
-    rounding = ROUNDING * (1 + (losses(table, form) if form == "hinge" else 0.0))
+    rounding = ROUNDING * (1 + (losses(table, form, measure) if form == "hinge" else 0.0))
     any_pixel = (n_b + n_f).sum(-1) > 0
     return _poisoned(torch.where(any_pixel, quantised + rounding, 0.0), table)
 
 
-def curve(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
+def curve(table: Tensor, form: str, measure: Tversky = JACCARD) -> tuple[Tensor, Tensor]:
     """Thresholds (K,) and J of the pixels with a larger or equal error (..., K), both float64."""
     n_b, n_f, j, k, G = _cumulative(table)
     thresholds = _bins.edges(table.shape[-1] - 1, form, table.device)[:-1]
-    return thresholds, jaccard_loss(k + n_f, j + n_b, G)
+    return thresholds, set_loss(k + n_f, j + n_b, G, measure)
 
 
 def coefficients(part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu, _inputs, _jaccard, _torch
+from .measures import Tversky
 
 _PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignore_index, str form"
 _CROSS_ENTROPY = "Tensor? ce_weight, float? label_smoothing"
@@ -23,15 +24,16 @@ _CROSS_ENTROPY = "Tensor? ce_weight, float? label_smoothing"
 _library = torch.library.Library("lovasz", "DEF")
 _library.define("labels(Tensor target, Tensor? mask, int[] ignore_index, int num_classes) -> Tensor")
 _library.define(
-    f"count({_PIXELS}, int bins, bool per_image, Tensor? ce_weight=None, float? label_smoothing=None)"
-    " -> (Tensor, Tensor, Tensor)"
+    f"count({_PIXELS}, int bins, bool per_image, Tensor? ce_weight=None, float? label_smoothing=None, "
+    "str? upsample=None) -> (Tensor, Tensor, Tensor)"
 )
 _library.define(
-    f"loss({_PIXELS}, Tensor table, Tensor sums, Tensor coefficients, bool total, {_CROSS_ENTROPY})"
-    " -> (Tensor, Tensor, Tensor)"
+    f"loss({_PIXELS}, Tensor table, Tensor sums, Tensor coefficients, bool total, float alpha, float beta, "
+    f"{_CROSS_ENTROPY}, str? upsample) -> (Tensor, Tensor, Tensor)"
 )
 _library.define(
-    f"loss_backward(Tensor? grad, Tensor? ce_grad, {_PIXELS}, Tensor weights, {_CROSS_ENTROPY}) -> Tensor"
+    f"loss_backward(Tensor? grad, Tensor? ce_grad, {_PIXELS}, Tensor weights, {_CROSS_ENTROPY}, str? upsample)"
+    " -> Tensor"
 )
 
 _library.define("all_reduce(Tensor counts, str group) -> Tensor")
@@ -64,11 +66,14 @@ def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         sums: Tensor,
         coefficients: Tensor,
         total: bool,
+        alpha: float,
+        beta: float,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
+        upsample: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         dtype = _torch.compute_dtype(logits)
-        losses, weights = kernel.weigh(table, form, coefficients, dtype)
+        losses, weights = kernel.weigh(table, form, coefficients, dtype, Tversky(alpha, beta))
         loss = _jaccard.block_sum(losses.flatten()) if total else losses
         return loss.to(dtype), sums[0].to(dtype, copy=True), weights
 
@@ -87,13 +92,14 @@ def _loss_backward(kernel: Any) -> Callable[..., Tensor]:
         weights: Tensor,
         ce_weight: Tensor | None = None,
         label_smoothing: float | None = None,
+        upsample: str | None = None,
     ) -> Tensor:
         if grad is None:
             grad = weights.new_zeros(())
         if grad.ndim:  # of each class
             weights, grad = _jaccard.weighted(weights, grad[..., None, None]), None
         cross_entropy = (ce_grad, ce_weight, label_smoothing)
-        return kernel.apply(logits, target, mask, ignore_index, form, weights, grad, *cross_entropy)
+        return kernel.apply(logits, target, mask, ignore_index, form, weights, grad, *cross_entropy, upsample)
 
     return loss_backward
 
@@ -150,7 +156,7 @@ def _all_reduce_fake(counts: Tensor, group: str) -> Tensor:
 @torch.library.register_fake("lovasz::count", lib=_library)
 def _count_fake(
     logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, bins: int, per_image: bool,
-    ce_weight: Any = None, label_smoothing: Any = None,
+    ce_weight: Any = None, label_smoothing: Any = None, upsample: Any = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     rows, C = logits.shape[0] if per_image else 1, logits.shape[1]
     table = logits.new_empty((rows, C, 2, bins + 1), dtype=torch.int64)
@@ -160,7 +166,8 @@ def _count_fake(
 @torch.library.register_fake("lovasz::loss", lib=_library)
 def _loss_fake(
     logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, table: Tensor, sums: Tensor,
-    coefficients: Tensor, total: bool, ce_weight: Any = None, label_smoothing: Any = None,
+    coefficients: Tensor, total: bool, alpha: float, beta: float, ce_weight: Any = None,
+    label_smoothing: Any = None, upsample: Any = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     dtype = _torch.compute_dtype(logits)
     loss = logits.new_empty(() if total else table.shape[:2], dtype=dtype)
@@ -170,7 +177,7 @@ def _loss_fake(
 @torch.library.register_fake("lovasz::loss_backward", lib=_library)
 def _loss_backward_fake(
     grad: Tensor, ce_grad: Tensor, logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str,
-    weights: Tensor, ce_weight: Any = None, label_smoothing: Any = None,
+    weights: Tensor, ce_weight: Any = None, label_smoothing: Any = None, upsample: Any = None,
 ) -> Tensor:  # fmt: skip
     return torch.empty_like(logits)
 
@@ -182,7 +189,7 @@ class _Loss(torch.autograd.Function):
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
         with torch._C._AutoDispatchBelowAutograd():
             loss, ce, weights = torch.ops.lovasz.loss.default(*args)
-        logits, target, mask, ctx.ignore_index, ctx.form, *_, ce_weight, ctx.label_smoothing = args
+        logits, target, mask, ctx.ignore_index, ctx.form, *_, ce_weight, ctx.label_smoothing, ctx.upsample = args
         ctx.mark_non_differentiable(weights)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(logits, target, mask, weights, ce_weight)
@@ -194,11 +201,11 @@ class _Loss(torch.autograd.Function):
         pixels = (logits, target, mask, ctx.ignore_index, ctx.form)
         with torch.no_grad():
             gradient = torch.ops.lovasz.loss_backward(
-                grad, ce_grad, *pixels, weights, ce_weight, ctx.label_smoothing
+                grad, ce_grad, *pixels, weights, ce_weight, ctx.label_smoothing, ctx.upsample
             )
         if torch.is_grad_enabled():  # a graph of the gradient is wanted
             gradient = _Once.apply(gradient, logits)
-        return gradient, *(None,) * 10
+        return gradient, *(None,) * 13
 
 
 class _Once(torch.autograd.Function):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import _jaccard
+from .measures import JACCARD, Tversky
 
 
 def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +45,9 @@ def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
     return (1 + signed).relu() if form == "hinge" else signed + foreground
 
 
-def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def losses(
+    logits: Tensor, labels: Tensor, form: str, per_image: bool, measure: Tversky = JACCARD
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per class, (N, C) or, pooled, (1, C): loss, number of valid and of foreground pixels, any error NaN.
 
     Differentiable by plain autograd; an error that is NaN counts as 0 here. The loss is float64 for float64
@@ -63,7 +66,7 @@ def losses(logits: Tensor, labels: Tensor, form: str, per_image: bool) -> tuple[
     f = (foreground & valid).gather(-1, order)
     b = (valid & ~foreground).gather(-1, order)
     k, j, G = f.cumsum(-1) - f.long(), b.cumsum(-1) - b.long(), f.sum(-1, keepdim=True)
-    w_f, w_b = _jaccard.increments(k, j, G)
+    w_f, w_b = _jaccard.increments(k, j, G, measure)
     w = torch.where(f, w_f, torch.where(b, w_b, 0.0))
     loss = _jaccard.block_sum(m.double() * w).to(logits.dtype)
     return loss, (f | b).sum(-1), G.squeeze(-1), bad

@@ -1,43 +1,24 @@
 """Count, weigh and apply in plain PyTorch: any device, and the specification of the compiled kernels.
 
-Both passes over the pixels run over chunks of them, so that what they need beyond logits, target and gradient
-stays small, and quantise with `_bins.index`. The table of a chunk is flat: class c of its image n has its
+Both passes over the pixels run over parts of them, so that what they need beyond logits, target and gradient
+stays small, and quantise with `_bins.index`. The table of a part is flat: class c of its image n has its
 background bins at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from . import _bins, _jaccard
+from . import _bins, _jaccard, _upsample
 from ._inputs import Pixels, canonical_target, flat, num_labels
 from ._reference import binary_errors, softmax
+from .measures import JACCARD, Tversky
 
 #: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
 CHUNK = {"cpu": 2**19}
 CHUNK_ELSEWHERE = 2**24
-
-
-def _chunks(logits: Tensor, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
-    """Slices of images and of pixels: several whole images, or a part of one.
-
-    A chunk is at least twice as large as a table of `row` counts, so that adding up the tables of chunks does
-    not cost more than the chunks; per image it holds no more images than it could hold tables.
-    """
-    N, C, P = logits.shape
-    size = max(CHUNK.get(logits.device.type, CHUNK_ELSEWHERE), 2 * row)
-    pixels = max(1, size // C)
-    if P == 0:
-        return
-    images = max(1, min(pixels // P, size // row) if per_image else pixels // P)
-    for n in range(0, N, images):
-        for p in range(0, P, pixels):
-            yield slice(n, min(n + images, N)), slice(p, min(p + pixels, P))
-
-
-def _labels(target: Tensor, mask: Tensor | None, ignore: Sequence[int], form: str, C: int) -> Tensor:
-    return canonical_target(target, mask, ignore, num_labels(form, C))
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:
@@ -45,8 +26,79 @@ def compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
+def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of N images and of their places, `each` elements a place: several whole images, or a part of one."""
+    length = max(1, size // max(each, 1))
+    images = max(1, min(length // max(places, 1), most_images))
+    for n in range(0, N, images):
+        for p in range(0, places, length):
+            yield slice(n, min(n + images, N)), slice(p, min(p + length, places))
+
+
+class _Pixels:
+    """The pixels of an input, a part at a time: where the labels are finer than the logits, of these a strip.
+
+    A part is a slice of images and one of places along the first spatial axis.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        ignore_index: Sequence[int],
+        form: str,
+        gradient: bool = False,
+    ) -> None:
+        self.given, target, _, upsample = pixels
+        self.axes = _upsample.axes(self.given, target, upsample) if upsample else None
+        self.logits, target, mask, _ = pixels if self.axes else flat(pixels)
+        self.labels = canonical_target(target, mask, ignore_index, num_labels(form, self.logits.shape[1]))
+        self.dtype = compute_dtype(self.logits)
+        if gradient:
+            new = torch.zeros_like if self.axes else torch.empty_like  # a strip adds, a part fills
+            self.gradient = new(self.logits, dtype=self.dtype if self.axes else self.logits.dtype)
+
+    def parts(self, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
+        """A part is at least twice as large as a table of `row` counts, so that adding up the tables of parts does
+        not cost more than the parts; per image it holds no more images than it could hold tables.
+        """
+        N, C = self.logits.shape[:2]
+        places, *others = self.labels.shape[self.labels.ndim - self.logits.ndim + 2 :]
+        size = max(CHUNK.get(self.logits.device.type, CHUNK_ELSEWHERE), 2 * row)
+        each = C * math.prod(others)
+        return parts(N if each else 0, places, each, size, size // row if per_image else N)
+
+    def read(self, images: slice, part: slice) -> tuple[Tensor, Tensor]:
+        """Logits (n, C, p) and labels (n, p) or (n, C, p)."""
+        if not self.axes:
+            return self.logits[images, :, part].to(self.dtype), self.labels[images, ..., part]
+        axes, places = self._strip(part)
+        x = _upsample.interpolate(self.logits[images, :, places].to(self.dtype), axes).flatten(2)
+        first = self.labels.ndim - len(axes)
+        return x, self.labels[(images, *(slice(None),) * (first - 1), part)].flatten(first)
+
+    def write(self, images: slice, part: slice, gradient: Tensor) -> None:
+        """Takes the gradient of a part (n, C, p)."""
+        if not self.axes:
+            self.gradient[images, :, part] = gradient
+            return
+        axes, places = self._strip(part)
+        gradient = gradient.unflatten(2, [len(axis.lower) for axis in axes])
+        self.gradient[images, :, places] += _upsample.adjoint(gradient, axes)
+
+    def _strip(self, part: slice) -> tuple[list[_upsample.Axis], slice]:
+        assert self.axes
+        axis = self.axes[0].part(part.start, part.stop)
+        return [axis, *self.axes[1:]], slice(axis.first, axis.first + axis.size)
+
+    def written(self) -> Tensor:
+        """The gradient in the dtype and strides of the logits."""
+        if self.given.shape == self.gradient.shape:
+            return self.gradient.to(self.given.dtype)
+        return torch.empty_like(self.given).copy_(self.gradient.view(self.given.shape))
+
+
 def _offsets(shape: Sequence[int], per_image: bool, bins: int, like: Tensor) -> Tensor:
-    """Start of the background bins of each image and class in the table of a chunk, (n, C, 1)."""
+    """Start of the background bins of each image and class in the table of a part, (n, C, 1)."""
     n, C, _ = shape
     image = torch.arange(n, dtype=torch.int32, device=like.device) * per_image
     row = image[:, None] * C + torch.arange(C, dtype=torch.int32, device=like.device)
@@ -54,7 +106,7 @@ def _offsets(shape: Sequence[int], per_image: bool, bins: int, like: Tensor) -> 
 
 
 def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Table slots and probabilities of a chunk (n, C, p), and the void pixels (n, 1, p).
+    """Table slots and probabilities of a part (n, C, p), and the void pixels (n, 1, p).
 
     A void pixel takes the slot of the lowest background bin in every class.
     """
@@ -73,7 +125,7 @@ def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tup
 def _binary_slots(
     x: Tensor, labels: Tensor, offsets: Tensor, bins: int, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Table slots, errors and void pixels of a chunk, each (n, C, p)."""
+    """Table slots, errors and void pixels of a part, each (n, C, p)."""
     void, foreground = labels < 0, labels == 1
     m = binary_errors(x, foreground, form)
     m.masked_fill_(x.isinf(), torch.nan).masked_fill_(void, 0)
@@ -91,24 +143,24 @@ def count(
     per_image: bool,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
+    upsample: str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What is known of an input when its pixels have been counted.
 
     The table, int64 (N or 1, C, 2, K + 1); the numbers of valid and of foreground pixels, int64 (2, N or 1, C);
     the sums of the cross-entropy and of the class weights of its pixels, float64 (2,), where `label_smoothing`
-    asks for them.
+    asks for them. With `upsample` the logits are interpolated to the spatial axes of the target on the way, as
+    `_upsample` does it.
     """
-    logits, target, mask = flat(Pixels(logits, target, mask))
-    N, C, _ = logits.shape
+    pixels = _Pixels(Pixels(logits, target, mask, upsample), ignore_index, form)
+    N, C = logits.shape[:2]
     rows = N if per_image else 1
     row = C * 2 * (bins + 1)
-    labels = _labels(target, mask, ignore_index, form, C)
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     sums = torch.zeros(2, dtype=torch.float64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
-    for images, part in _chunks(logits, row, per_image):
-        x = logits[images, :, part].to(compute_dtype(logits))
-        t = labels[images, ..., part]
+    for images, part in pixels.parts(row, per_image):
+        x, t = pixels.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
             slots, _, v = _softmax_slots(x, t, offsets, bins)
@@ -137,7 +189,7 @@ def _target_distribution(
 
 
 def _cross_entropy(x: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
-    """Sums of the cross-entropy and of the class weights over the valid pixels of a chunk (n, C, p)."""
+    """Sums of the cross-entropy and of the class weights over the valid pixels of a part (n, C, p)."""
     valid = labels >= 0
     z = torch.where(valid[:, None], x, 0.0)
     z = z - z.amax(1, keepdim=True)
@@ -156,7 +208,9 @@ def _blocks(table: Tensor) -> tuple[Tensor, int]:
     return table.flatten(0, 1), max(1, 2**19 // (2 * table.shape[-1]))
 
 
-def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def weigh(
+    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+) -> tuple[Tensor, Tensor]:
     """The loss of each class, float64 (N or 1, C), and the weights of its bins, both times its coefficient.
 
     The weights are (N or 1, C, 2, K + 1). Where the coefficient is 0 so are both, for a class that takes no part
@@ -167,8 +221,8 @@ def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) ->
     factors = coefficients.flatten()[:, None, None]
     losses = []
     for w, part, factor in zip(weights.split(block), rows.split(block), factors.split(block), strict=True):
-        losses.append(_jaccard.weighted(_jaccard.losses(part, form), factor.flatten()))
-        w.copy_(_jaccard.weighted(_jaccard.weights(part, form), factor))
+        losses.append(_jaccard.weighted(_jaccard.losses(part, form, measure), factor.flatten()))
+        w.copy_(_jaccard.weighted(_jaccard.weights(part, form, measure), factor))
     return torch.cat(losses).view(table.shape[:2]), weights.view(table.shape)
 
 
@@ -183,6 +237,7 @@ def apply(
     ce_grad: Tensor | None = None,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
+    upsample: str | None = None,
 ) -> Tensor:
     """∂(Σ weights · errors) / ∂logits times `grad`, a scalar; in the dtype and strides of the logits.
 
@@ -191,19 +246,14 @@ def apply(
     """
     if grad is not None:
         weights = weights * grad
-    whole = torch.empty_like(logits)
-    logits, target, mask = flat(Pixels(logits, target, mask))
-    C = logits.shape[1]
+    pixels = _Pixels(Pixels(logits, target, mask, upsample), ignore_index, form, gradient=True)
     per_image = len(weights) > 1
     bins = weights.shape[-1] - 1
-    labels = _labels(target, mask, ignore_index, form, C)
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(compute_dtype(logits)).flatten(1)
-    out = whole if whole.ndim == 3 else torch.empty_like(logits)
-    for images, part in _chunks(logits, signed.shape[1], per_image):
-        x = logits[images, :, part].to(compute_dtype(logits))
-        t = labels[images, ..., part]
+    for images, part in pixels.parts(signed.shape[1], per_image):
+        x, t = pixels.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         chunk = (signed[images] if per_image else signed).flatten()
         if form == "softmax":
@@ -223,5 +273,5 @@ def apply(
                 g.mul_(m * (1 - m))
             elif form == "hinge":
                 g.mul_(m > 0)
-        out[images, :, part] = g.masked_fill_(void, 0)
-    return whole if out is whole else whole.copy_(out.view(whole.shape))
+        pixels.write(images, part, g.masked_fill_(void, 0))
+    return pixels.written()

@@ -5,10 +5,12 @@ bit; the cross-entropy is summed tile by tile in a fixed order. Three things kee
 other's counters: the background pixels of the lowest bin are known from the number of pixels and not counted; in
 each tile the pixels that share the bin of its first are added at once; and where the table is small there are
 several, for programs that run at once.
+
+Where the labels are finer than the logits, both passes go over strips of these: see `_triton_upsample`.
 """
 
-import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from torch import Tensor
 from . import _bins
 from ._inputs import Pixels, assert_on_device, canonical_target, flat, num_labels
 from ._torch import compute_dtype
+from ._triton_upsample import Finer, Part, on
+from .measures import JACCARD, Tversky
 
 #: Elements of a tile; four warps take 16 each.
 TILE = 2048
@@ -300,9 +304,15 @@ def _merge(
 
 
 @triton.jit
+def _denominator(k, j, G, a, b):
+    return tl.maximum((G - k) + a * j + b * k, tl.minimum(tl.minimum(a, b), 1.0))
+
+
+@triton.jit
 def _weigh(
-    table, coefficients, losses, weights, steps, HINGE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr
-):
+    table, coefficients, losses, weights, steps, HINGE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
+    ALPHA: tl.constexpr, BETA: tl.constexpr,
+):  # fmt: skip
     """Loss and weights of one class times its coefficient, from the largest error down: see `_jaccard`."""
     row = tl.program_id(0).to(tl.int64)
     background_row = table + row * 2 * (BINS + 1)
@@ -326,9 +336,6 @@ def _weigh(
         n_f = tl.load(foreground_row + i, mask=there, other=0)
         j = j_above + tl.cumsum(n_b, 0, reverse=True)
         k = k_above + tl.cumsum(n_f, 0, reverse=True)
-        before = tl.maximum(G + (j - n_b).to(tl.float64), 1.0)
-        after = tl.maximum(G + j.to(tl.float64), 1.0)
-        inverse = 1.0 / (before * after)
         s = tl.full((), 1.0, tl.float64) * steps
         position = i.to(tl.float64)
         if HINGE:  # of the grid of `_bins`, from one point to the next
@@ -336,9 +343,23 @@ def _weigh(
         else:
             step = (2 * position - 1) / (s * s)
         step = tl.where((i > 0) & there, step, 0.0)
-        loss += step * ((k + j).to(tl.float64) * before) * inverse
-        w_f = 0.5 * (before + after) * inverse
-        w_b = (G - (k - n_f).to(tl.float64) - 0.5 * n_f.to(tl.float64)) * inverse
+        if ALPHA == 1 and BETA == 1:
+            before = tl.maximum(G + (j - n_b).to(tl.float64), 1.0)
+            after = tl.maximum(G + j.to(tl.float64), 1.0)
+            inverse = 1.0 / (before * after)
+            loss += step * ((k + j).to(tl.float64) * before) * inverse
+            w_f = 0.5 * (before + after) * inverse
+            w_b = (G - (k - n_f).to(tl.float64) - 0.5 * n_f.to(tl.float64)) * inverse
+        else:
+            a = tl.full((), ALPHA, tl.float64)
+            b = tl.full((), BETA, tl.float64)
+            k0, k1 = (k - n_f).to(tl.float64), k.to(tl.float64)
+            j0, j1 = (j - n_b).to(tl.float64), j.to(tl.float64)
+            d00, d10 = _denominator(k0, j0, G, a, b), _denominator(k1, j0, G, a, b)
+            d01, d11 = _denominator(k0, j1, G, a, b), _denominator(k1, j1, G, a, b)
+            loss += step * ((a * j1 + b * k1) / d11)
+            w_f = 0.5 * ((b * G + a * j0) / (d00 * d10) + (b * G + a * j1) / (d01 * d11))
+            w_b = 0.5 * a * ((G - k0) / (d00 * d01) + (G - k1) / (d10 * d11))
         # No foreground: the largest errors share the whole.
         top = tl.where(j == n_b, 1.0 / tl.maximum(n_b.to(tl.float64), 1.0), 0.0)
         w_b = tl.where(G > 0, w_b, top)
@@ -436,21 +457,15 @@ def _apply_binary(
 
 
 def _operands(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    ignore_index: Sequence[int],
-    form: str,
-    ce_weight: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor | None, int | None, Tensor | None]:
-    """What the kernels read: one axis of pixels, bytes for bool, at most one ignored label, contiguous weights."""
-    x, t, m = flat(Pixels(logits, target, mask))
+    part: Part, ignore_index: Sequence[int], form: str
+) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
+    """What the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
+    x, t, m = part[3:]
     if len(ignore_index) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
         t, m, ignore_index = canonical_target(t, m, ignore_index, num_labels(form, x.shape[1])), None, [-1]
     t = t.view(torch.uint8) if t.dtype == torch.bool else t
     m = None if m is None else m.view(torch.uint8)
-    ce_weight = None if ce_weight is None else ce_weight.contiguous()
-    return x, t, m, ignore_index[0] if ignore_index else None, ce_weight
+    return x, t, m, ignore_index[0] if ignore_index else None
 
 
 def _strides(x: Tensor, t: Tensor, m: Tensor | None) -> tuple[int, ...]:
@@ -482,9 +497,17 @@ def shape_of_tile(classes: int) -> tuple[int, int]:
     return max(16, TILE // width), width
 
 
-def _on(device: torch.device) -> Any:
-    """Launches go to the device of the tensors, whichever is the current one."""
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+def _parts(pixels: Pixels) -> Iterator[Part]:
+    """The pixels of an input: all of them, as many as can be counted at once, or strips."""
+    if pixels.upsample is not None:
+        yield from Finer(pixels).parts()
+        return
+    x, t, m, _ = flat(pixels)
+    N, _, P = x.shape
+    length = max(1, MOST_PIXELS // max(N, 1))
+    for begin in range(0, P, length):
+        p = slice(begin, min(begin + length, P))
+        yield Part(slice(0, N), begin, p.stop, x[..., p], t[..., p], None if m is None else m[..., p])
 
 
 def count(
@@ -497,87 +520,115 @@ def count(
     per_image: bool,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
+    upsample: str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
-    x, t, m, ignored, ce_weight = _operands(logits, target, mask, ignore_index, form, ce_weight)
-    N, C, P = x.shape
-    bad = torch.zeros(1, dtype=torch.int64, device=x.device)
-    length = max(1, MOST_PIXELS // max(N, 1))
-    parts = [slice(begin, begin + length) for begin in range(0, max(P, 1), length)]
-    counted = [
-        _count(x[..., p], t[..., p], None if m is None else m[..., p], ignored, form, bins, per_image, bad,
-               ce_weight, label_smoothing)
-        for p in parts
-    ]  # fmt: skip
+    N, C = logits.shape[:2]
+    bad = torch.zeros(1, dtype=torch.int64, device=logits.device)
+    ce_weight = None if ce_weight is None else ce_weight.contiguous()
+    rows = N if per_image else 1
+    new = functools.partial(_Counters, rows, C, form, bins, per_image, bad, ce_weight, label_smoothing)
+    counters = [new()]
+    for part in _parts(Pixels(logits, target, mask, upsample)):
+        if not counters[-1].holds(part):
+            counters.append(new())
+        counters[-1].add(part, ignore_index)
     if bad.device.type == "cuda":
         assert_on_device(bad == 0, num_labels(form, C))
     elif bad.item():  # raises, and names them
         canonical_target(target, mask, ignore_index, num_labels(form, C))
+    counted = [one.merged() for one in counters]
     if len(counted) == 1:
         return counted[0]
     table, numbers, sums = (torch.stack(same).sum(0) for same in zip(*counted, strict=True))
     return table, numbers, sums
 
 
-def _count(
-    x: Tensor,
-    t: Tensor,
-    m: Tensor | None,
-    ignored: int | None,
-    form: str,
-    bins: int,
-    per_image: bool,
-    bad: Tensor,
-    ce_weight: Tensor | None,
-    label_smoothing: float | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What `count` returns of so few pixels that 32 bits hold any number of them; adds to `bad`."""
-    N, C, P = x.shape
-    softmax, rows = form == "softmax", N if per_image else 1
-    size = rows * C * 2 * (bins + 1)
-    copies = max(1, min(MOST_COPIES, COPIES_BYTES // max(1, 4 * size)))
-    counters = torch.zeros(copies * size, dtype=torch.int32, device=x.device)
-    valid = torch.zeros(rows * (1 if softmax else C), dtype=torch.int64, device=x.device)
-    table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=x.device)
-    numbers = torch.zeros(2, rows, C, dtype=torch.int64, device=x.device)
-    common = _settings(ignored, x, t, m) | {"PER_IMAGE": per_image}
-    steps = _bins.steps(bins, form)
-    with _on(x.device):
-        if softmax:
-            length, width = shape_of_tile(C)
-            tiles = triton.cdiv(P, length)
-            sums = torch.zeros(
-                N * tiles if label_smoothing is not None else 1, 2, dtype=torch.float64, device=x.device
-            )
-            _count_softmax[(N * tiles,)](
-                x, t, m, counters, valid, bad, sums, ce_weight, P, tiles, *_strides(x, t, m),
-                ignored or 0, bins, steps, size, copies,
-                CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=label_smoothing is not None,
-                SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
+class _Counters:
+    """Counters of 32 bits, for so many pixels that any number of them fits into one."""
+
+    def __init__(
+        self,
+        rows: int,
+        classes: int,
+        form: str,
+        bins: int,
+        per_image: bool,
+        bad: Tensor,
+        ce_weight: Tensor | None,
+        label_smoothing: float | None,
+    ) -> None:
+        self.rows, self.classes, self.form, self.bins, self.per_image = rows, classes, form, bins, per_image
+        self.bad, self.ce_weight, self.label_smoothing = bad, ce_weight, label_smoothing
+        self.softmax = form == "softmax"
+        self.size = rows * classes * 2 * (bins + 1)
+        self.copies = max(1, min(MOST_COPIES, COPIES_BYTES // max(1, 4 * self.size)))
+        self.counters = torch.zeros(self.copies * self.size, dtype=torch.int32, device=bad.device)
+        self.valid = torch.zeros(rows * (1 if self.softmax else classes), dtype=torch.int64, device=bad.device)
+        self.sums: list[Tensor] = []
+        self.pixels = 0
+
+    def holds(self, part: Part) -> bool:
+        """Whether there is room for its pixels."""
+        return self.pixels == 0 or self.pixels + part.logits[:, 0].numel() <= MOST_PIXELS
+
+    def add(self, part: Part, ignore_index: Sequence[int]) -> None:
+        """Counts the pixels of a part; labels that are no class are added to `bad`."""
+        x, t, m, ignored = _operands(part, ignore_index, self.form)
+        N, C, P = x.shape
+        self.pixels += N * P
+        first = part.images.start if self.per_image else 0
+        counters = self.counters[first * C * 2 * (self.bins + 1) :]
+        valid = self.valid[first * (1 if self.softmax else C) :]
+        common = _settings(ignored, x, t, m) | {"PER_IMAGE": self.per_image}
+        steps = _bins.steps(self.bins, self.form)
+        smoothing = self.label_smoothing
+        with on(x.device):
+            if self.softmax:
+                length, width = shape_of_tile(C)
+                tiles = triton.cdiv(P, length)
+                programs = N * tiles if smoothing is not None else 1
+                sums = torch.zeros(programs, 2, dtype=torch.float64, device=x.device)
+                _count_softmax[(N * tiles,)](
+                    x, t, m, counters, valid, self.bad, sums, self.ce_weight, P, tiles, *_strides(x, t, m),
+                    ignored or 0, self.bins, steps, self.size, self.copies,
+                    CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
+                    SMOOTHING=smoothing or 0.0, HAS_WEIGHT=self.ce_weight is not None, **common,
+                )  # fmt: skip
+                self.sums.append(sums)
+            else:
+                tiles = triton.cdiv(P, TILE)
+                _count_binary[(N * C * tiles,)](
+                    x, t, m, counters, valid, self.bad, P, tiles, C, *_strides(x, t, m),
+                    ignored or 0, self.bins, steps, self.size, self.copies, LENGTH=TILE, FORM=self.form, **common,
+                )  # fmt: skip
+
+    def merged(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `count` returns."""
+        rows, C, bins, device = self.rows, self.classes, self.bins, self.bad.device
+        table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=device)
+        numbers = torch.zeros(2, rows, C, dtype=torch.int64, device=device)
+        with on(device):
+            _merge[(rows * C, triton.cdiv(bins + 1, BLOCK))](
+                self.counters, self.valid, table, numbers, rows * C, self.size,
+                CLASSES_A_ROW=C if self.softmax else 1, BINS=bins, COPIES=self.copies, BLOCK=BLOCK, num_warps=WARPS,
             )  # fmt: skip
-        else:
-            sums = torch.zeros(1, 2, dtype=torch.float64, device=x.device)
-            tiles = triton.cdiv(P, TILE)
-            _count_binary[(N * C * tiles,)](
-                x, t, m, counters, valid, bad, P, tiles, C, *_strides(x, t, m),
-                ignored or 0, bins, steps, size, copies, LENGTH=TILE, FORM=form, **common,
-            )  # fmt: skip
-        _merge[(rows * C, triton.cdiv(bins + 1, BLOCK))](
-            counters, valid, table, numbers, rows * C, size, CLASSES_A_ROW=C if softmax else 1, BINS=bins,
-            COPIES=copies, BLOCK=BLOCK, num_warps=WARPS,
-        )  # fmt: skip
-    return table, numbers, sums.sum(0)
+        sums = torch.cat(self.sums) if self.sums else torch.zeros(1, 2, dtype=torch.float64, device=device)
+        return table, numbers, sums.sum(0)
 
 
-def weigh(table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def weigh(
+    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+) -> tuple[Tensor, Tensor]:
     """The losses and the weights of a table, as `_torch.weigh`."""
     losses = torch.empty(table.shape[:2], dtype=torch.float64, device=table.device)
     weights = torch.empty(table.shape, dtype=dtype, device=table.device)
     bins = table.shape[-1] - 1
-    with _on(table.device):
+    with on(table.device):
         _weigh[(losses.numel(),)](
             table.contiguous(), coefficients.contiguous(), losses, weights, _bins.steps(bins, form),
-            HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, num_warps=WEIGH_WARPS,
+            HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, ALPHA=measure.alpha, BETA=measure.beta,
+            num_warps=WEIGH_WARPS,
         )  # fmt: skip
     return losses, weights
 
@@ -593,31 +644,60 @@ def apply(
     ce_grad: Tensor | None = None,
     ce_weight: Tensor | None = None,
     label_smoothing: float | None = None,
+    upsample: str | None = None,
 ) -> Tensor:
     """The gradient in the logits, as `_torch.apply`."""
-    x, t, m, ignored, ce_weight = _operands(logits, target, mask, ignore_index, form, ce_weight)
-    N, C, P = x.shape
+    weights = weights.to(compute_dtype(logits)).contiguous()
+    ce_weight = None if ce_weight is None else ce_weight.contiguous()
+    fused = label_smoothing is not None and ce_grad is not None
+    factors = (grad, ce_grad, ce_weight if fused else None, (label_smoothing or 0.0) if fused else None)
+    pixels = Pixels(logits, target, mask, upsample)
+    if upsample is not None:
+        finer = Finer(pixels)
+        total = torch.zeros_like(logits, dtype=compute_dtype(logits))
+        for part in finer.parts():
+            gradient = torch.empty_like(part.logits)
+            some = weights[part.images] if len(weights) > 1 else weights
+            _apply(part, ignore_index, form, some, *factors, gradient)
+            finer.collect(part, gradient, total)
+        return total.to(logits.dtype)
+    x, t, m, _ = flat(pixels)
     out = torch.empty_like(logits)
     flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
-    weights = weights.to(compute_dtype(logits)).contiguous()
+    _apply(Part(slice(0, x.shape[0]), 0, x.shape[2], x, t, m), ignore_index, form, weights, *factors, flat_out)
+    return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
+
+
+def _apply(
+    part: Part,
+    ignore_index: Sequence[int],
+    form: str,
+    weights: Tensor,
+    grad: Tensor | None,
+    ce_grad: Tensor | None,
+    ce_weight: Tensor | None,
+    smoothing: float | None,
+    out: Tensor,
+) -> None:
+    """Fills the gradient of a part (n, C, p); that of the cross-entropy is added unless `smoothing` is None."""
+    x, t, m, ignored = _operands(part, ignore_index, form)
+    N, C, P = x.shape
     bins = weights.shape[-1] - 1
-    common = _settings(ignored, x, t, m, flat_out) | {"PER_IMAGE": len(weights) > 1, "HAS_GRAD": grad is not None}
-    fused = label_smoothing is not None and ce_grad is not None
-    with _on(x.device):
+    common = _settings(ignored, x, t, m, out) | {"PER_IMAGE": len(weights) > 1, "HAS_GRAD": grad is not None}
+    with on(x.device):
         if form == "softmax":
             length, width = shape_of_tile(C)
             tiles = triton.cdiv(P, length)
             _apply_softmax[(N * tiles,)](
-                x, t, m, flat_out, weights, grad, ce_grad, ce_weight, P, tiles, *_strides(x, t, m),
-                *flat_out.stride(), ignored or 0, bins, _bins.steps(bins, form),
-                CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=fused,
-                SMOOTHING=label_smoothing or 0.0, HAS_WEIGHT=fused and ce_weight is not None, **common,
+                x, t, m, out, weights, grad, ce_grad, ce_weight, P, tiles, *_strides(x, t, m),
+                *out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
+                SMOOTHING=smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
             )  # fmt: skip
         else:
             tiles = triton.cdiv(P, TILE)
             _apply_binary[(N * C * tiles,)](
-                x, t, m, flat_out, weights, grad, P, tiles, C, *_strides(x, t, m),
-                *flat_out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                x, t, m, out, weights, grad, P, tiles, C, *_strides(x, t, m),
+                *out.stride(), ignored or 0, bins, _bins.steps(bins, form),
                 LENGTH=TILE, FORM=form, **common,
             )  # fmt: skip
-    return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))

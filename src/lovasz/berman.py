@@ -199,7 +199,7 @@ def lovasz_softmax(
         tensor(0.1500)
     """
     probas, labels = _with_classes(probas, labels)
-    probas, target, _ = _inputs.flat(_inputs.softmax_pixels(probas, _integers(labels), None))
+    probas, target, *_ = _inputs.flat(_inputs.softmax_pixels(probas, _integers(labels), None))
     foreground = torch.arange(probas.shape[1], device=probas.device)
     num_classes = len(foreground)
     if num_classes == 1:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from . import _inputs, _jaccard
 from . import _ops as _ops  # defines torch.ops.lovasz
+from .measures import FBeta, Tversky
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,7 @@ class Counts:
         classes: str | Sequence[int] | None = None,
         weight: Tensor | None = None,
         reduction: str = "mean",
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """The loss, float32, reduced as by the loss functions; a value without a gradient.
 
@@ -90,8 +92,10 @@ class Counts:
             classes: as in the losses; None takes the default of the form.
             weight: (C,), as in the losses.
             reduction: "mean", "sum" or "none".
+            measure: as in the losses; the counts are the same for all.
         """
-        return self._reduced(_jaccard.losses(self.table, self.form), classes, weight, reduction)
+        losses = _jaccard.losses(self.table, self.form, _inputs.parse_measure(measure))
+        return self._reduced(losses, classes, weight, reduction)
 
     def bound(
         self,
@@ -99,9 +103,11 @@ class Counts:
         classes: str | Sequence[int] | None = None,
         weight: Tensor | None = None,
         reduction: str = "mean",
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
-        return self._reduced(_jaccard.bounds(self.table, self.form), classes, weight, reduction)
+        bounds = _jaccard.bounds(self.table, self.form, _inputs.parse_measure(measure))
+        return self._reduced(bounds, classes, weight, reduction)
 
     def _reduced(
         self,
@@ -123,18 +129,18 @@ class Counts:
             return _jaccard.per_class(values, part, self.per_image).float()
         return _jaccard.block_sum(values.flatten()).float()
 
-    def weights(self) -> Tensor:
+    def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
         """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
-        return _jaccard.weights(self.table, self.form)[..., :-1]
+        return _jaccard.weights(self.table, self.form, _inputs.parse_measure(measure))[..., :-1]
 
-    def curve(self) -> tuple[Tensor, Tensor]:
-        """The Jaccard curves, whose areas are the losses.
+    def curve(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
+        """The Jaccard curves, or those of another measure, whose areas are the losses.
 
         Returns:
-            Thresholds (K,), float64, and (N or 1, C, K): the Jaccard loss of the set of pixels whose error
-            is at least the threshold.
+            Thresholds (K,), float64, and (N or 1, C, K): 1 - measure where exactly the pixels whose error is at
+            least the threshold are wrong.
         """
-        return _jaccard.curve(self.table, self.form)
+        return _jaccard.curve(self.table, self.form, _inputs.parse_measure(measure))
 
 
 def count(
@@ -146,6 +152,8 @@ def count(
     mask: Tensor | None = None,
     per_image: bool = False,
     bins: int | str = "auto",
+    upsample: str | None = None,
+    align_corners: bool = False,
 ) -> Counts:
     """Counts the pixels of each class by their error, without a graph.
 
@@ -157,6 +165,7 @@ def count(
         mask: bool, True where a pixel counts.
         per_image: one table per image instead of one for all.
         bins: number of bins from 16 to 65536; "auto" takes the default for the form and C.
+        upsample, align_corners: as in the losses, for a target finer than the logits.
 
     Returns:
         The `Counts`.
@@ -171,11 +180,11 @@ def count(
         >>> valid.tolist(), foreground.tolist()
         ([[2, 2]], [[1, 1]])
     """
-    pixels = _inputs.view(logits, target, mask, form)
+    pixels = _inputs.view(logits, target, mask, form, upsample, align_corners)
     number = _inputs.parse_bins(bins, None, pixels.logits.shape[1], form)
     if number is None:
         raise ValueError("bins must be an integer here: counts always count")
     ignore = _inputs.parse_ignore_index(ignore_index)
-    x, t, m = pixels
-    table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image)
+    x, t, m, mode = pixels
+    table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image, None, None, mode)
     return Counts(table, form, per_image)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import _inputs, _jaccard, _reference
+from . import _inputs, _jaccard, _reference, _upsample
 from . import _ops as _ops  # defines torch.ops.lovasz
 from .counts import Counts
+from .measures import FBeta, Tversky
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -28,6 +29,7 @@ def lovasz(
     average_gradients: bool = True,
     counts: Counts | None = None,
     label_smoothing: float | None = None,
+    measure: str | Tversky | FBeta = "jaccard",
 ) -> tuple[Tensor, Tensor]:
     """The reduced loss of one form, float64 for float64 logits, else float32; not public.
 
@@ -38,19 +40,23 @@ def lovasz(
     if group is not None:
         _inputs.check_pooled(per_image, bins)
     ignore = _inputs.parse_ignore_index(ignore_index)
-    x, target, mask = pixels
-    N, C, *spatial = x.shape
-    P = math.prod(spatial)
+    x, target, mask, upsample = pixels
+    N, C = x.shape[:2]
+    P = math.prod(target.shape[target.ndim - x.ndim + 2 :])
     selection = _inputs.class_selection(classes, C, x.device)
     _inputs.check_weight(weight, C, x.device)
+    index = _inputs.parse_measure(measure)
     if counts is not None:
         bins = _inputs.check_counts(counts, form, x, per_image, bins, group is not None)
     pooled = None if group is not None else P if per_image else N * P
     number = _inputs.parse_bins(bins, pooled, C, form)
     if number is None:
-        x, target, mask = _inputs.flat(pixels)
+        if upsample is not None:
+            axes = _upsample.axes(x, target, upsample)
+            x = _upsample.interpolate(x if x.dtype == torch.float64 else x.float(), axes)
+        x, target, mask, _ = _inputs.flat(_inputs.Pixels(x, target, mask))
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
-        losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image)
+        losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image, index)
         part = _inputs.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
@@ -64,7 +70,8 @@ def lovasz(
         args: tuple[Any, ...] = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
         if counts is None:
-            table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], number, per_image, *fused)
+            settings = (number, per_image, *fused, upsample)
+            table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], *settings)
             if processes is not None:
                 table = torch.ops.lovasz.all_reduce(table, processes.group_name)
                 numbers = torch.stack(_jaccard.pixels(table))
@@ -78,7 +85,8 @@ def lovasz(
         valid, foreground = numbers
         part = _inputs.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
-        loss, ce, _ = torch.ops.lovasz.loss(*args, table, sums, coefficients, reduction != "none", *fused)
+        reduced = (table, sums, coefficients, reduction != "none", index.alpha, index.beta)
+        loss, ce, _ = torch.ops.lovasz.loss(*args, *reduced, *fused, upsample)
         pixels_weight = sums[1].to(ce.dtype)
         if processes is not None and average_gradients:
             world_size = torch.distributed.get_world_size(processes)
@@ -114,6 +122,9 @@ def lovasz_softmax(
     group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+    measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
     r"""Lovász-Softmax loss: the convex extension of 1 - IoU in the softmax probabilities, class by class.
 
@@ -135,6 +146,10 @@ def lovasz_softmax(
             FSDP do, or added. True multiplies the gradient by their number.
         counts: of a batch that these pixels are a part of, by `count` with the same `ignore_index` and `mask`: the
             loss is that of the batch, its gradient the part of these pixels.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target finer than the logits: the loss is
+            that of the logits interpolated to it, of which counting makes a strip at a time.
+        align_corners: as in `F.interpolate`.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image, NaN for a class that takes no part. Zero, with zero
@@ -149,9 +164,9 @@ def lovasz_softmax(
         tensor(0.5000)
     """
     # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
-    pixels = _inputs.softmax_pixels(logits, target, mask)
+    pixels = _inputs.softmax_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "softmax", *args)[0], logits)
+    return _result(lovasz(pixels, "softmax", *args, measure=measure)[0], logits)
 
 
 def lovasz_sigmoid(
@@ -168,6 +183,9 @@ def lovasz_sigmoid(
     group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+    measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
     r"""Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
 
@@ -182,6 +200,7 @@ def lovasz_sigmoid(
         mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts.
         classes: "all", "present" (channels with foreground), or channel indices.
         weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_softmax`.
+        upsample, align_corners, measure: as in `lovasz_softmax`.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image.
@@ -198,9 +217,9 @@ def lovasz_sigmoid(
         >>> lovasz_sigmoid(logits, torch.tensor([1, 0, 0, 0]))  # IoU 1/2
         tensor(0.5000)
     """
-    pixels = _inputs.binary_pixels(logits, target, mask)
+    pixels = _inputs.binary_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "sigmoid", *args)[0], logits)
+    return _result(lovasz(pixels, "sigmoid", *args, measure=measure)[0], logits)
 
 
 def lovasz_hinge(
@@ -217,6 +236,9 @@ def lovasz_hinge(
     group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+    measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
     r"""Lovász hinge: the binary Jaccard loss in margin form.
 
@@ -230,6 +252,7 @@ def lovasz_hinge(
         ignore_index: label or labels to leave out.
         mask: bool, shape of target, True where a pixel counts.
         classes, weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_sigmoid`.
+        upsample, align_corners, measure: as in `lovasz_softmax`.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image. Counting reads an error beyond 4 * bins (2.6e5) as
@@ -246,9 +269,9 @@ def lovasz_hinge(
     References:
         Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
     """
-    pixels = _inputs.binary_pixels(logits, target, mask)
+    pixels = _inputs.binary_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "hinge", *args)[0], logits)
+    return _result(lovasz(pixels, "hinge", *args, measure=measure)[0], logits)
 
 
 def lovasz_cross_entropy(
@@ -267,6 +290,9 @@ def lovasz_cross_entropy(
     bins: int | str | None = "auto",
     group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
+    upsample: str | None = None,
+    align_corners: bool = False,
+    measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
     """Cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.
 
@@ -280,8 +306,8 @@ def lovasz_cross_entropy(
         label_smoothing: of the cross-entropy, 0 to 1.
         ignore_index, mask: leave pixels out of both.
         weight: (C,), class weights of both.
-        classes, per_image, bins: of the Lovász-Softmax loss.
-        group, average_gradients: of both, as in `lovasz_softmax`.
+        classes, per_image, bins, measure: of the Lovász-Softmax loss.
+        group, average_gradients, upsample, align_corners: of both, as in `lovasz_softmax`.
         reduction: "mean" or "sum", of both; a loss per pixel and one per class cannot be added.
 
     Returns:
@@ -298,7 +324,7 @@ def lovasz_cross_entropy(
     _inputs.choice("reduction", reduction, ("mean", "sum"))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
-    pixels = _inputs.softmax_pixels(logits, target, mask)
+    pixels = _inputs.softmax_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients)
-    jaccard, ce = lovasz(pixels, "softmax", *args, label_smoothing=float(label_smoothing))
-    return _result(ce_weight * ce + lovasz_weight * jaccard, logits)
+    extension, ce = lovasz(pixels, "softmax", *args, label_smoothing=float(label_smoothing), measure=measure)
+    return _result(ce_weight * ce + lovasz_weight * extension, logits)

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ._inputs import choice, parse_ignore_index, predicted_pixels
+from ._inputs import check_upsample, choice, parse_ignore_index, predicted_pixels
+from ._upsample import MODES
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
 
@@ -20,15 +21,26 @@ class _CountingMetric(Metric):
     full_state_update = False
     is_differentiable = False
 
-    def __init__(self, num_classes: int, ignore_index: int | Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | Sequence[int],
+        upsample: str | None,
+        align_corners: bool,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        check_upsample(upsample, align_corners)
+        self.upsample, self.align_corners = upsample, align_corners
         if not isinstance(num_classes, int) or num_classes < 1:
             raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
         self.num_classes = num_classes
         self.ignore_index = parse_ignore_index(ignore_index)
-        # A state, because a MetricCollection updates as one what has equal states after the first batch.
+        # States, because a MetricCollection updates as one what has equal states after the first batch.
         ignored = torch.tensor(sorted(set(self.ignore_index)), dtype=torch.int64)
         self.add_state("ignored", ignored, dist_reduce_fx="max")
+        resolution = torch.tensor([[None, *MODES].index(upsample), align_corners], dtype=torch.int64)
+        self.add_state("resolution", resolution, dist_reduce_fx="max")
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the counts of another metric of this class, or of its `metric_state`."""
@@ -39,6 +51,11 @@ class _CountingMetric(Metric):
     def set_dtype(self, dst_type: str | torch.dtype) -> Metric:
         """Return the metric unchanged: counts stay int64."""
         return self
+
+    def _pixels(self, preds: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        return predicted_pixels(
+            preds, target, self.num_classes, self.ignore_index, mask, self.upsample, self.align_corners
+        )
 
     def _result(self, value: Tensor) -> Tensor:
         return value.to(torch.get_default_dtype()).to(self.device)
@@ -53,6 +70,9 @@ class ConfusionMatrix(_CountingMetric):
     Args:
         num_classes: C.
         ignore_index: one label or several whose pixels do not count.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for scores coarser than the target: the class is
+            that of the largest score interpolated to it, a strip at a time.
+        align_corners: as in `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -64,8 +84,16 @@ class ConfusionMatrix(_CountingMetric):
 
     confusion: Tensor
 
-    def __init__(self, num_classes: int, *, ignore_index: int | Sequence[int] = -100, **kwargs: Any) -> None:
-        super().__init__(num_classes, ignore_index, **kwargs)
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        ignore_index: int | Sequence[int] = -100,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, upsample, align_corners, **kwargs)
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", zeros, dist_reduce_fx="sum")
 
@@ -82,7 +110,7 @@ class ConfusionMatrix(_CountingMetric):
             ValueError: shapes that do not match, or, at a pixel that counts, a value that is no class.
             TypeError: a floating target.
         """
-        preds, labels = predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        preds, labels = self._pixels(preds, target, mask)
         counts = _tally(labels * self.num_classes + preds, labels >= 0, self.num_classes**2)
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
@@ -106,6 +134,7 @@ class JaccardIndex(ConfusionMatrix):
         num_classes: C.
         average: "mean" gives a scalar, "none" the (C,) values.
         ignore_index: one label or several whose pixels do not count.
+        upsample, align_corners: as in `ConfusionMatrix`.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -125,9 +154,13 @@ class JaccardIndex(ConfusionMatrix):
         *,
         average: Literal["mean", "none"] = "mean",
         ignore_index: int | Sequence[int] = -100,
+        upsample: str | None = None,
+        align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ignore_index=ignore_index, **kwargs)
+        super().__init__(
+            num_classes, ignore_index=ignore_index, upsample=upsample, align_corners=align_corners, **kwargs
+        )
         self.average = choice("average", average, ("mean", "none"))
 
     def compute(self) -> Tensor:
@@ -190,6 +223,7 @@ class ImageJaccardIndex(_CountingMetric):
         average: "image" or "class" gives a scalar, "none" the (C,) values behind "class".
         worst: percent, 1 to 100, or several, whose results are averaged.
         ignore_index: one label or several whose pixels do not count.
+        upsample, align_corners: as in `ConfusionMatrix`.
         kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
 
     Example:
@@ -211,9 +245,11 @@ class ImageJaccardIndex(_CountingMetric):
         average: Literal["image", "class", "none"] = "image",
         worst: int | Sequence[int] = 100,
         ignore_index: int | Sequence[int] = -100,
+        upsample: str | None = None,
+        align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ignore_index, **kwargs)
+        super().__init__(num_classes, ignore_index, upsample, align_corners, **kwargs)
         self.average = choice("average", average, ("image", "class", "none"))
         self.worst = [worst] if isinstance(worst, int) else list(worst)
         if not self.worst or not all(isinstance(q, int) and 1 <= q <= 100 for q in self.worst):
@@ -225,7 +261,7 @@ class ImageJaccardIndex(_CountingMetric):
         if target.ndim < 2:
             hint = "for one point cloud pass preds[None] and target[None]"
             raise ValueError(f"target must be (N, *), * not empty, got {tuple(target.shape)}; {hint}")
-        preds, labels = predicted_pixels(preds, target, self.num_classes, self.ignore_index, mask)
+        preds, labels = self._pixels(preds, target, mask)
         self.counts.append(_image_counts(preds, labels, self.num_classes))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:

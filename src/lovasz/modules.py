@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from . import _inputs, functional
 from .counts import Counts
+from .measures import FBeta, Tversky
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -24,6 +25,8 @@ class _Loss(nn.Module):
         if isinstance(arguments["classes"], str):
             _inputs.choice("classes", arguments["classes"], ("present", "all"))
         _inputs.parse_bins(arguments["bins"], 0, 1, "softmax")
+        _inputs.check_upsample(arguments["upsample"], arguments["align_corners"])
+        _inputs.parse_measure(arguments["measure"])
         self.register_buffer("weight", weight)
         self.arguments = arguments
 
@@ -57,10 +60,14 @@ class LovaszSoftmaxLoss(_Loss):
         bins: int | str | None = "auto",
         group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
                          reduction=reduction, bins=bins, group=group,
-                         average_gradients=average_gradients)  # fmt: skip
+                         average_gradients=average_gradients, upsample=upsample,
+                         align_corners=align_corners, measure=measure)  # fmt: skip
 
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
@@ -94,10 +101,14 @@ class LovaszSigmoidLoss(_Loss):
         bins: int | str | None = "auto",
         group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
                          reduction=reduction, bins=bins, group=group,
-                         average_gradients=average_gradients)  # fmt: skip
+                         average_gradients=average_gradients, upsample=upsample,
+                         align_corners=align_corners, measure=measure)  # fmt: skip
 
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
@@ -131,10 +142,14 @@ class LovaszHingeLoss(_Loss):
         bins: int | str | None = "auto",
         group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
                          reduction=reduction, bins=bins, group=group,
-                         average_gradients=average_gradients)  # fmt: skip
+                         average_gradients=average_gradients, upsample=upsample,
+                         align_corners=align_corners, measure=measure)  # fmt: skip
 
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
@@ -171,11 +186,15 @@ class LovaszCrossEntropyLoss(_Loss):
         bins: int | str | None = "auto",
         group: "ProcessGroup | str | None" = None,
         average_gradients: bool = True,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        measure: str | Tversky | FBeta = "jaccard",
     ) -> None:
         super().__init__(weight, lovasz_weight=lovasz_weight, ce_weight=ce_weight,
                          label_smoothing=label_smoothing, ignore_index=ignore_index,
                          classes=classes, per_image=per_image, reduction=reduction, bins=bins,
-                         group=group, average_gradients=average_gradients)  # fmt: skip
+                         group=group, average_gradients=average_gradients, upsample=upsample,
+                         align_corners=align_corners, measure=measure)  # fmt: skip
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of a batch."""

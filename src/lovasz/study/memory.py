@@ -12,7 +12,9 @@ import torch
 from lovasz.study.losses import named_loss
 
 
-def loss_mib(name: str, shape: Sequence[int], device: str, precision: str) -> float | None:
+def loss_mib(
+    name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int] | None = None
+) -> float | None:
     """Measures one forward and backward of a loss on logits of this shape, in a process of its own.
 
     In a running training, memory that was freed and not given back would hide what the loss takes.
@@ -22,6 +24,7 @@ def loss_mib(name: str, shape: Sequence[int], device: str, precision: str) -> fl
         shape: Of the logits, (N, C, *).
         device: "cpu" or "cuda"; elsewhere there is nothing to measure with.
         precision: "32" or "bf16".
+        fine: Spatial size of the target, if it is finer than the logits.
 
     Returns:
         MiB at the peak, or None where it cannot be measured.
@@ -32,20 +35,21 @@ def loss_mib(name: str, shape: Sequence[int], device: str, precision: str) -> fl
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     for inherited in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         environment.pop(inherited, None)
-    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r})"
+    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])})"
     code = f"from lovasz.study.memory import measure; print({call})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     return float(done.stdout.split()[-1]) if done.returncode == 0 else None
 
 
-def measure(name: str, shape: Sequence[int], device: str, precision: str) -> float:
+def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int]) -> float:
     """Returns what ``loss_mib`` asks for, of this process."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     loss = named_loss(name, [1] * shape[1])
     # What is loaded and built at the first call is no memory of the loss.
-    for sides in (shape[2:], [side // 4 + 1 for side in shape[2:]])[::-1]:
+    for part in (4, 1):
+        sides, fine_sides = ([-(-side // part) for side in size] for size in (shape[2:], fine))
         logits = torch.randn(*shape[:2], *sides, dtype=dtype, device=device).requires_grad_()
-        target = torch.randint(shape[1], (shape[0], *sides), device=device)
+        target = torch.randint(shape[1], (shape[0], *fine_sides), device=device)
         size = logits.numel() * logits.element_size() / 2**20
         if device == "cuda":
             torch.cuda.synchronize()

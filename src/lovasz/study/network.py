@@ -5,12 +5,14 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lovasz.study.data import IGNORE_INDEX
 
 # Part of what determines a result; change it with the layers below.
 DESCRIPTIONS = {
@@ -30,7 +32,7 @@ class FullSize(nn.Module):
     """Gives a network images whose sides it can halve, and its logits the size of the image.
 
     Images are padded by repeating their edge, to a multiple of ``multiple``, and the logits cropped
-    again; logits of a lower resolution are interpolated linearly.
+    again; logits of a lower resolution are interpolated linearly, but for training by the loss.
     """
 
     def __init__(self, network: nn.Module, multiple: int = 1) -> None:
@@ -39,19 +41,47 @@ class FullSize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Returns logits (N, C, *) of images (N, C_in, *)."""
-        size = image.shape[2:]
-        extra = [-side % self.multiple for side in size]
-        if any(extra):
-            image = F.pad(image, [n for more in reversed(extra) for n in (0, more)], mode="replicate")
+        return self._fitted(*self._logits(image), image)
+
+    def for_training(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns logits (N, C, *), which may be coarser, and the target (N, *), void where it was padded."""
+        logits, padded = self._logits(image)
+        sizes, fine = logits.shape[2:], padded.shape[2:]
+        if sizes == fine or any(size > side for size, side in zip(sizes, fine, strict=True)):
+            return self._fitted(logits, padded, image), target  # finer logits are reduced
+        return logits, F.pad(target, self._margins(target.shape[1:]), value=IGNORE_INDEX)
+
+    @staticmethod
+    def _fitted(logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
+        if logits.shape[2:] != padded.shape[2:]:
+            mode = "bilinear" if padded.ndim == 4 else "trilinear"
+            logits = F.interpolate(logits, padded.shape[2:], mode=mode, align_corners=False)
+        inside: Any = (..., *map(slice, image.shape[2:]))
+        result: Tensor = logits[inside]
+        return result
+
+    def _margins(self, size: Sequence[int]) -> list[int]:
+        """What `F.pad` is to add to each axis, from the last to the first."""
+        return [n for side in reversed(size) for n in (0, -side % self.multiple)]
+
+    def _logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the logits of the padded image, and this."""
+        margins = self._margins(image.shape[2:])
+        if any(margins):
+            image = F.pad(image, margins, mode="replicate")
         logits: Any = self.network(image)
         logits = logits.get("out", logits.get("logits")) if isinstance(logits, dict) else logits
         logits = getattr(logits, "logits", logits)
         if not isinstance(logits, Tensor):
             raise TypeError(f"the network must return logits (N, C, *) or hold them as logits, got {type(logits)}")
-        if logits.shape[2:] != image.shape[2:]:
-            mode = "bilinear" if len(size) == 2 else "trilinear"
-            logits = F.interpolate(logits, image.shape[2:], mode=mode, align_corners=False)
-        return logits[(..., *(slice(side) for side in size))]
+        return logits, image
+
+
+def logits_for_training(network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the logits of a network, which may be coarser than its image, and the target that they are to fit."""
+    if isinstance(network, FullSize):
+        return network.for_training(image, target)
+    return network(image), target
 
 
 def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> nn.Module:

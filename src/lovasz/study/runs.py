@@ -203,14 +203,26 @@ def _done(settings: Settings, config: Config, data: Data, folder: Path, listener
     run = train(settings, config, data, folder, listener.on_step, keep)
     if keep:
         if settings.seed == 0:
-            sides = settings.crop or max(data.sizes)
-            shape = (settings.batch, data.num_classes, *sides)
-            run = replace(
-                run, loss_mib=loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision)
-            )
+            shape, fine = _sizes(settings, config, data)
+            mib = loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision, fine)
+            run = replace(run, loss_mib=mib)
         store.save(folder, run)
     listener.on_finish(run)
     return run
+
+
+def _sizes(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
+    """Returns the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
+    sides = list(settings.crop or max(data.sizes))
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
+            image, target = torch.zeros(1, data.channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
+            logits, target = network.logits_for_training(built, image, target)
+        places, fine = list(logits.shape[2:]), list(target.shape[1:])
+    except Exception:  # of a network that looks at its values; the run is finished and must not be lost
+        places = fine = sides
+    return [settings.batch, data.num_classes, *places], fine
 
 
 def pixels_of(data: Data) -> dict[str, int]:

@@ -21,7 +21,7 @@ from lovasz.study.config import Config
 from lovasz.study.data import TRAIN, VAL, Data
 from lovasz.study.iou import confusion, mean_iou
 from lovasz.study.losses import named_loss
-from lovasz.study.network import build_network
+from lovasz.study.network import build_network, logits_for_training
 from lovasz.study.order import Order, mixed
 from lovasz.study.predict import evaluate, logits_of
 from lovasz.study.settings import Settings
@@ -110,7 +110,7 @@ class Training(pl.LightningModule):
         schedule: Any = self.lr_schedulers()
         started = self._now()
         optimizer.zero_grad()
-        logits = self.network(image)
+        logits, target = logits_for_training(self.network, image, target)
         # From here to the logits' gradient is the loss, and nothing but the loss.
         leaf = logits.detach().requires_grad_()
         loss_started = self._now()

@@ -1,0 +1,126 @@
+"""Logits at the resolution of the labels: `F.interpolate`, axis by axis and in parts, and its adjoint.
+
+Along each axis a pixel of the labels lies between two places of the logits, `lower` and the next, and takes
+`weight` of the next and the rest of the first. The value is a product over the axes, so an interpolation is one
+axis after the other, and its adjoint the same backwards. Neither depends on the number of threads: every sum is
+made in the order of the pixels, by operations that round each element alone.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: What `upsample` may be, and for how many spatial axes; None for any.
+MODES: dict[str, int | None] = {"nearest": None, "linear": 1, "bilinear": 2, "trilinear": 3}
+
+#: Elements of a strip of which the argmax is taken at once.
+STRIP = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis, on the CPU: `lower`, int64, and `weight`, float64, of each pixel; where that is 0 there is no next.
+
+    Attributes:
+        size: number of places.
+        first: for a part, the place of the whole that `lower` counts from.
+    """
+
+    size: int
+    lower: Tensor
+    weight: Tensor
+    first: int = 0
+
+    def part(self, begin: int, end: int) -> "Axis":
+        """The pixels from `begin` to `end`, and the places they take from."""
+        lower, weight = self.lower[begin:end], self.weight[begin:end]
+        first, last = int(lower[0]), int((lower + (weight > 0))[-1])
+        return Axis(last - first + 1, lower - first, weight, self.first + first)
+
+    @functools.cached_property
+    def shares(self) -> list[tuple[Tensor, Tensor]]:
+        """For each place its first pixel and the share of its gradient, then its second, ...; last shares of 0."""
+        pixels, after = torch.arange(len(self.lower), device="cpu"), self.weight > 0
+        place = torch.cat((self.lower, self.lower[after] + 1))
+        pixel = torch.cat((pixels, pixels[after]))
+        share = torch.cat((1 - self.weight, self.weight[after]))
+        order = (place * len(pixels) + pixel).argsort()
+        pixel, share = pixel[order], share[order]
+        number = place.bincount(minlength=self.size)
+        start = (number.cumsum(0) - number).clamp(max=len(pixel) - 1)
+        found = []
+        for i in range(int(number.max())):
+            there = i < number
+            at = torch.where(there, start + i, start)
+            found.append((pixel[at], torch.where(there, share[at], 0.0)))
+        return found
+
+
+@functools.lru_cache(maxsize=64)
+def axis(size: int, wanted: int, mode: str) -> Axis:
+    """How `wanted` pixels lie among `size` places; mode is "nearest", "linear", or "corners" (aligned)."""
+    pixels = torch.arange(wanted, device="cpu")
+    if wanted == 0 or mode == "nearest":  # the latter in whatever way PyTorch rounds
+        places = torch.arange(size, dtype=torch.float64, device="cpu")[None, None]
+        lower = F.interpolate(places, wanted, mode="nearest")[0, 0].long() if wanted else pixels
+        return Axis(size, lower, torch.zeros(wanted, dtype=torch.float64, device="cpu"))
+    # At the fraction above / below, in integers: a weight that should be 0 or 1 is.
+    if mode == "corners":
+        above, below = pixels * (size - 1), max(wanted - 1, 1)
+    else:
+        above, below = ((2 * pixels + 1) * size - wanted).clamp(min=0), 2 * wanted
+    lower = (above // below).clamp(max=size - 1)
+    weight = (above % below).double() / below
+    return Axis(size, lower, torch.where(lower < size - 1, weight, 0.0))
+
+
+def axes(logits: Tensor, target: Tensor, mode: str) -> list[Axis]:
+    """The spatial axes of logits (N, C, *), for a target that ends in as many."""
+    sizes, wanted = logits.shape[2:], target.shape[target.ndim - logits.ndim + 2 :]
+    make = axis.__wrapped__ if torch.compiler.is_compiling() else axis  # the compiler warns of a cache
+    return [make(n, m, mode) for n, m in zip(sizes, wanted, strict=True)]
+
+
+def _along(values: Tensor, dim: int, like: Tensor) -> Tensor:
+    return values.to(like).view(-1, *(1,) * (like.ndim - dim - 1))
+
+
+def interpolate(x: Tensor, axes: Sequence[Axis]) -> Tensor:
+    """Logits (N, C, *), cut to the places of the axes, at their pixels; these do not see what they take 0 of."""
+    for dim, one in enumerate(axes, 2):
+        lower, w = one.lower.to(x.device), _along(one.weight, dim, x)
+        first = x.index_select(dim, lower)
+        after = x.index_select(dim, (lower + 1).clamp(max=x.shape[dim] - 1))
+        x = torch.where(w == 0, first, first * (1 - w) + after * w)
+    return x
+
+
+def adjoint(gradient: Tensor, axes: Sequence[Axis]) -> Tensor:
+    """Gradient at the pixels of the axes (N, C, *) -> the part of that in the logits that is due to them."""
+    for dim, one in reversed(list(enumerate(axes, 2))):
+        parts = (
+            gradient.index_select(dim, pixel.to(gradient.device)) * _along(share, dim, gradient)
+            for pixel, share in one.shares
+        )
+        gradient = functools.reduce(Tensor.add_, parts)
+    return gradient
+
+
+def argmax(logits: Tensor, axes: Sequence[Axis]) -> Tensor:
+    """Class of the largest logit (N, C, *) at each pixel of the axes, int64 (N, *), strip by strip."""
+    x = logits if logits.dtype == torch.float64 else logits.float()
+    wanted = [len(one.lower) for one in axes]
+    indices = torch.empty(len(x), *wanted, dtype=torch.int64, device=x.device)
+    if indices.numel() == 0:
+        return indices
+    length = max(1, STRIP // max(1, x.shape[:2].numel() * math.prod(wanted[1:])))
+    for begin in range(0, wanted[0], length):
+        strip = axes[0].part(begin, min(begin + length, wanted[0]))
+        places = slice(strip.first, strip.first + strip.size)
+        indices[:, begin : begin + length] = interpolate(x[:, :, places], [strip, *axes[1:]]).argmax(1)
+    return indices
