@@ -13,11 +13,11 @@ from lovasz import lovasz_softmax
 from lovasz.study.config import Config, make_config
 from lovasz.study.data import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
 from lovasz.study.iou import confusion, iou_per_class, mean_iou
-from lovasz.study.losses import DESCRIPTIONS
+from lovasz.study.losses import DESCRIPTIONS, ce_lovasz
 from lovasz.study.network import build_network
 from lovasz.study.order import Order
 from lovasz.study.predict import evaluate
-from lovasz.study.runs import plan
+from lovasz.study.runs import plan, sizes_of_loss
 from lovasz.study.store import Run
 from lovasz.study.training import train
 from tests.tiny_data import tiny_scene
@@ -61,6 +61,25 @@ def test_run_holds_what_happened(quietly: Callable[..., Run], scene: Data) -> No
     assert np.sum(run.val_counts) == sum(scene.parts[VAL].pixels)
     assert run.curve[-1].miou == pytest.approx(run.val_miou / 100)
     assert run.test_miou > 80  # four fields of different colour are learned in forty steps
+
+
+def test_the_loss_is_given_coarse_logits_as_they_are(
+    quietly: Callable[..., Run], scene: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its memory is measured on logits of that size."""
+    seen = []
+
+    def noted(logits: torch.Tensor, target: torch.Tensor, progress: float) -> torch.Tensor:
+        seen.append((logits.shape[2:], target.shape[1:]))
+        return ce_lovasz(logits, target)
+
+    monkeypatch.setattr("lovasz.study.training.named_loss", lambda name, pixels: noted)
+    run = quietly(network="tests.own:coarse", steps=3)
+    assert seen == 3 * [((10, 12), (20, 24))]
+    assert not run.diverged
+    config = CONFIG.model_copy(update={"network": "tests.own:coarse"})
+    assert sizes_of_loss(run.settings, config, scene) == ([run.settings.batch, 4, 10, 12], [20, 24])
+    assert sizes_of_loss(run.settings, CONFIG, scene) == ([run.settings.batch, 4, 20, 24], [20, 24])
 
 
 def test_test_part_is_counted_from_what_is_kept(quietly: Callable[..., Run], scene: Data) -> None:

@@ -203,7 +203,7 @@ def _done(settings: Settings, config: Config, data: Data, folder: Path, listener
     run = train(settings, config, data, folder, listener.on_step, keep)
     if keep:
         if settings.seed == 0:
-            shape, fine = _sizes(settings, config, data)
+            shape, fine = sizes_of_loss(settings, config, data)
             mib = loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision, fine)
             run = replace(run, loss_mib=mib)
         store.save(folder, run)
@@ -211,7 +211,7 @@ def _done(settings: Settings, config: Config, data: Data, folder: Path, listener
     return run
 
 
-def _sizes(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
+def sizes_of_loss(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
     """Returns the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
     sides = list(settings.crop or max(data.sizes))
     try:
