@@ -25,11 +25,12 @@ triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interp
 # -S: the finder of an editable installation would come before PYTHONPATH. Left out: what compiles at run time, which
 # would start the compiler with the sanitizer in it, and what takes minutes there and walks the same lines as the rest.
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
+SANITIZED = not (compile or inductor or keeps_its_accuracy or 65536 or value_and_gradient or same_passes or metrics_take)
 sanitize: $(VENV)/.dev  ## the same with the compiled kernel, built with the address and undefined behaviour sanitizers
 	SKBUILD_CMAKE_DEFINE=LOVASZ_SANITIZE=ON LOVASZ_EXPECT_KERNEL=on $(PIP) --upgrade --no-deps --target build/sanitize .
 	PYTHONPATH=build/sanitize:$$($(RUN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
 	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(RUN)/python -S -m pytest -q $(KERNEL_TESTS) -k "not (compile or inductor or keeps_its_accuracy or 65536)"
+	$(RUN)/python -S -m pytest -q $(KERNEL_TESTS) -k "$(SANITIZED)"
 
 aarch64: CXX = aarch64-linux-gnu-g++
 clang: CXX = clang++
