@@ -19,7 +19,7 @@ fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the p
 	LOVASZ_CPU_KERNEL=off $(PYTEST) $(filter-out %cpu.py, $(KERNEL_TESTS)) tests/test_failures.py
 
 triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
-	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k _triton tests/test_triton.py tests/test_cpu.py tests/test_upsample.py tests/test_measures.py
+	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k _triton tests/test_triton.py tests/test_cpu.py tests/test_measures.py
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH. Left out: what compiles at run time, which

@@ -10,6 +10,7 @@ import lovasz
 from lovasz import _inputs, _ops, _torch
 
 from .cases import CASES, FORMS, LOSSES, name, random
+from .coarse import problem
 from .kernels import INTERPRETED
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -19,13 +20,13 @@ _triton = importlib.import_module("lovasz._triton")
 on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 
 
-def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None)):
+def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None), upsample=None):
     """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
-    table, numbers, sums = kernel.count(logits, target, mask, ignore, form, bins, per_image, *fused)
+    table, numbers, sums = kernel.count(logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
     coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
     losses, weights = kernel.weigh(table, form, coefficients, _torch.compute_dtype(logits))
     grads = torch.tensor([0.3, 0.7], device=table.device)
-    gradient = kernel.apply(logits, target, mask, ignore, form, weights, *grads, *fused)
+    gradient = kernel.apply(logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
     return table, numbers, sums, losses, weights, gradient
 
 
@@ -51,6 +52,23 @@ def agree(found, expected, logits):
             assert_close(a, b, rtol=0, atol=0)
         else:
             assert_close(a, b, **(tight if i < 5 or not half else {"rtol": 1e-2, "atol": 1e-3}), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "size", ["a quarter", "aligned corners", "one place", "volumes, aligned", "sequences", "nearest"]
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_labels_finer_than_the_logits(form, size, monkeypatch):
+    """Over strips, the last of which is smaller; per image, with all images of a strip in their own rows."""
+    monkeypatch.setattr("lovasz._triton_upsample.STRIP", 2500)
+    logits, target, mask, mode, corners = problem(form, size, torch.float64)
+    pixels = _inputs.view(*on_device(logits, target, mask), form, mode, corners)
+    fused = (None, 0.1) if form == "softmax" else (None, None)
+    for per_image in (False, True):
+        args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.upsample)
+        found, expected = step(_triton, *args), step(_torch, *args)
+        agree(found, expected, logits)
+        assert found[-1].stride() == expected[-1].stride()
 
 
 #: Every case in float32; every fifth in the others too.
