@@ -434,12 +434,26 @@ def test_the_extension_refuses_what_does_not_fit(compiled):
     x, t = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.long)
     table, pixels = torch.zeros(1, 3, 2, 17, dtype=torch.int64), torch.zeros(2, 1, 3, dtype=torch.int64)
 
-    def count(x=x, t=t, table=table, pixels=pixels, name=compiled.name, steps=15, threads=1):
+    def count(x=x, t=t, table=table, pixels=pixels, name=compiled.name, steps=15, threads=1, axes=(None, None)):
         call.count(
-            name, array(x), array(t), None, [], 0, steps, False, None, [], threads, array(table), array(pixels)
-        )
+            name, array(x), array(t), None, [], 0, steps, False, None, [], threads, array(table), array(pixels),
+            *(None if one is None else array(one) for one in axes),
+        )  # fmt: skip
 
     count()
+    fine = torch.zeros(2, 10, dtype=torch.long)
+    lower, weight = torch.arange(10).int() // 2, torch.full((10,), 0.5, dtype=torch.float64)
+    weight[-2:] = 0
+    count(t=fine, axes=(lower, weight))
+    skips, beyond, one, negative = lower.clone(), lower.clone(), weight.clone(), weight.clone()
+    skips[0], beyond[-1], one[0], negative[0] = 2, 5, 1.0, -0.1
+    for axes in (
+        (lower, None), (lower[:9], weight[:9]), (lower, weight[:9]), (skips, weight), (beyond, weight),
+        (lower, one), (lower, negative), (lower, torch.full_like(weight, 0.5)), (lower.long(), weight),
+        (lower, weight.float()),
+    ):  # fmt: skip
+        with pytest.raises((ValueError, TypeError)):
+            count(t=fine, axes=axes)
     for wrong in (
         {"x": torch.zeros(2, 3, 6)}, {"t": torch.zeros(3, 5, dtype=torch.long)},
         {"table": table[:, :2].contiguous()}, {"pixels": pixels[:, :, :2].contiguous()},
