@@ -21,7 +21,7 @@ from ._torch import compute_dtype, parts
 #: Elements of a strip: its logits and their gradient are all that is made of them.
 STRIP = 2**22
 #: Pixels, or places of the logits, of a program.
-BLOCK = 512
+BLOCK = 256
 WARPS = 4
 
 
