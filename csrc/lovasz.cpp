@@ -60,16 +60,11 @@ class Tiles {
     const int64_t begin = rest % in_line_ * length_;
     rest /= in_line_;
     const int64_t at[5] = {image, 0, rest / s[3], rest % s[3], begin};
-    Tile tile = {};
-    tile.length = static_cast<int>(std::min<int64_t>(length_, s[4] - begin));
+    Tile tile = labels_at(problem_, input_, at, static_cast<int>(std::min<int64_t>(length_, s[4] - begin)));
     tile.logits = place(input_.logits, at, element_size(problem_.real));
     tile.logits_class = input_.logits.strides[1], tile.logits_pixel = input_.logits.strides[4];
     tile.gradient = place(input_.gradient, at, element_size(problem_.real));
     tile.gradient_class = input_.gradient.strides[1], tile.gradient_pixel = input_.gradient.strides[4];
-    tile.target = place(input_.target, at, element_size(problem_.integer));
-    tile.target_class = input_.target.strides[1], tile.target_pixel = input_.target.strides[4];
-    tile.mask = static_cast<const uint8_t*>(place(input_.mask, at, 1));
-    tile.mask_class = input_.mask.strides[1], tile.mask_pixel = input_.mask.strides[4];
     work(tile);
   }
 

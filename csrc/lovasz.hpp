@@ -30,6 +30,36 @@ struct Input {
   int64_t elements() const { return sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4]; }
 };
 
+inline size_t element_size(Real real) { return real == Real::f64 ? 8 : real == Real::f32 ? 4 : 2; }
+
+inline size_t element_size(Integer integer) {
+  switch (integer) {
+    case Integer::i8: case Integer::u8: return 1;
+    case Integer::i16: case Integer::u16: return 2;
+    case Integer::i32: case Integer::u32: return 4;
+    default: return 8;
+  }
+}
+
+// Where an element is, of a tensor that may have no data.
+inline void* place(const Tensor& tensor, const int64_t at[5], size_t size) {
+  if (tensor.data == nullptr) return nullptr;
+  int64_t offset = 0;
+  for (int axis = 0; axis < 5; ++axis) offset += at[axis] * tensor.strides[axis];
+  return static_cast<char*>(tensor.data) + offset * static_cast<int64_t>(size);
+}
+
+// Pixels of a row from a place on, with their labels; logits and gradient are still to come.
+inline Tile labels_at(const Problem& problem, const Input& input, const int64_t at[5], int length) {
+  Tile tile = {};
+  tile.length = length;
+  tile.target = place(input.target, at, element_size(problem.integer));
+  tile.target_class = input.target.strides[1], tile.target_pixel = input.target.strides[4];
+  tile.mask = static_cast<const uint8_t*>(place(input.mask, at, 1));
+  tile.mask_class = input.mask.strides[1], tile.mask_pixel = input.mask.strides[4];
+  return tile;
+}
+
 struct Found {
   int64_t bad_labels;
   CrossEntropy cross_entropy;

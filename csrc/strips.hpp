@@ -10,25 +10,6 @@
 
 namespace lovasz {
 
-inline size_t element_size(Real real) { return real == Real::f64 ? 8 : real == Real::f32 ? 4 : 2; }
-
-inline size_t element_size(Integer integer) {
-  switch (integer) {
-    case Integer::i8: case Integer::u8: return 1;
-    case Integer::i16: case Integer::u16: return 2;
-    case Integer::i32: case Integer::u32: return 4;
-    default: return 8;
-  }
-}
-
-// Where an element is, of a tensor that may have no data.
-inline void* place(const Tensor& tensor, const int64_t at[5], size_t size) {
-  if (tensor.data == nullptr) return nullptr;
-  int64_t offset = 0;
-  for (int axis = 0; axis < 5; ++axis) offset += at[axis] * tensor.strides[axis];
-  return static_cast<char*>(tensor.data) + offset * static_cast<int64_t>(size);
-}
-
 // Strips next to each other share places of the logits: of two such the gradients are added in turn, so that each
 // place has its sum in the same order for any number of threads.
 class Strips {
@@ -97,7 +78,9 @@ class Strips {
             start(b, std::min(lower + 1, input_.upsample->places[1] - 1), at, length, memory);
           }
           const Between between = {a.logits, b.logits, a.gradient, b.gradient, stride_, input_.upsample->weight[1][y]};
-          work(tile(at, length, &between));
+          Tile tile = labels_at(problem_, input_, at, length);
+          tile.between = &between;
+          work(tile);
         }
         const int64_t at[5] = {image, 0, z, 0, begin};
         finish(a, at, length, memory);
@@ -145,17 +128,6 @@ class Strips {
     if (row.place >= 0 && input_.gradient.data != nullptr)
       kernel_.spread(problem_, line(row.place, at, length), memory, row.gradient, stride_);
     row.place = -1;
-  }
-
-  Tile tile(const int64_t at[5], int length, const Between* between) const {
-    Tile made = {};
-    made.length = length;
-    made.between = between;
-    made.target = place(input_.target, at, element_size(problem_.integer));
-    made.target_class = input_.target.strides[1], made.target_pixel = input_.target.strides[4];
-    made.mask = static_cast<const uint8_t*>(place(input_.mask, at, 1));
-    made.mask_class = input_.mask.strides[1], made.mask_pixel = input_.mask.strides[4];
-    return made;
   }
 
   // Places of a strip along each axis: few, for there to be strips for all threads; along the second the rows of the

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 import lovasz
 from benchmarks import accuracy, regimes
-from lovasz import _bins, _inputs, _jaccard, _reference, _torch
+from lovasz import _arguments, _bins, _inputs, _jaccard, _reference, _torch
 
 from .cases import CASES, FORMS, LOSSES, name, random
 from .kernels import KERNELS
@@ -26,7 +26,7 @@ def split(case):
 
 def canonical(case):
     x, t, m, _ = _inputs.view(case.logits, case.target, case.arguments.get("mask"), case.form)
-    ignore = _inputs.parse_ignore_index(case.arguments.get("ignore_index", -100))
+    ignore = _arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
     return x, t, m, ignore, case.form
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import FBeta, Tversky, _inputs, _jaccard, _torch, measures
+from lovasz import FBeta, Tversky, _arguments, _jaccard, _torch, measures
 
 from .cases import FORMS, LOSSES, random
 from .kernels import KERNELS
@@ -30,7 +30,7 @@ SIZES = [(G, others) for G in range(5) for others in range(5) if G + others]
 
 
 def weights_of(measure):
-    index = _inputs.parse_measure(measure)
+    index = _arguments.parse_measure(measure)
     return index.alpha, index.beta
 
 
@@ -54,7 +54,7 @@ def is_submodular(losses, number):
 
 @pytest.mark.parametrize("measure", MEASURES, ids=str)
 def test_the_closed_forms_are_the_differences_of_the_definition(measure):
-    index = _inputs.parse_measure(measure)
+    index = _arguments.parse_measure(measure)
     for G, others in SIZES:
         losses = set_losses(G, others, index.alpha, index.beta)
         for wrong, here in losses.items():
@@ -183,7 +183,7 @@ def test_a_kernel_weighs_as_the_mathematics(kernel, measure):
         table[0, 3, 0, -1] = 1
         coefficients = torch.rand(2, 6, dtype=torch.float64, generator=generator)
         coefficients[:, 4] = 0
-        index = _inputs.parse_measure(measure)
+        index = _arguments.parse_measure(measure)
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
             found = kernel.weigh(table, form, coefficients, dtype, index)
             expected = _torch.weigh(table, form, coefficients, torch.float64, index)
@@ -197,7 +197,7 @@ def test_large_counts_do_not_cancel():
 
     G, k, j = 2**40 + 1, 2**40 - 3, 2**41 + 7
     for measure in (*MEASURES, Tversky(1e6, 1e-6), Tversky(1e-6, 1e-6)):
-        index = _inputs.parse_measure(measure)
+        index = _arguments.parse_measure(measure)
         a, b = Fraction(index.alpha), Fraction(index.beta)
 
         def of(k, j, a=a, b=b):

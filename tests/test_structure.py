@@ -20,7 +20,8 @@ PACKAGE = ROOT / "src" / "lovasz"
 #: Each layer may import those before it.
 LAYERS = (
     {"_bins", "_kernel", "_upsample", "measures"},
-    {"_jaccard", "_inputs"},
+    {"_jaccard", "_arguments"},
+    {"_inputs"},
     {"_reference"},
     {"_torch"},
     {"_cpu", "_triton_upsample"},

@@ -33,6 +33,18 @@ def test_the_page_holds_the_tables_of_the_kept_results() -> None:
         assert f"<!-- table {name} -->\n" + "\n".join(lines) + "\n<!-- end -->" in PAGE, name
 
 
+def test_the_readme_says_what_the_kept_results_say() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for name, said in (
+        ("camvid", "`ce+lovasz` gained {} points of test mIoU over cross-entropy (95 % interval {} to {})"),
+        ("nuclei", "where both classes are large, {} ({} to {})"),
+    ):
+        gap = tables.difference(tables.read(name), "ce+lovasz")
+        assert gap.low is not None
+        assert gap.high is not None
+        assert said.format(f"{gap.mean:.1f}", signed(gap.low), signed(gap.high)) in readme
+
+
 @pytest.mark.parametrize("study", [name for name in tables.STUDIES if tables.read(name)])
 def test_kept_results_are_complete_and_paired(study: str) -> None:
     rows = tables.read(study)

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _inputs, _ops, _torch
+from lovasz import _arguments, _inputs, _ops, _torch
 
 from .cases import CASES, FORMS, LOSSES, name, random
 from .coarse import problem
@@ -79,7 +79,7 @@ TYPES += [(case, dtype) for case in CASES[::5] for dtype in (torch.float64, torc
 @pytest.mark.parametrize(("case", "dtype"), TYPES, ids=lambda v: name(v) if hasattr(v, "form") else str(v))
 def test_every_case_is_as_by_plain_pytorch(case, dtype):
     x, t, m, _ = _inputs.view(case.logits.to(dtype), case.target, case.arguments.get("mask"), case.form)
-    ignore = _inputs.parse_ignore_index(case.arguments.get("ignore_index", -100))
+    ignore = _arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
     args = (ignore, case.form, 64, case.arguments.get("per_image", False))
     expected = step(_torch, *on_device(x, t, m), *args)
     agree(step(_triton, *on_device(x, t, m), *args), expected, x)

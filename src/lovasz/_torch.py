@@ -26,15 +26,6 @@ def compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of N images and of their places, `each` elements a place: several whole images, or a part of one."""
-    length = max(1, size // max(each, 1))
-    images = max(1, min(length // max(places, 1), most_images))
-    for n in range(0, N, images):
-        for p in range(0, places, length):
-            yield slice(n, min(n + images, N)), slice(p, min(p + length, places))
-
-
 class _Pixels:
     """The pixels of an input, a part at a time: where the labels are finer than the logits, of these a strip.
 
@@ -65,14 +56,14 @@ class _Pixels:
         places, *others = self.labels.shape[self.labels.ndim - self.logits.ndim + 2 :]
         size = max(CHUNK.get(self.logits.device.type, CHUNK_ELSEWHERE), 2 * row)
         each = C * math.prod(others)
-        return parts(N if each else 0, places, each, size, size // row if per_image else N)
+        return _upsample.parts(N if each else 0, places, each, size, size // row if per_image else N)
 
     def read(self, images: slice, part: slice) -> tuple[Tensor, Tensor]:
         """Logits (n, C, p) and labels (n, p) or (n, C, p)."""
         if not self.axes:
             return self.logits[images, :, part].to(self.dtype), self.labels[images, ..., part]
-        axes, places = self._strip(part)
-        x = _upsample.interpolate(self.logits[images, :, places].to(self.dtype), axes).flatten(2)
+        axes = self._strip(part)
+        x = _upsample.interpolate(self.logits[images, :, axes[0].places].to(self.dtype), axes).flatten(2)
         first = self.labels.ndim - len(axes)
         return x, self.labels[(images, *(slice(None),) * (first - 1), part)].flatten(first)
 
@@ -81,14 +72,13 @@ class _Pixels:
         if not self.axes:
             self.gradient[images, :, part] = gradient
             return
-        axes, places = self._strip(part)
+        axes = self._strip(part)
         gradient = gradient.unflatten(2, [len(axis.lower) for axis in axes])
-        self.gradient[images, :, places] += _upsample.adjoint(gradient, axes)
+        self.gradient[images, :, axes[0].places] += _upsample.adjoint(gradient, axes)
 
-    def _strip(self, part: slice) -> tuple[list[_upsample.Axis], slice]:
+    def _strip(self, part: slice) -> list[_upsample.Axis]:
         assert self.axes
-        axis = self.axes[0].part(part.start, part.stop)
-        return [axis, *self.axes[1:]], slice(axis.first, axis.first + axis.size)
+        return [self.axes[0].part(part), *self.axes[1:]]
 
     def written(self) -> Tensor:
         """The gradient in the dtype and strides of the logits."""

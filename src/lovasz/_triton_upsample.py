@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import _upsample
 from ._inputs import Pixels
-from ._torch import compute_dtype, parts
+from ._torch import compute_dtype
 
 #: Elements of a strip: its logits and their gradient are all that is made of them.
 STRIP = 2**22
@@ -176,7 +176,7 @@ class Finer:
         N, C = self.logits.shape[:2]
         places, height, width = self.sizes
         each = C * height * width
-        for images, strip in parts(N if each else 0, places, each, STRIP, N):
+        for images, strip in _upsample.parts(N if each else 0, places, each, STRIP, N):
             n, p = images.stop - images.start, (strip.stop - strip.start) * height * width
             logits = torch.empty(n, C, p, dtype=self.dtype, device=self.logits.device)
             tiles = triton.cdiv(p, BLOCK)
@@ -198,7 +198,7 @@ class Finer:
         """Adds the gradient of a part (n, C, p) to that of all logits, which has their shape."""
         _, height, width = self.sizes
         _, rows, columns = self.logits.shape[2:]
-        cut = self.first_axis.part(part.begin, part.end)
+        cut = self.first_axis.part(slice(part.begin, part.end))
         places = cut.size * rows * columns
         tiles = triton.cdiv(places, BLOCK)
         n, C, p = gradient.shape

@@ -8,7 +8,7 @@ made in the order of the pixels, by operations that round each element alone.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,11 +36,16 @@ class Axis:
     weight: Tensor
     first: int = 0
 
-    def part(self, begin: int, end: int) -> "Axis":
-        """The pixels from `begin` to `end`, and the places they take from."""
-        lower, weight = self.lower[begin:end], self.weight[begin:end]
+    def part(self, pixels: slice) -> "Axis":
+        """Some of the pixels, and the places they take from."""
+        lower, weight = self.lower[pixels], self.weight[pixels]
         first, last = int(lower[0]), int((lower + (weight > 0))[-1])
         return Axis(last - first + 1, lower - first, weight, self.first + first)
+
+    @property
+    def places(self) -> slice:
+        """Where its places are in the whole."""
+        return slice(self.first, self.first + self.size)
 
     @functools.cached_property
     def shares(self) -> list[tuple[Tensor, Tensor]]:
@@ -59,6 +64,15 @@ class Axis:
             at = torch.where(there, start + i, start)
             found.append((pixel[at], torch.where(there, share[at], 0.0)))
         return found
+
+
+def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of N images and of their places, `each` elements a place: several whole images, or a part of one."""
+    length = max(1, size // max(each, 1))
+    images = max(1, min(length // max(places, 1), most_images))
+    for n in range(0, N, images):
+        for p in range(0, places, length):
+            yield slice(n, min(n + images, N)), slice(p, min(p + length, places))
 
 
 @functools.lru_cache(maxsize=64)
@@ -116,11 +130,8 @@ def argmax(logits: Tensor, axes: Sequence[Axis]) -> Tensor:
     x = logits if logits.dtype == torch.float64 else logits.float()
     wanted = [len(one.lower) for one in axes]
     indices = torch.empty(len(x), *wanted, dtype=torch.int64, device=x.device)
-    if indices.numel() == 0:
-        return indices
-    length = max(1, STRIP // max(1, x.shape[:2].numel() * math.prod(wanted[1:])))
-    for begin in range(0, wanted[0], length):
-        strip = axes[0].part(begin, min(begin + length, wanted[0]))
-        places = slice(strip.first, strip.first + strip.size)
-        indices[:, begin : begin + length] = interpolate(x[:, :, places], [strip, *axes[1:]]).argmax(1)
+    each = x.shape[1] * math.prod(wanted[1:])
+    for images, part in parts(len(x) if each else 0, wanted[0], each, STRIP, len(x)):
+        strip = axes[0].part(part)
+        indices[images, part] = interpolate(x[images, :, strip.places], [strip, *axes[1:]]).argmax(1)
     return indices

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import _inputs, _jaccard
+from . import _arguments, _inputs, _jaccard
 from . import _ops as _ops  # defines torch.ops.lovasz
 from .measures import FBeta, Tversky
 
@@ -68,7 +68,7 @@ class Counts:
             raise ValueError("these counts are those of all processes already")
         if self.per_image:
             raise ValueError("counts per image belong to the images of one process: count with per_image=False")
-        processes = _inputs.process_group("world" if group is None else group)
+        processes = _arguments.process_group("world" if group is None else group)
         if processes is None:  # this one alone
             return replace(self, reduced=True)
         table = torch.ops.lovasz.all_reduce(self.table, processes.group_name)
@@ -94,7 +94,7 @@ class Counts:
             reduction: "mean", "sum" or "none".
             measure: as in the losses; the counts are the same for all.
         """
-        losses = _jaccard.losses(self.table, self.form, _inputs.parse_measure(measure))
+        losses = _jaccard.losses(self.table, self.form, _arguments.parse_measure(measure))
         return self._reduced(losses, classes, weight, reduction)
 
     def bound(
@@ -106,7 +106,7 @@ class Counts:
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
-        bounds = _jaccard.bounds(self.table, self.form, _inputs.parse_measure(measure))
+        bounds = _jaccard.bounds(self.table, self.form, _arguments.parse_measure(measure))
         return self._reduced(bounds, classes, weight, reduction)
 
     def _reduced(
@@ -118,11 +118,11 @@ class Counts:
     ) -> Tensor:
         if classes is None:
             classes = "present" if self.form == "softmax" else "all"
-        _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
+        _arguments.choice("reduction", reduction, _arguments.REDUCTIONS)
         num_classes, device = self.table.shape[1], self.table.device
-        selection = _inputs.class_selection(classes, num_classes, device)
-        _inputs.check_weight(weight, num_classes, device)
-        part = _inputs.takes_part(*self.pixels(), selection)
+        selection = _arguments.class_selection(classes, num_classes, device)
+        _arguments.check_weight(weight, num_classes, device)
+        part = _arguments.takes_part(*self.pixels(), selection)
         coefficients = _jaccard.coefficients(part, weight, self.per_image, reduction)
         values = _jaccard.weighted(losses, coefficients)
         if reduction == "none":
@@ -131,7 +131,7 @@ class Counts:
 
     def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
         """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
-        return _jaccard.weights(self.table, self.form, _inputs.parse_measure(measure))[..., :-1]
+        return _jaccard.weights(self.table, self.form, _arguments.parse_measure(measure))[..., :-1]
 
     def curve(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
         """The Jaccard curves, or those of another measure, whose areas are the losses.
@@ -140,7 +140,7 @@ class Counts:
             Thresholds (K,), float64, and (N or 1, C, K): 1 - measure where exactly the pixels whose error is at
             least the threshold are wrong.
         """
-        return _jaccard.curve(self.table, self.form, _inputs.parse_measure(measure))
+        return _jaccard.curve(self.table, self.form, _arguments.parse_measure(measure))
 
 
 def count(
@@ -181,10 +181,10 @@ def count(
         ([[2, 2]], [[1, 1]])
     """
     pixels = _inputs.view(logits, target, mask, form, upsample, align_corners)
-    number = _inputs.parse_bins(bins, None, pixels.logits.shape[1], form)
+    number = _arguments.parse_bins(bins, None, pixels.logits.shape[1], form)
     if number is None:
         raise ValueError("bins must be an integer here: counts always count")
-    ignore = _inputs.parse_ignore_index(ignore_index)
+    ignore = _arguments.parse_ignore_index(ignore_index)
     x, t, m, mode = pixels
     table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image, None, None, mode)
     return Counts(table, form, per_image)

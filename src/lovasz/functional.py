@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import _inputs, _jaccard, _reference, _upsample
+from . import _arguments, _inputs, _jaccard, _reference, _upsample
 from . import _ops as _ops  # defines torch.ops.lovasz
 from .counts import Counts
 from .measures import FBeta, Tversky
@@ -35,21 +35,21 @@ def lovasz(
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
-    _inputs.choice("reduction", reduction, _inputs.REDUCTIONS)
-    processes = _inputs.process_group(group)
+    _arguments.choice("reduction", reduction, _arguments.REDUCTIONS)
+    processes = _arguments.process_group(group)
     if group is not None:
-        _inputs.check_pooled(per_image, bins)
-    ignore = _inputs.parse_ignore_index(ignore_index)
+        _arguments.check_pooled(per_image, bins)
+    ignore = _arguments.parse_ignore_index(ignore_index)
     x, target, mask, upsample = pixels
     N, C = x.shape[:2]
     P = math.prod(target.shape[target.ndim - x.ndim + 2 :])
-    selection = _inputs.class_selection(classes, C, x.device)
-    _inputs.check_weight(weight, C, x.device)
-    index = _inputs.parse_measure(measure)
+    selection = _arguments.class_selection(classes, C, x.device)
+    _arguments.check_weight(weight, C, x.device)
+    index = _arguments.parse_measure(measure)
     if counts is not None:
-        bins = _inputs.check_counts(counts, form, x, per_image, bins, group is not None)
+        bins = _arguments.check_counts(counts, form, x, per_image, bins, group is not None)
     pooled = None if group is not None else P if per_image else N * P
-    number = _inputs.parse_bins(bins, pooled, C, form)
+    number = _arguments.parse_bins(bins, pooled, C, form)
     if number is None:
         if upsample is not None:
             axes = _upsample.axes(x, target, upsample)
@@ -57,7 +57,7 @@ def lovasz(
         x, target, mask, _ = _inputs.flat(_inputs.Pixels(x, target, mask))
         labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
         losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image, index)
-        part = _inputs.takes_part(valid, foreground, selection)
+        part = _arguments.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
         losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
@@ -83,7 +83,7 @@ def lovasz(
             table, numbers = counts.table.contiguous(), torch.stack(counts.pixels())
             sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         valid, foreground = numbers
-        part = _inputs.takes_part(valid, foreground, selection)
+        part = _arguments.takes_part(valid, foreground, selection)
         coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
         reduced = (table, sums, coefficients, reduction != "none", index.alpha, index.beta)
         loss, ce, _ = torch.ops.lovasz.loss(*args, *reduced, *fused, upsample)
@@ -321,7 +321,7 @@ def lovasz_cross_entropy(
         >>> lovasz_cross_entropy(logits, torch.tensor([0, 1]))  # log 2 and 1/2
         tensor(1.1931)
     """
-    _inputs.choice("reduction", reduction, ("mean", "sum"))
+    _arguments.choice("reduction", reduction, ("mean", "sum"))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
     pixels = _inputs.softmax_pixels(logits, target, mask, upsample, align_corners)

@@ -9,7 +9,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ._inputs import check_upsample, choice, parse_ignore_index, predicted_pixels
+from ._arguments import check_upsample, choice, parse_ignore_index
+from ._inputs import predicted_pixels
 from ._upsample import MODES
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from . import _inputs, functional
+from . import _arguments, functional
 from .counts import Counts
 from .measures import FBeta, Tversky
 
@@ -20,13 +20,13 @@ class _Loss(nn.Module):
 
     def __init__(self, weight: Tensor | None, **arguments: Any) -> None:
         super().__init__()
-        _inputs.choice("reduction", arguments["reduction"], _inputs.REDUCTIONS)
-        _inputs.parse_ignore_index(arguments["ignore_index"])
+        _arguments.choice("reduction", arguments["reduction"], _arguments.REDUCTIONS)
+        _arguments.parse_ignore_index(arguments["ignore_index"])
         if isinstance(arguments["classes"], str):
-            _inputs.choice("classes", arguments["classes"], ("present", "all"))
-        _inputs.parse_bins(arguments["bins"], 0, 1, "softmax")
-        _inputs.check_upsample(arguments["upsample"], arguments["align_corners"])
-        _inputs.parse_measure(arguments["measure"])
+            _arguments.choice("classes", arguments["classes"], ("present", "all"))
+        _arguments.parse_bins(arguments["bins"], 0, 1, "softmax")
+        _arguments.check_upsample(arguments["upsample"], arguments["align_corners"])
+        _arguments.parse_measure(arguments["measure"])
         self.register_buffer("weight", weight)
         self.arguments = arguments
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lovasz import lovasz_cross_entropy, lovasz_softmax
 from lovasz.study.data import IGNORE_INDEX
-from lovasz.study.network import imported
+from lovasz.study.network import imported, interpolated, resolution
 
 # (logits (N, C, *), target (N, *), progress) -> loss; progress runs from 0 to 1 over a training. The target may be
 # finer: the Lovász losses interpolate inside, all others have the logits interpolated first.
@@ -85,7 +85,7 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
     check_names([name])
     if ":" in name:
         own = imported("--loss", name)
-        return lambda logits, target, progress: own(interpolated(logits, target), target)
+        return lambda logits, target, progress: own(interpolated(logits, target.shape[1:]), target)
     if name == "ce":
         return lambda logits, target, progress: cross_entropy(logits, target)
     if name == "weighted-ce":
@@ -94,36 +94,23 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
     if name == "dice":
         return lambda logits, target, progress: dice(logits, target)
     if name == "ce+dice":
-        return lambda logits, target, progress: ce_dice(interpolated(logits, target), target)
+        return lambda logits, target, progress: ce_dice(interpolated(logits, target.shape[1:]), target)
     if name == "lovasz":
         return lambda logits, target, progress: lovasz(logits, target)
     if name == "lovasz-exact":
         return lambda logits, target, progress: lovasz_softmax(
-            logits, target, ignore_index=IGNORE_INDEX, bins=None, upsample=resolution(logits, target)
+            logits, target, ignore_index=IGNORE_INDEX, bins=None, upsample=resolution(logits, target.shape[1:])
         )
     if name == "ce+lovasz":
         return lambda logits, target, progress: ce_lovasz(logits, target)
     return lambda logits, target, progress: (cross_entropy if progress < 0.5 else lovasz)(logits, target)
 
 
-def resolution(logits: Tensor, target: Tensor) -> str | None:
-    """Returns how logits (N, C, *) are to be interpolated to a target (N, *), None if they are as fine."""
-    if logits.shape[2:] == target.shape[1:]:
-        return None
-    return "bilinear" if target.ndim == 3 else "trilinear"
-
-
-def interpolated(logits: Tensor, target: Tensor) -> Tensor:
-    """Returns the logits at the resolution of the target."""
-    mode = resolution(logits, target)
-    return logits if mode is None else F.interpolate(logits, target.shape[1:], mode=mode, align_corners=False)
-
-
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Computes the mean of -log p_target over the labelled pixels."""
     if weight is not None:
         weight = weight.to(logits)
-    logits = interpolated(logits, target)
+    logits = interpolated(logits, target.shape[1:])
     return F.cross_entropy(logits, target, weight=weight, ignore_index=IGNORE_INDEX)
 
 
@@ -143,7 +130,7 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
     from monai.losses import DiceLoss
 
     labelled = target != IGNORE_INDEX
-    logits = interpolated(logits, target).movedim(1, -1)[labelled].T.unsqueeze(0)  # (1, C, P)
+    logits = interpolated(logits, target.shape[1:]).movedim(1, -1)[labelled].T.unsqueeze(0)  # (1, C, P)
     loss = DiceLoss(softmax=True, to_onehot_y=True, batch=True)
     value: Tensor = loss(logits, target[labelled][None, None])
     return value
@@ -152,7 +139,7 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Computes the Lovász-Softmax loss over the classes present among the labelled pixels, of all processes."""
     return lovasz_softmax(
-        logits, target, ignore_index=IGNORE_INDEX, group="world", upsample=resolution(logits, target)
+        logits, target, ignore_index=IGNORE_INDEX, group="world", upsample=resolution(logits, target.shape[1:])
     )
 
 
@@ -163,7 +150,7 @@ def ce_dice(logits: Tensor, target: Tensor) -> Tensor:
 
 def ce_lovasz(logits: Tensor, target: Tensor) -> Tensor:
     """Computes the sum of both; of coarser logits in the same passes."""
-    mode = resolution(logits, target)
+    mode = resolution(logits, target.shape[1:])
     if mode is None:
         return cross_entropy(logits, target) + lovasz(logits, target)
     if torch.distributed.is_initialized():  # as above: the cross-entropy is that of each process

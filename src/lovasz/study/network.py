@@ -53,9 +53,7 @@ class FullSize(nn.Module):
 
     @staticmethod
     def _fitted(logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
-        if logits.shape[2:] != padded.shape[2:]:
-            mode = "bilinear" if padded.ndim == 4 else "trilinear"
-            logits = F.interpolate(logits, padded.shape[2:], mode=mode, align_corners=False)
+        logits = interpolated(logits, padded.shape[2:])
         inside: Any = (..., *map(slice, image.shape[2:]))
         result: Tensor = logits[inside]
         return result
@@ -75,6 +73,19 @@ class FullSize(nn.Module):
         if not isinstance(logits, Tensor):
             raise TypeError(f"the network must return logits (N, C, *) or hold them as logits, got {type(logits)}")
         return logits, image
+
+
+def resolution(logits: Tensor, size: Sequence[int]) -> str | None:
+    """Returns how logits (N, C, *) are to be interpolated to a spatial size, None if they have it."""
+    if logits.shape[2:] == tuple(size):
+        return None
+    return "bilinear" if len(size) == 2 else "trilinear"
+
+
+def interpolated(logits: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns the logits at this spatial size."""
+    mode = resolution(logits, size)
+    return logits if mode is None else F.interpolate(logits, tuple(size), mode=mode, align_corners=False)
 
 
 def logits_for_training(network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

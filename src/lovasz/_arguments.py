@@ -1,0 +1,176 @@
+"""What callers may choose: ignored labels, classes, bins, measures, processes, and every message about them."""
+
+import os
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _bins, _upsample
+from .measures import NAMED, FBeta, Tversky
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
+    """One of a few allowed strings."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+    return value
+
+
+def _integer(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
+    """The ignored labels as a list, from one integer or several."""
+    values = [ignore_index] if isinstance(ignore_index, Integral) else ignore_index
+    if not isinstance(values, (list, tuple, set, frozenset, range)) or not all(_integer(v) for v in values):
+        raise TypeError(f"ignore_index must be an int or a sequence of ints, got {ignore_index!r}")
+    if not all(-(2**63) <= int(v) < 2**63 for v in values):
+        raise ValueError(f"ignore_index must fit into 64 bits, got {ignore_index!r}")
+    return [int(v) for v in values]
+
+
+def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, form: str) -> int | None:
+    """The number of bins, or None to sort.
+
+    "auto" sorts fewer pixels than a quarter of its bins, unless `pixels` is None: from there on counting is as
+    accurate as for any number of pixels, and sorting many times slower.
+    """
+    if bins is None:
+        return None
+    if isinstance(bins, str) and bins == "auto":
+        number = _bins.default_bins(num_classes, form)
+        return None if pixels is not None and 4 * pixels < number else number
+    if not (_integer(bins) and _bins.MIN_BINS <= int(bins) <= _bins.MAX_BINS):
+        raise ValueError(
+            f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
+            f"{_bins.MAX_BINS}, got {bins!r}"
+        )
+    if 2 * num_classes * (int(bins) + 1) >= 2**31:
+        raise ValueError(f"bins must be fewer for {num_classes} classes: a table beyond 2^31, got {bins}")
+    return int(bins)
+
+
+def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
+    """The measure that the loss extends, by its weights."""
+    if isinstance(measure, str):
+        return NAMED[choice("measure", measure, tuple(NAMED))]
+    if isinstance(measure, FBeta):
+        return measure.tversky
+    if not isinstance(measure, Tversky):
+        raise TypeError(f"measure must be a name, lovasz.Tversky or lovasz.FBeta, got {measure!r}")
+    return measure
+
+
+def check_upsample(upsample: str | None, align_corners: bool) -> None:
+    """What can be said of them before there are logits."""
+    if not isinstance(align_corners, bool):
+        raise TypeError(f"align_corners must be a bool, got {align_corners!r}")
+    if upsample is not None:
+        choice("upsample", upsample, tuple(_upsample.MODES))
+    elif align_corners:
+        raise ValueError("align_corners=True is a way to interpolate: it needs upsample")
+    if align_corners and upsample == "nearest":
+        raise ValueError('align_corners=True needs upsample "linear", "bilinear" or "trilinear", got "nearest"')
+
+
+def process_group(group: Any) -> Any:
+    """The group of processes, or None for this one alone; "world" is all there are when it is asked for."""
+    if group is None:
+        return None
+    if isinstance(group, str) and group == "world":
+        if torch.distributed.is_initialized():
+            return torch.distributed.group.WORLD
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as torchrun says
+            raise ValueError('group="world" needs processes: call torch.distributed.init_process_group first')
+        return None
+    if group is torch.distributed.GroupMember.NON_GROUP_MEMBER:
+        raise ValueError("group must contain this process, got a group of others")
+    if not isinstance(group, torch.distributed.ProcessGroup):
+        hint = "; of a mesh take get_group()" if type(group).__name__ == "DeviceMesh" else ""
+        raise TypeError(
+            f'group must be "world", a torch.distributed.ProcessGroup or None, got {type(group).__name__}{hint}'
+        )
+    return group
+
+
+def check_pooled(per_image: bool, bins: int | str | None) -> None:
+    """What the pixels of several processes can be asked for."""
+    if per_image:
+        raise ValueError("group pools the pixels of all processes, per_image=True those of one image: choose one")
+    if bins is None:
+        raise ValueError('bins must be an integer or "auto" with a group: sorting needs all pixels in one process')
+
+
+def check_counts(
+    counts: Any, form: str, logits: Tensor, per_image: bool, bins: int | str | None, grouped: bool
+) -> int:
+    """Counts of this form and these classes, pooled; returns their number of bins."""
+    if not hasattr(counts, "table"):
+        raise TypeError(f"counts must be lovasz.Counts or None, got {type(counts).__name__}")
+    table, num_classes = counts.table, logits.shape[1]
+    if table.dtype != torch.int64 or table.ndim != 4:
+        raise TypeError(f"counts.table must be int64 (1, C, 2, K + 1), got {table.dtype} {tuple(table.shape)}")
+    if table.device != logits.device:
+        raise ValueError(f"counts must be on the device of the logits, {logits.device}, got {table.device}")
+    if (counts.form, table.shape[1]) != (form, num_classes):
+        raise ValueError(
+            f"counts must be of form {form!r} and {num_classes} classes, as the logits, got {counts.form!r} and "
+            f"{table.shape[1]}"
+        )
+    if per_image or counts.per_image:
+        raise ValueError("counts must be pooled, and per_image False: an image has a loss of its own already")
+    if bins != "auto" and bins != counts.bins:
+        raise ValueError(f'bins must be "auto" or that of counts, {counts.bins}, got {bins!r}')
+    if grouped and not counts.reduced:
+        raise ValueError("counts must be those of all processes of the group: pass counts.all_reduce(group)")
+    return counts.bins
+
+
+def class_selection(
+    classes: str | Sequence[int], num_classes: int, device: torch.device
+) -> tuple[bool, Tensor | None]:
+    """Whether a class must be present to take part, and which classes may: a bool (C,), None for all."""
+    if isinstance(classes, str):
+        return choice("classes", classes, ("present", "all")) == "present", None
+    if (
+        not isinstance(classes, (list, tuple, set, frozenset, range))
+        or not all(_integer(c) and 0 <= c < num_classes for c in classes)
+        or len(set(classes)) != len(classes)
+        or not len(classes)
+    ):
+        raise ValueError(
+            f'classes must be "present", "all" or a list of different class indices from 0 to '
+            f"{num_classes - 1}, got {classes!r}"
+        )
+    selected = torch.zeros(num_classes, dtype=torch.bool, device=device)
+    for c in classes:  # one by one: a tensor made from the list would wait for the device
+        selected[c] = True
+    return False, selected
+
+
+def takes_part(valid: Tensor, foreground: Tensor, selection: tuple[bool, Tensor | None]) -> Tensor:
+    """Which classes take part: bool (N or 1, C), from their numbers of valid and of foreground pixels."""
+    only_present, selected = selection
+    part = (foreground if only_present else valid) > 0
+    return part if selected is None else part & selected
+
+
+def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) -> None:
+    """A floating (C,) tensor on the device of the logits, or None."""
+    if weight is None:
+        return
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise TypeError(f"weight must be a floating-point tensor of shape ({num_classes},), got {got}")
+    if tuple(weight.shape) != (num_classes,):
+        raise ValueError(f"weight must have shape ({num_classes},), got {tuple(weight.shape)}")
+    if weight.device != device:
+        raise ValueError(f"weight must be on the device of the logits, {device}, got {weight.device}")
+    if weight.requires_grad:
+        raise ValueError("weight must not require a gradient: there is none in the weights, detach it")
