@@ -17,6 +17,8 @@ class Regime(NamedTuple):
 
 
 REGIMES = (
+    Regime("start (std 0.001)", 2**18, 0.05, 0, 0.001),
+    Regime("start (std 0.1)", 2**18, 0.05, 0, 0.1),
     Regime("early (near uniform)", 2**18, 0.05, 0.1),
     Regime("mid", 2**18, 0.05, 2),
     Regime("late", 2**18, 0.05, 6),

@@ -286,16 +286,50 @@ def test_auto_sorts_fewer_pixels_than_a_quarter_of_the_bins_and_counts_from_ther
     assert_close(per_image, exact, rtol=0, atol=0)
 
 
-#: The accuracy that is promised: 2e-5 relative + 1e-7 for the loss, 5e-3 for the gradient, 5e-2 with ten pixels.
-@pytest.mark.parametrize("seed", [0, 1])
+#: The accuracy that README promises: 2e-5 relative + 1e-7 for the loss and 5e-3 for the gradient; more where a class has
+#: few pixels, ten of them or, as the rarest of the softmax's 19, some dozens; and the gradient of a channel whose logits
+#: hardly differ, where many pixels share a bin.
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("form", FORMS)
 def test_counting_at_the_default_bins_keeps_its_accuracy(form, seed):
     for row in accuracy.rows((form,), seed):
-        allowed = 2e-5 + 1e-7 / row.exact_loss
+        dozens, ten = form == "softmax", "ten" in row.regime
+        allowed = 2e-5 + (5e-7 if dozens else 1e-7) / row.exact_loss
         assert row.loss_error <= min(allowed, row.certified_bound), row
-        assert row.gradient_error <= (5e-2 if "ten" in row.regime else 5e-3), row
+        alike = 0.15 if form == "sigmoid" else 0.05 if form == "hinge" else 1e-2
+        kept = 5e-2 if ten else alike if "0.001" in row.regime else 1e-2 if dozens else 5e-3
+        assert row.gradient_error <= kept, row
         if row.pixels >= 2**22:
             assert row.gradient_error <= row.published_gradient_error, row
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 4, 5, 19, 150, 577])
+@pytest.mark.parametrize("std", [0, 1e-4, 1e-3])
+def test_the_loss_is_accurate_where_a_network_has_learned_nothing(num_classes, std):
+    """All errors share a few bins there: half a bin off was 1e-4 of the loss."""
+    generator = torch.Generator().manual_seed(13)
+    logits = std * torch.randn(1, num_classes, 2**14, generator=generator)
+    target = torch.randint(num_classes, (1, 2**14), generator=generator)
+    expected = lovasz.lovasz_softmax(logits.double(), target, bins=None).float()
+    assert_close(lovasz.lovasz_softmax(logits, target), expected, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("std", [0, 1e-3])
+def test_the_loss_of_a_channel_is_accurate_where_nothing_is_learned(std):
+    generator = torch.Generator().manual_seed(14)
+    logits = std * torch.randn(2**16, generator=generator)
+    target = torch.randint(2, (2**16,), generator=generator)
+    expected = lovasz.lovasz_sigmoid(logits.double(), target, bins=None).float()
+    assert_close(lovasz.lovasz_sigmoid(logits, target), expected, rtol=2e-5, atol=1e-7)
+
+
+def test_default_bins_are_the_least_with_the_uniform_error_on_the_grid():
+    for classes in range(2, 578):
+        bins = _bins.default_bins(classes, "softmax")
+        least = 16384 if classes <= 4 else 8192
+        assert least <= bins < 1.125 * least
+        away = (_bins.grid(bins, "softmax").sqrt() - (1 - 1 / classes) ** 0.5).abs().min() * (bins - 1)
+        assert away < 2**-6 + 1e-9, classes
 
 
 def test_the_regimes_are_those_of_the_table():

@@ -45,14 +45,18 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
         return None
     if isinstance(bins, str) and bins == "auto":
         number = _bins.default_bins(num_classes, form)
-        return None if pixels is not None and 4 * pixels < number else number
+        if pixels is not None and 4 * pixels < number:
+            return None
+        bins = number
     if not (_integer(bins) and _bins.MIN_BINS <= int(bins) <= _bins.MAX_BINS):
         raise ValueError(
             f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
             f"{_bins.MAX_BINS}, got {bins!r}"
         )
     if 2 * num_classes * (int(bins) + 1) >= 2**31:
-        raise ValueError(f"bins must be fewer for {num_classes} classes: a table beyond 2^31, got {bins}")
+        most = (2**31 - 1) // (2 * num_classes) - 1
+        fits = f"at most {most} bins fit" if most >= _bins.MIN_BINS else "no number of bins fits; bins=None sorts"
+        raise ValueError(f"bins must be fewer for {num_classes} classes: {fits} a table below 2^31, got {bins}")
     return int(bins)
 
 

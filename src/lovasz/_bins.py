@@ -11,6 +11,9 @@ instead, so its map is linear at 0, resolves about the margin and still tells 10
 (a wrong prediction at the margin) grid points as well.
 """
 
+import functools
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,13 +22,32 @@ HINGE_SCALE = 4.0
 
 
 def default_bins(num_classes: int, form: str) -> int:
-    """Number of bins that `bins="auto"` takes: measured, so that counting keeps its accuracy.
+    """Returns the number of bins that `bins="auto"` takes: measured, so that counting keeps its accuracy.
 
     The error of quantisation falls as 1 / K, and averages out over the classes; the hinge spreads its bins
     over an open range and gets four times as many. `python -m benchmarks accuracy` prints what is kept.
     """
     bins = 16384 if num_classes <= 4 else 8192
-    return 4 * bins if form == "hinge" else bins
+    if form == "hinge":
+        return 4 * bins
+    # The compiler warns of a cache.
+    through = _bins_through.__wrapped__ if torch.compiler.is_compiling() else _bins_through
+    return through(0.5 if form == "sigmoid" else 1 - 1 / num_classes, bins)
+
+
+@functools.lru_cache(maxsize=64)
+def _bins_through(error: float, bins: int) -> int:
+    """Returns the first number of bins from `bins` on, at most an eighth more, with a grid point at an error.
+
+    The error is that of the foreground where all logits are equal, and is the loss there: a network that has learned
+    nothing starts with it exactly. Beyond 577 classes there may be no such number.
+    """
+    u = math.sqrt(error)
+    for candidate in range(bins, bins + bins // 8):
+        position = u * (candidate - 1)
+        if abs(position - round(position)) < 2**-6:
+            return candidate
+    return bins
 
 
 def steps(bins: int, form: str) -> int:
