@@ -286,9 +286,9 @@ def test_auto_sorts_fewer_pixels_than_a_quarter_of_the_bins_and_counts_from_ther
     assert_close(per_image, exact, rtol=0, atol=0)
 
 
-#: The accuracy that README promises: 2e-5 relative + 1e-7 for the loss and 5e-3 for the gradient; more where a class has
-#: few pixels, ten of them or, as the rarest of the softmax's 19, some dozens; and the gradient of a channel whose logits
-#: hardly differ, where many pixels share a bin.
+#: The accuracy that README promises: 2e-5 relative + 1e-7 for the loss and 5e-3 for the gradient; more where a
+#: class has few pixels, ten of them or, as the rarest of the softmax's 19, some dozens; and the gradient of a
+#: channel whose logits hardly differ, where many pixels share a bin.
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("form", FORMS)
 def test_counting_at_the_default_bins_keeps_its_accuracy(form, seed):

@@ -143,9 +143,54 @@ def sent(rank, world):
 
 
 def test_what_is_sent_is_the_table_whatever_the_number_of_pixels(tmp_path):
-    """16 bytes for each class and bin, and for the bin of what is no number."""
+    """16 bytes for each class and bin, and for the bin of what is no number; 112 say what was counted."""
     for sizes in run(sent, 2, tmp_path):
-        assert sizes == [16 * 5 * (_bins.default_bins(5, "softmax") + 1)] * 2
+        assert sizes == [16 * 5 * (_bins.default_bins(5, "softmax") + 1) + 112] * 2
+
+
+DISAGREEING = {
+    "form": ({"loss": "sigmoid"}, "form=sigmoid"),
+    "bins and classes": ({"shape": (2, 26, 4, 4), "bins": 16}, "26 classes, bins=16"),
+    "measure": ({"measure": "dice"}, "measure=Tversky(0.5, 0.5)"),
+    "classes": ({"classes": [1, 0]}, "classes=0, 1"),
+    "reduction": ({"reduction": "sum"}, "reduction=sum"),
+    "cross-entropy": ({"loss": "both"}, "label_smoothing=0.0"),
+    "counts": ({"loss": "count"}, "measure=none, classes=, reduction="),
+}
+
+
+def disagree(rank, world):
+    """What each process says where the last one counts something else in a table of the same size."""
+    said = {}
+    losses = {**LOSSES, "both": lovasz.lovasz_cross_entropy}
+    for name, (other, _) in DISAGREEING.items():
+        arguments = {"bins": 220, "classes": "all", **(other if rank == world - 1 else {})}
+        loss = arguments.pop("loss", "softmax")
+        shape = arguments.pop("shape", (2, 2, 4, 4))
+        logits, target = random("sigmoid" if loss == "sigmoid" else "softmax", shape)
+        try:
+            if loss == "count":
+                lovasz.count(logits, target, bins=arguments["bins"]).all_reduce()
+            else:
+                losses[loss](logits, target, group="world", **arguments)
+        except RuntimeError as error:
+            said[name] = str(error)
+    logits, target = random("softmax", (2, 3, 4, 4))
+    classes = [0, 2] if rank else (2, 0)
+    return said, lovasz.lovasz_softmax(logits, target, bins=64, classes=classes, group="world")
+
+
+def test_processes_that_count_different_things_are_told_so(tmp_path):
+    """Each of them, with what it counts itself; afterwards they may go on."""
+    found = run(disagree, 3, tmp_path)
+    for rank, (said, loss) in enumerate(found):
+        assert said.keys() == DISAGREEING.keys()
+        for message in said.values():
+            assert message.startswith(f"the processes of a group must count the same: process {rank} of 3 has ")
+            assert message.endswith(", another has not")
+        assert loss == found[0][1]
+    for name, (_, part) in DISAGREEING.items():
+        assert f"has {part}" in found[2][0][name]
 
 
 # ---- training ----
@@ -335,7 +380,7 @@ def test_a_lost_process_is_an_error_that_says_what_was_sent(how, tmp_path):
     message, seconds, untouched = torch.load(tmp_path / f"{how}.pt")
     sent_table = "all_reduce of Lovász counts (int64 (1, 5, 2, 65), 5200 bytes)"
     assert message.startswith(f"{sent_table} failed in process 0 of 2")
-    assert "another process died, hangs, or did not make this call" in message
+    assert "another process died, hangs, did not make this call, or made it with other classes or bins" in message
     assert seconds < 25
     assert untouched
 

@@ -155,6 +155,36 @@ def test_a_second_backward_says_what_to_do(form):
     assert x.grad.isfinite().all()
 
 
+def forward_mode(loss, x):
+    with torch.autograd.forward_ad.dual_level():
+        tangent = torch.autograd.forward_ad.unpack_dual(
+            loss(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+        ).tangent
+        return tangent.clone()
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        forward_mode,
+        lambda loss, x: torch.func.jvp(loss, (x,), (torch.ones_like(x),))[1],
+        lambda loss, x: torch.func.grad(loss)(x).sum(),
+        lambda loss, x: torch.func.jacfwd(loss)(x).sum(),
+    ],
+    ids=["forward mode", "jvp", "grad", "jacfwd"],
+)
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # PyTorch's own, in forward mode
+@pytest.mark.parametrize("form", FORMS)
+def test_other_derivatives_say_what_to_do(form, derivative):
+    logits, target = random(form, (2, 3, 4, 4))
+    with pytest.raises(RuntimeError, match="pass bins=None to sort"):
+        derivative(lambda x: LOSSES[form](x, target, bins=64), logits)
+    x = logits.clone().requires_grad_()
+    LOSSES[form](x, target, bins=None).backward()
+    found = derivative(lambda x: LOSSES[form](x, target, bins=None), logits)
+    assert_close(found, x.grad.sum(), rtol=1e-4, atol=1e-5)
+
+
 def test_a_graph_that_is_kept_can_be_used_twice():
     logits, target = random("softmax", (2, 3, 8, 8))
     x = logits.requires_grad_()

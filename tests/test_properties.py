@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import lovasz
-from lovasz import count, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from lovasz import Counts, count, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
 
 from .processes import run
 
@@ -144,6 +145,45 @@ def test_the_area_under_the_curve_is_the_loss():
     assert (curve.diff() <= 0).all()
     area = torch.trapezoid(curve, thresholds)[0]
     assert_close(area, counts.loss(reduction="none").double(), rtol=1e-3, atol=1e-3)
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that an operation made, beside views of a table."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.table, self.found = table.untyped_storage().data_ptr(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and tensor.untyped_storage().data_ptr() != self.table:
+                self.found = max(self.found, tensor.nbytes)
+        return result
+
+
+@pytest.mark.parametrize("per_image", [False, True])
+def test_a_table_of_many_classes_is_worked_through_in_parts(per_image):
+    """What is made on the way to a loss is smaller than the table, and so is all beside the weights for them."""
+    logits, target = torch.randn(2, 600, 5, 5), torch.randint(0, 600, (2, 5, 5))
+    counts = count(logits, target, bins=4096, per_image=per_image)
+    row = counts.table[:, 7:8]
+    for method in ("loss", "bound", "weights", "curve"):
+        with Largest(counts.table) as largest:
+            found = getattr(counts, method)(**({"reduction": "none"} if method in ("loss", "bound") else {}))
+        alone = getattr(Counts(row, "softmax", per_image), method)(
+            **({"reduction": "none", "classes": [0]} if method in ("loss", "bound") else {})
+        )
+        if method == "curve":
+            found, alone = found[1], alone[1]
+        if method in ("loss", "bound"):
+            assert largest.found < counts.table.nbytes / 2
+            one = found[..., 7:8]
+            assert_close(one, alone.masked_fill(one.isnan(), torch.nan), rtol=0, atol=0, equal_nan=True)
+        else:
+            assert largest.found <= counts.table.nbytes
+            assert_close(found[:, 7:8], alone, rtol=0, atol=0)
+    assert Counts(counts.table[:0], "softmax", True).weights().shape == (0, 600, 2, 4096)
 
 
 def test_counts_of_different_kinds_do_not_add():

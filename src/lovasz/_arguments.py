@@ -111,6 +111,25 @@ def check_pooled(per_image: bool, bins: int | str | None) -> None:
         raise ValueError('bins must be an integer or "auto" with a group: sorting needs all pixels in one process')
 
 
+def kind(
+    form: str,
+    num_classes: int,
+    bins: int,
+    measure: Tversky | None = None,
+    classes: str | Sequence[int] = "",
+    reduction: str = "",
+    label_smoothing: float | None = None,
+) -> list[str]:
+    """What the processes of a group must agree on, so that the sum of their tables is of one loss."""
+    tversky = "none" if measure is None else f"Tversky({measure.alpha}, {measure.beta})"
+    if not isinstance(classes, str):
+        classes = ", ".join(str(int(c)) for c in sorted(classes))
+    return [
+        f"form={form}", f"{num_classes} classes", f"bins={bins}", f"measure={tversky}", f"classes={classes}",
+        f"reduction={reduction}", f"label_smoothing={label_smoothing}",
+    ]  # fmt: skip
+
+
 def check_counts(
     counts: Any, form: str, logits: Tensor, per_image: bool, bins: int | str | None, grouped: bool
 ) -> int:

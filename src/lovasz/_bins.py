@@ -39,8 +39,8 @@ def default_bins(num_classes: int, form: str) -> int:
 def _bins_through(error: float, bins: int) -> int:
     """Returns the first number of bins from `bins` on, at most an eighth more, with a grid point at an error.
 
-    The error is that of the foreground where all logits are equal, and is the loss there: a network that has learned
-    nothing starts with it exactly. Beyond 577 classes there may be no such number.
+    The error is that of the foreground where all logits are equal, and is the loss there: a network that has
+    learned nothing starts with it exactly. Beyond 577 classes there may be no such number.
     """
     u = math.sqrt(error)
     for candidate in range(bins, bins + bins // 8):

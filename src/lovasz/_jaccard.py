@@ -15,6 +15,8 @@ background pixels join k and j others, J grows by
 All of it in float64, from integers that are exact below 2^53.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -133,11 +135,28 @@ def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     return _poisoned(torch.where(any_pixel, quantised + rounding, 0.0), table)
 
 
-def curve(table: Tensor, form: str, measure: Tversky = JACCARD) -> tuple[Tensor, Tensor]:
-    """Thresholds (K,) and J of the pixels with a larger or equal error (..., K), both float64."""
+def curve(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
+    """J of the pixels whose error is in each bin or above it, float64 (..., K)."""
     n_b, n_f, j, k, G = _cumulative(table)
-    thresholds = _bins.edges(table.shape[-1] - 1, form, table.device)[:-1]
-    return thresholds, set_loss(k + n_f, j + n_b, G, measure)
+    return set_loss(k + n_f, j + n_b, G, measure)
+
+
+def block_of_rows(table: Tensor) -> int:
+    """Number of rows (2, K + 1) to work on at once: a few MiB in float64, of which the functions make many."""
+    return max(1, 2**19 // (2 * table.shape[-1]))
+
+
+def by_rows(function: Callable[..., Tensor], table: Tensor, form: str, measure: Tversky) -> Tensor:
+    """One of the functions above, of a table (N, C, 2, K + 1) with any number of classes, in little memory."""
+    rows = table.flatten(0, 1)
+    results: Tensor | None = None
+    for first in range(0, len(rows), block_of_rows(table)):
+        block = slice(first, first + block_of_rows(table))
+        values = function(rows[block], form, measure)
+        if results is None:
+            results = values.new_empty((len(rows), *values.shape[1:]))
+        results[block] = values
+    return results.unflatten(0, table.shape[:2]) if results is not None else function(table, form, measure)
 
 
 def coefficients(part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:

@@ -9,6 +9,7 @@ registering it for its device is all that a new one needs here.
 import functools
 import importlib
 import importlib.util
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,23 +37,53 @@ _library.define(
     " -> Tensor"
 )
 
-_library.define("all_reduce(Tensor counts, str group) -> Tensor")
+_library.define("all_reduce(Tensor counts, str group, str[] kind) -> Tensor")
+
+#: Groups and kinds of counts on an accelerator whose agreement has been read back once, at the price of waiting.
+_agreed: set[tuple[str, tuple[str, ...], tuple[int, ...]]] = set()
 
 
-def _all_reduce(counts: Tensor, group: str) -> Tensor:
-    """The sum over the processes of a group, by its name; where that fails, what was being sent."""
+def _words(kind: Sequence[str]) -> list[int]:
+    """A number for each part of a kind, and its square: processes agree when both add up to n times their own.
+
+    Then the mean of the numbers is one's own and their variance is 0. With 24 bits no sum overflows.
+    """
+    numbers = [zlib.crc32(part.encode()) & 0xFFFFFF for part in kind]
+    return [*numbers, *(number**2 for number in numbers)]
+
+
+def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
+    """The sum over the processes of a group, by its name; an error where that fails, or adds what does not agree.
+
+    Tables of one size may be of different things. `kind` says of what, part by part ("bins=8192"), and travels
+    behind the table in two words a part; of floats, with an empty `kind`, nothing does.
+    """
     resolve: Any = torch.distributed.distributed_c10d._resolve_process_group
     processes = resolve(group)
-    total = counts.clone()
+    own = _words(kind)
+    total = torch.cat((counts.flatten(), counts.new_tensor(own)))
     try:
         torch.distributed.all_reduce(total, group=processes)
     except RuntimeError as error:
         what = f"{str(counts.dtype).removeprefix('torch.')} {tuple(counts.shape)}"
         raise RuntimeError(
             f"all_reduce of Lovász counts ({what}, {counts.nbytes} bytes) failed in process {processes.rank()} of "
-            f"{processes.size()}: another process died, hangs, or did not make this call: {error}"
+            f"{processes.size()}: another process died, hangs, did not make this call, or made it with other "
+            f"classes or bins: {error}"
         ) from error
-    return total
+    asked = (group, tuple(kind), tuple(counts.shape))
+    if own and (counts.device.type == "cpu" or asked not in _agreed):
+        sums = total[-len(own) :].tolist()
+        right = [s == processes.size() * word for s, word in zip(sums, own, strict=True)]
+        differ = [part for i, part in enumerate(kind) if not (right[i] and right[i + len(kind)])]
+        if differ:
+            raise RuntimeError(
+                f"the processes of a group must count the same: process {processes.rank()} of {processes.size()} "
+                f"has {', '.join(differ)}, another has not"
+            )
+        if counts.device.type != "cpu":
+            _agreed.add(asked)
+    return total[: counts.numel()].view(counts.shape)
 
 
 def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
@@ -149,7 +180,7 @@ def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int)
 
 
 @torch.library.register_fake("lovasz::all_reduce", lib=_library)
-def _all_reduce_fake(counts: Tensor, group: str) -> Tensor:
+def _all_reduce_fake(counts: Tensor, group: str, kind: Any) -> Tensor:
     return torch.empty_like(counts)
 
 
@@ -182,6 +213,12 @@ def _loss_backward_fake(
     return torch.empty_like(logits)
 
 
+_ONLY_BACKWARD = (
+    "the Lovász losses are differentiated by backward alone when they count, not forward or by torch.func; pass "
+    "bins=None to sort"
+)
+
+
 class _Loss(torch.autograd.Function):
     """`loss` with its gradient; `torch.library.register_autograd` would cost 50 microseconds more a call."""
 
@@ -207,6 +244,16 @@ class _Loss(torch.autograd.Function):
             gradient = _Once.apply(gradient, logits)
         return gradient, *(None,) * 13
 
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:
+        raise RuntimeError(_ONLY_BACKWARD)
+
+
+def _differentiable_loss(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    if torch._C._are_functorch_transforms_active():
+        raise RuntimeError(_ONLY_BACKWARD)
+    return _Loss.apply(*args)
+
 
 class _Once(torch.autograd.Function):
     """A gradient that has none of its own."""
@@ -220,7 +267,7 @@ class _Once(torch.autograd.Function):
         raise RuntimeError("the Lovász losses have no second derivative when they count; pass bins=None to sort")
 
 
-_library.impl("loss", _Loss.apply, "Autograd")
+_library.impl("loss", _differentiable_loss, "Autograd")
 
 
 def kernels() -> list[tuple[str, str, str]]:

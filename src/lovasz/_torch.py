@@ -193,11 +193,6 @@ def _cross_entropy(x: Tensor, labels: Tensor, weight: Tensor | None, smoothing: 
     return _jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
 
 
-def _blocks(table: Tensor) -> tuple[Tensor, int]:
-    """The table as one row per image and class, and how many rows to weigh at once: a few MiB in float64."""
-    return table.flatten(0, 1), max(1, 2**19 // (2 * table.shape[-1]))
-
-
 def weigh(
     table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
 ) -> tuple[Tensor, Tensor]:
@@ -206,7 +201,7 @@ def weigh(
     The weights are (N or 1, C, 2, K + 1). Where the coefficient is 0 so are both, for a class that takes no part
     may hold NaN.
     """
-    rows, block = _blocks(table)
+    rows, block = table.flatten(0, 1), _jaccard.block_of_rows(table)
     weights = torch.empty(rows.shape, dtype=dtype, device=table.device)
     factors = coefficients.flatten()[:, None, None]
     losses = []

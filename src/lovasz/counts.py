@@ -1,12 +1,12 @@
 """Counts: what the losses are made of. They add, over chunks, micro-batches, processes and steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from . import _arguments, _inputs, _jaccard
+from . import _arguments, _bins, _inputs, _jaccard
 from . import _ops as _ops  # defines torch.ops.lovasz
 from .measures import FBeta, Tversky
 
@@ -71,7 +71,8 @@ class Counts:
         processes = _arguments.process_group("world" if group is None else group)
         if processes is None:  # this one alone
             return replace(self, reduced=True)
-        table = torch.ops.lovasz.all_reduce(self.table, processes.group_name)
+        kind = _arguments.kind(self.form, self.table.shape[1], self.bins)
+        table = torch.ops.lovasz.all_reduce(self.table, processes.group_name, kind)
         return replace(self, table=table, reduced=True)
 
     def pixels(self) -> tuple[Tensor, Tensor]:
@@ -94,8 +95,7 @@ class Counts:
             reduction: "mean", "sum" or "none".
             measure: as in the losses; the counts are the same for all.
         """
-        losses = _jaccard.losses(self.table, self.form, _arguments.parse_measure(measure))
-        return self._reduced(losses, classes, weight, reduction)
+        return self._reduced(self._by_class(_jaccard.losses, measure), classes, weight, reduction)
 
     def bound(
         self,
@@ -106,8 +106,10 @@ class Counts:
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
-        bounds = _jaccard.bounds(self.table, self.form, _arguments.parse_measure(measure))
-        return self._reduced(bounds, classes, weight, reduction)
+        return self._reduced(self._by_class(_jaccard.bounds, measure), classes, weight, reduction)
+
+    def _by_class(self, function: Callable[..., Tensor], measure: str | Tversky | FBeta) -> Tensor:
+        return _jaccard.by_rows(function, self.table, self.form, _arguments.parse_measure(measure))
 
     def _reduced(
         self,
@@ -131,7 +133,7 @@ class Counts:
 
     def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
         """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
-        return _jaccard.weights(self.table, self.form, _arguments.parse_measure(measure))[..., :-1]
+        return self._by_class(_jaccard.weights, measure)[..., :-1]
 
     def curve(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
         """The Jaccard curves, or those of another measure, whose areas are the losses.
@@ -140,7 +142,8 @@ class Counts:
             Thresholds (K,), float64, and (N or 1, C, K): 1 - measure where exactly the pixels whose error is at
             least the threshold are wrong.
         """
-        return _jaccard.curve(self.table, self.form, _arguments.parse_measure(measure))
+        thresholds = _bins.edges(self.bins, self.form, self.table.device)[:-1]
+        return thresholds, self._by_class(_jaccard.curve, measure)
 
 
 def count(

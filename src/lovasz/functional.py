@@ -73,10 +73,11 @@ def lovasz(
             settings = (number, per_image, *fused, upsample)
             table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], *settings)
             if processes is not None:
-                table = torch.ops.lovasz.all_reduce(table, processes.group_name)
+                kind = _arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
+                table = torch.ops.lovasz.all_reduce(table, processes.group_name, kind)
                 numbers = torch.stack(_jaccard.pixels(table))
                 if label_smoothing is not None:
-                    sums = torch.ops.lovasz.all_reduce(sums, processes.group_name)
+                    sums = torch.ops.lovasz.all_reduce(sums, processes.group_name, [])
         else:  # nobody has read these labels yet
             labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
             args = (x, labels, None, [-1], form)
