@@ -20,11 +20,12 @@ from lovasz.study.evaluation import evaluate as count
 from lovasz.study.evaluation import nothing
 from lovasz.study.evaluation_report import write_report
 from lovasz.study.evaluation_results import Outcome, write_tables
-from lovasz.study.files import UnreadableFileError, files_in, read_mask
+from lovasz.study.files import MOST_VALUES, UnreadableFileError, files_in, read_mask
 from lovasz.study.pairing import Pairs, pair
 from lovasz.study.ranks import joined
 from lovasz.study.scores import score
 from lovasz.study.store import check_writable
+from lovasz.study.text import printable
 from lovasz.study.versions import INSTALL, missing
 
 
@@ -56,6 +57,9 @@ def evaluate(
     ] = None,
     worst: Annotated[int, typer.Option(metavar="N", help="How many of the worst images the report shows.")] = 24,
     workers: Annotated[int, typer.Option(metavar="N", help="Threads; 0: one a core.")] = 0,
+    max_values: Annotated[
+        int, typer.Option(metavar="N", help="Leave out files that unfold to more values, pixels times channels.")
+    ] = MOST_VALUES,
 ) -> None:
     """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
 
@@ -78,12 +82,14 @@ def evaluate(
     if absent:
         _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
     try:
-        pairs = pair(predictions, targets)
+        pairs = pair(predictions, targets, max_values)
         ignored = frozenset(ignore or ())
         known = _classes(pairs, num_classes, classes)
         photos = _photos(pairs, images)
         if workers < 0 or worst < 0:
             raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
+        if max_values < 1:
+            raise ValueError(f"--max-values must be at least 1, got {max_values}")
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")
         if not pairs.files and not pairs.problems:
@@ -184,9 +190,9 @@ def _classes(pairs: Pairs, num_classes: int | None, file: Path | None) -> Classe
     message = "--num-classes N or --classes FILE is needed"
     if pairs.files:
         _, path = pairs.paths(0)
-        labels = sorted(set(read_mask(path).ravel().tolist()))
+        labels = sorted(set(read_mask(path, pairs.most).ravel().tolist()))
         shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
-        message += f"; {path} holds the labels {shown}"
+        message += f"; {printable(path)} holds the labels {shown}"
     raise ValueError(message)
 
 

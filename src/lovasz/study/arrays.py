@@ -36,13 +36,21 @@ class UnreadableFileError(ValueError):
         super().__init__(f"{printable(path)}: {reason}")
         self.path, self.reason = path, reason
 
-    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """Rebuilds itself on its way out of another process."""
         return type(self), (self.path, self.reason)
 
 
 class TooLargeError(UnreadableFileError):
-    """A file unfolds to more values than are read."""
+    """A file unfolds to more values than are read: to so many."""
+
+    def __init__(self, path: Path, reason: str, values: int) -> None:
+        super().__init__(path, reason)
+        self.values = values
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        """Rebuilds itself on its way out of another process."""
+        return type(self), (self.path, self.reason, self.values)
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,10 @@ def opened(path: Path, most: int, colours: bool = False) -> Iterator[Stored]:
                 raise UnreadableFileError(path, f"is of no known kind; expected one of {', '.join(SUFFIXES)}")
         if min(shape, default=1) < 1 or dtype.kind not in "buif":
             raise UnreadableFileError(path, f"holds no numbers (shape {shape}, {dtype})")
-        if math.prod(shape) > most:
-            values = f"{' x '.join(map(str, shape))} = {math.prod(shape):,} values"
-            raise TooLargeError(path, f"unfolds to {values}, more than the limit of {most:,}; cut it into tiles")
+        if (values := math.prod(shape)) > most:
+            unfolded = f"{' x '.join(map(str, shape))} = {values:,} values"
+            reason = f"unfolds to {unfolded}, more than the limit of {most:,}; cut it into tiles"
+            raise TooLargeError(path, reason, values)
 
         def decode() -> NDArray[Any]:
             with _named(path):

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.arrays import MOST_VALUES, PICTURES, SUFFIXES, VOLUMES, Stored, opened, suffix, suffix_of
+from lovasz.study.arrays import MOST_VALUES as MOST_VALUES
+from lovasz.study.arrays import PICTURES, SUFFIXES, VOLUMES, Stored, opened, suffix, suffix_of
 from lovasz.study.arrays import TooLargeError as TooLargeError
 from lovasz.study.arrays import UnreadableFileError as UnreadableFileError
 from lovasz.study.text import printable
