@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -123,6 +124,15 @@ def evaluate(
         counted,
         stopped=done < len(pairs.files),
     )
+
+
+def most_classes(workers: int, memory: int) -> int:
+    """Returns for how many classes the matrices of pixels fit into some bytes of memory.
+
+    There are 8 bytes for every pair of classes in two matrices of all images, and for each thread
+    in those of three chunks under way, of an image and of the pairs that occur in it.
+    """
+    return math.isqrt(memory // (8 * (2 + 5 * workers)))
 
 
 def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
