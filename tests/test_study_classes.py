@@ -66,6 +66,9 @@ def test_every_class_has_a_colour_of_its_own() -> None:
     assert colours[:150] == palette(150)
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
     assert palette(0) == []
+    many = palette(9000)  # more than differ by the rule alone
+    assert len(set(many)) == 9000
+    assert many[:4500] == palette(4500)
 
 
 @pytest.mark.parametrize("name", ["sky\x1b[2J", "\ud800", "left\u202eright", "a\tb"])

@@ -130,8 +130,10 @@ def _named(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise UnreadableFileError(path, "there is no such file") from error
     except Exception as error:  # decoders raise whatever they like on a broken file
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UnreadableFileError(path, f"cannot be read ({printable(reason)})") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        # The lines after the first are advice to programmers.
+        reason = printable((reason.splitlines() or [type(error).__name__])[0])
+        raise UnreadableFileError(path, f"cannot be read ({reason})") from error
 
 
 _Opened = tuple[tuple[int, ...], np.dtype[Any], Callable[[], NDArray[Any]]]
@@ -177,6 +179,8 @@ def _picture(path: Path, stack: ExitStack, colours: bool) -> _Opened:
     picture: Any = stack.enter_context(Image.open(path, formats=FORMATS))
     if _pages(picture) > 1:
         raise UnreadableFileError(path, "holds several pictures; expected one, or of a volume a NIfTI or .npy file")
+    if picture.format != "PNG":  # in which it may come after the pixels
+        _check_upright(path, picture)
     mode, (width, height), args = picture.mode, picture.size, picture.tile[0][3] if picture.tile else ""
     stored = args if isinstance(args, str) else str(args[0])  # how Pillow calls what is in the file
     deep = mode.startswith("I;16")
@@ -195,19 +199,23 @@ def _picture(path: Path, stack: ExitStack, colours: bool) -> _Opened:
     channels = len(convert or picture.getbands())
 
     def read() -> NDArray[Any]:
-        turned = picture.getexif().get(ORIENTATION, 1)
-        if turned != 1:
-            raise UnreadableFileError(
-                path,
-                f"is shown turned or mirrored by its EXIF orientation {turned}, and its mask may be either "
-                "way; save it upright",
-            )
+        _check_upright(path, picture)
         values = np.asarray(picture.convert(convert) if convert else picture)
         # Grey of 2 or 4 bits comes as 0 to 255.
         bits = re.match(r"L;([24])", stored)
         return values // np.uint8(255 // (2 ** int(bits[1]) - 1)) if bits and not colours else values
 
     return (height, width, channels) if channels > 1 else (height, width), np.dtype(np.uint8), read
+
+
+def _check_upright(path: Path, picture: Any) -> None:
+    turned = picture.getexif().get(ORIENTATION, 1)
+    if turned != 1:
+        raise UnreadableFileError(
+            path,
+            f"is shown turned or mirrored by its EXIF orientation {turned}, and its mask may be either way; "
+            "save it upright",
+        )
 
 
 def _pages(picture: Any) -> int:
