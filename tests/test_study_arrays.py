@@ -184,6 +184,10 @@ def test_overviews_of_a_tiff_are_not_pictures_of_their_own(tmp_path: Path) -> No
     half.encoderinfo = {"tiffinfo": {254: 1}}
     whole.save(tmp_path / "a.tif", save_all=True, append_images=[half])
     assert read_mask(tmp_path / "a.tif").tolist() == np.asarray(whole).tolist()
+    # A chain of them without end is not followed.
+    whole.save(tmp_path / "a.tif", save_all=True, append_images=[half] * 64)
+    with pytest.raises(UnreadableFileError, match="holds several pictures"):
+        read_mask(tmp_path / "a.tif")
 
 
 def test_images_of_16_bits_keep_them(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ LOSSY = ("tiff_jpeg", "jpeg", "webp")
 MOST_VALUES = 2**31
 # EXIF's number of the tag, and TIFF's of the kind of a page, with its bits for an overview and a mask.
 ORIENTATION, PAGE, NO_PICTURE = 0x0112, 254, 0b101
+# More pages are no overviews: each has half the side of the one before.
+MOST_PAGES = 64
 
 
 class UnreadableFileError(ValueError):
@@ -220,15 +222,18 @@ def _check_upright(path: Path, picture: Any) -> None:
 
 def _pages(picture: Any) -> int:
     """Counts the pictures of a file, but not overviews and masks of the first, nor what phones add to a JPEG."""
-    if picture.format == "TIFF":
-        pages, number = 1, 1
-        try:
-            while pages == 1:
-                picture.seek(number)
-                pages += not picture.tag_v2.get(PAGE, 0) & NO_PICTURE
-                number += 1
-        except EOFError:
-            pass
-        picture.seek(0)
-        return pages
-    return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if picture.format != "TIFF":
+        return 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    pages = 1
+    try:
+        for number in range(1, MOST_PAGES):
+            picture.seek(number)
+            pages += not picture.tag_v2.get(PAGE, 0) & NO_PICTURE
+            if pages > 1:
+                break
+        else:
+            pages += 1
+    except EOFError:
+        pass
+    picture.seek(0)
+    return pages
