@@ -215,7 +215,7 @@ def _check_memory(number: int, threads: int, processes: int) -> None:
         hint = f"; --workers 1 allows {alone}" if alone > most else ""
         raise ValueError(
             f"there must be at most {most} classes, got {number}: their matrices, 8 x {2 + 5 * threads} x C x C "
-            f"bytes with {threads} threads, must fit into {share / 2**30:.1f} GiB, half of the memory{hint}"
+            f"bytes with --workers {threads}, must fit into {share / 2**30:.1f} GiB, half of the memory{hint}"
         )
 
 
