@@ -1,12 +1,16 @@
 """``lovasz evaluate``: its files, tables, errors, exit codes, interruption, and many processes."""
 
 import csv
+import errno
 import io
 import json
+import os
 import re
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +20,11 @@ from typer.testing import CliRunner, Result
 
 from lovasz.cli.app import app
 from lovasz.cli.evaluation_tables import counting
+from lovasz.study import store
 from lovasz.study.ranks import Ranks
 from tests.commands import assert_refused
 from tests.masks import VOID, draw, spoil, write
+from tests.test_study_arrays import GREY, raw_png
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))
@@ -225,7 +231,128 @@ def test_images_without_a_pixel_that_counts_have_no_score(tmp_path: Path, invoke
     assert json.loads((out / "results.json").read_text())["scores"]["miou"] is None
 
 
+def test_shapes_are_compared_before_a_pixel_is_decoded(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    predictions, targets = write(tmp_path, draw(3, 5))
+    raw_png(predictions / "01.png", 8, GREY, (30_000, 30_000), b"")
+    result = invoke(predictions, targets, *OPTIONS, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert (
+        f"mismatched: {predictions / '01.png'} has the shape (30000, 30000), {targets / '01.png'}" in result.stdout
+    )
+
+
+def test_the_limit_of_values_can_be_raised(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    masks = [(np.zeros((8, 8), np.uint8),) * 2, (np.zeros((20, 9), np.uint8),) * 2]
+    arguments = (*write(tmp_path, masks), *OPTIONS, "--out", tmp_path / "out")
+    result = invoke(*arguments, "--max-values", 179)
+    assert result.exit_code == 1
+    assert "01.png: unfolds to 20 x 9 = 180 values, more than the limit of 179; cut it into tiles" in result.stdout
+    assert "--max-values 180" in result.stdout
+    assert invoke(*arguments, "--max-values", 180).exit_code == 0
+    assert_refused(invoke(*arguments, "--max-values", 0), "--max-values must be at least 1, got 0")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    predictions, targets = write(tmp_path, draw(3, 5))
+    (predictions / "01.png").unlink()
+    os.mkfifo(predictions / "01.png")
+    result = invoke(predictions, targets, *OPTIONS, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"unreadable: {predictions / '01.png'}: is not a regular file" in result.stdout
+
+
+# ---- names, and where they are written ----
+
+
+def test_names_that_cannot_be_encoded_are_escaped_everywhere(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    masks = [*draw(3, 5), (np.full((9, 9), 4, np.uint8), np.zeros((9, 9), np.uint8))]
+    folders = write(tmp_path / os.fsdecode(b"\xe9tude"), masks)
+    # The first two differ in escapes alone, the last is the worst; one is unreadable, one missing.
+    names = [os.fsdecode(b"\xff"), r"\udcff", os.fsdecode(b"\xfe\n"), os.fsdecode(b"\xfd\x1b[31m")]
+    for folder in folders:
+        for index, name in enumerate(names):
+            (folder / f"{index:02}.png").rename(folder / f"{name}.png")
+    (folders[0] / f"{names[1]}.png").write_bytes(b"")
+    (folders[0] / f"{names[2]}.png").unlink()
+    out = tmp_path / os.fsdecode(b"out\xff")
+    result = invoke(*folders, *OPTIONS, "--allow-missing", "--out", out)
+    assert result.exit_code == 0, result.output
+    record = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    written = [row["name"] for row in read_csv(out / "images.csv")]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    left_out = [one["name"] for kind in ("unreadable", "missing") for one in record["left_out"][kind]]
+    assert sorted([*written, *left_out]) == sorted([r"\udcff", r"\\udcff", r"\udcfe\x0a", r"\udcfd\x1b[31m"])
+    for text in (result.stdout, page):
+        assert "\x1b" not in text
+        for name in (r"\udcfd\x1b[31m", r"\\udcff", r"\udcfe\x0a", r"\udce9tude"):
+            assert name in text
+    assert r"\udce9tude" in record["predictions"]
+    assert result.stdout.splitlines()[-1].endswith(r"out\udcff/report.html")
+
+
+def test_names_in_tables_are_no_formulas(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    folders = write(tmp_path, draw(2, 5))
+    for folder in folders:
+        (folder / "00.png").rename(folder / "=1+cmd.png")
+    (tmp_path / "classes.txt").write_text("=sky\n+road\n-3\n@man\ncar\n")
+    out = tmp_path / "out"
+    arguments = (*folders, "--classes", tmp_path / "classes.txt", "--ignore", VOID, "--out", out)
+    assert invoke(*arguments).exit_code == 0
+    assert [row["name"] for row in read_csv(out / "images.csv")] == ["01", "'=1+cmd"]
+    with open(out / "confusion.csv", newline="") as file:
+        table = list(csv.reader(file))
+    assert table[0][1:] == [row[0] for row in table[1:]] == ["'=sky", "'+road", "'-3", "'@man", "car"]
+    assert all(cell.isdecimal() for row in table[1:] for cell in row[1:])
+
+
+@pytest.mark.parametrize("full", ["results.json", "images.csv", "confusion.csv", "report.html"])
+def test_a_full_disk_is_named_with_the_file(
+    full: str, tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(path: Path, *arguments: Any, **options: Any) -> Any:
+        return open("/dev/full" if full in path.name else path, *arguments, **options)
+
+    monkeypatch.setattr(store, "open", opened, raising=False)
+    result = invoke(*write(tmp_path, draw(3, 5)), *OPTIONS, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr == f"lovasz: cannot write {tmp_path / 'out' / full}: No space left on device\n"
+    assert "(mIoU)" in result.stdout
+
+
+def test_a_full_disk_under_the_counts_is_named(
+    tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    monkeypatch.setenv("TMPDIR", "/elsewhere")
+    result = invoke(*write(tmp_path, draw(3, 5)), *OPTIONS, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert re.fullmatch(r"lovasz: cannot write the counts .* \(TMPDIR\): No space left on device\n", result.stderr)
+
+
 # ---- options ----
+
+
+def test_more_classes_than_fit_into_memory_are_refused_before_anything_is_read(
+    tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = 56 * 100**2  # 8 bytes in 2 + 5 matrices of 100 x 100
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 2, "SC_PHYS_PAGES": half}.__getitem__)
+    folders = write(tmp_path, draw(3, 5))
+    arguments = (*folders, "--ignore", VOID, "--out", tmp_path / "out", "--num-classes")
+    assert invoke(*arguments, 100, "--workers", 1).exit_code == 0
+    (folders[0] / "00.png").write_bytes(b"")  # which is not noticed
+    for number in (101, 70_001, 10**12):
+        assert_refused(
+            invoke(*arguments, number, "--workers", 1), f"at most 100 classes, got {number}: ", "8 x 7 x"
+        )
+    assert_refused(invoke(*arguments, 77, "--workers", 2), "at most 76 classes, got 77", "--workers 1 allows 100")
+    (tmp_path / "classes.txt").write_text("\n".join(map(str, range(101))))
+    arguments = (*arguments[:-1], "--classes", tmp_path / "classes.txt", "--workers", 1)
+    assert_refused(invoke(*arguments), "at most 100 classes, got 101")
 
 
 def test_options_that_cannot_be_used_are_refused(tmp_path: Path, invoke: Callable[..., Result]) -> None:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,20 +188,20 @@ def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(evaluation, "CHUNK", 1)
     started, most, done = 0, 0, 0
     lock = threading.Lock()
-    read = evaluation.read_mask
+    opened = evaluation.open_mask
 
-    def counted(path: Path) -> np.ndarray:
+    def counted(path: Path, largest: int) -> Any:
         nonlocal started, most
         with lock:
             started += 1
             most = max(most, started - 2 * done)
-        return read(path)
+        return opened(path, largest)
 
     def on_images(number: int, left_out: int) -> None:
         nonlocal done
         done += number
 
-    monkeypatch.setattr(evaluation, "read_mask", counted)
+    monkeypatch.setattr(evaluation, "open_mask", counted)
     evaluate(pairs, NAMES, frozenset({VOID}), 2, threading.Event(), on_images, Ranks())
     assert done == 60
     assert started == 120

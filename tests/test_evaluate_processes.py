@@ -19,15 +19,15 @@ import sys, time
 from pathlib import Path
 from lovasz.cli import main
 from lovasz.study import evaluation
-marker, read, seen = Path(sys.argv.pop()), evaluation.read_mask, []
+marker, opened, seen = Path(sys.argv.pop()), evaluation.open_mask, []
 evaluation.CHUNK = 1
-def slow(path):
+def slow(path, most):
     seen.append(path)
     if len(seen) > 24:
         marker.touch()
         time.sleep(1)
-    return read(path)
-evaluation.read_mask = slow
+    return opened(path, most)
+evaluation.open_mask = slow
 main()
 """
 

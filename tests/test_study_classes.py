@@ -66,3 +66,19 @@ def test_every_class_has_a_colour_of_its_own() -> None:
     assert colours[:150] == palette(150)
     assert all(len(colour) == 7 and int(colour[1:], 16) >= 0 for colour in colours)
     assert palette(0) == []
+    many = palette(9000)  # more than differ by the rule alone
+    assert len(set(many)) == 9000
+    assert many[:4500] == palette(4500)
+
+
+@pytest.mark.parametrize("name", ["sky\x1b[2J", "\ud800", "left\u202eright", "a\tb"])
+def test_names_that_cannot_be_printed_are_refused(name: str, tmp_path: Path) -> None:
+    path = file(tmp_path, "classes.json", ["road", name])
+    with pytest.raises(ValueError, match=r"classes\.json, entry 1: the name '.*' holds what cannot be printed"):
+        read_classes(path)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "[" + "1" * 5000 + "]"])
+def test_json_that_python_cannot_hold_is_named(content: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"classes\.json: is not a list of classes"):
+        read_classes(file(tmp_path, "classes.json", content))

@@ -1,5 +1,6 @@
 """A user's own data: checked as a whole, read one by one, augmented, and put through a network."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image
 
 from lovasz.study import files, folder
 from lovasz.study.augment import Augmentation
-from lovasz.study.classes import Classes
+from lovasz.study.classes import Classes, numbered
 from lovasz.study.config import make_config
 from lovasz.study.data import IGNORE_INDEX, PARTS, Data
 from lovasz.study.files import UnreadableFileError
@@ -20,6 +21,7 @@ from lovasz.study.layout import LayoutError, find
 from lovasz.study.network import build_network
 from lovasz.study.predict import logits_of
 from lovasz.study.runs import check_fits, plan, steps_of
+from tests.test_study_arrays import GREY, raw_png
 from tests.tiny_data import CLASSES, VOID, picture, tiny_folder, write
 
 
@@ -311,6 +313,50 @@ def test_arrays_with_channels_last_are_told_so(tmp_path: Path, load: Callable[..
     np.save(root / "val" / "images" / "val0.npy", picture(7, (20, 24))[0])
     with pytest.raises(UnreadableFileError, match="expected the same; an array must have its channels first"):
         load(root)
+
+
+def test_sizes_are_compared_before_a_pixel_is_decoded(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    file = root / "train" / "masks" / "train0.png"
+    raw_png(file, 8, GREY, (30_000, 30_000), b"")
+    with pytest.raises(
+        UnreadableFileError, match=r"train0\.png: has the size \(30000, 30000\), its image \S* \(20,"
+    ):
+        load(root)
+
+
+def test_standardisation_is_of_the_values_in_float32(tmp_path: Path, load: Callable[..., Data]) -> None:
+    """A channel that is constant in float32 stays at zero, whatever it is in float64."""
+    root = tiny_folder(tmp_path / "mine")
+    for file in [*root.glob("*/images/*")]:
+        image = np.asarray(Image.open(file)).transpose(2, 0, 1)[:1] * np.float64(1e-60)
+        np.save(file.with_suffix(".npy"), image)
+        file.unlink()
+    image, _ = load(root).parts["train"].samples[0]
+    assert (image == 0).all()
+
+
+def test_more_classes_than_a_target_in_memory_can_hold_are_refused(tmp_path: Path) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    with pytest.raises(LayoutError, match="at most 32768 classes, got 32769"):
+        load_folder(root, find(root), numbered(2**15 + 1), (), None, tmp_path / "known", lambda *_: None)
+    with pytest.raises(ValueError, match="--num-classes must be at most 32768, got 1000000000"):
+        make_config({"data": root, "num_classes": 10**9}, None).check()
+
+
+def test_names_that_are_not_utf_8_are_escaped(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / os.fsdecode(b"m\xffne"))
+    for kind in ("images", "masks"):
+        place = root / "train" / kind
+        (place / "train0.png").rename(place / os.fsdecode(b"train\xfe.png"))
+        (place / "train1.png").rename(place / r"train\udcfe.png")
+    data = load(root)
+    assert data.name == r"m\udcffne"
+    assert {r"train\udcfe", r"train\\udcfe"} < set(data.parts["train"].names)
+    (root / "val" / "masks" / "val0.png").write_bytes(b"")
+    with pytest.raises(UnreadableFileError) as caught:
+        load(root)
+    str(caught.value).encode()
 
 
 def test_volumes_are_turned_into_one_order_of_axes(tmp_path: Path, load: Callable[..., Data]) -> None:

@@ -17,15 +17,19 @@ from rich.console import Console
 from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
 from lovasz.study.classes import Classes, numbered, read_classes
 from lovasz.study.evaluation import evaluate as count
-from lovasz.study.evaluation import nothing
+from lovasz.study.evaluation import most_classes, nothing
 from lovasz.study.evaluation_report import write_report
 from lovasz.study.evaluation_results import Outcome, write_tables
-from lovasz.study.files import UnreadableFileError, files_in, read_mask
+from lovasz.study.files import MOST_VALUES, UnreadableFileError, files_in, read_mask
 from lovasz.study.pairing import Pairs, pair
 from lovasz.study.ranks import joined
 from lovasz.study.scores import score
 from lovasz.study.store import check_writable
+from lovasz.study.text import printable
 from lovasz.study.versions import INSTALL, missing
+
+# Bytes that are counted on where the system does not say how many there are.
+MEMORY = 8 * 2**30
 
 
 def evaluate(
@@ -56,6 +60,9 @@ def evaluate(
     ] = None,
     worst: Annotated[int, typer.Option(metavar="N", help="How many of the worst images the report shows.")] = 24,
     workers: Annotated[int, typer.Option(metavar="N", help="Threads; 0: one a core.")] = 0,
+    max_values: Annotated[
+        int, typer.Option(metavar="N", help="Leave out files that unfold to more values, pixels times channels.")
+    ] = MOST_VALUES,
 ) -> None:
     """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
 
@@ -78,12 +85,17 @@ def evaluate(
     if absent:
         _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
     try:
-        pairs = pair(predictions, targets)
-        ignored = frozenset(ignore or ())
-        known = _classes(pairs, num_classes, classes)
-        photos = _photos(pairs, images)
+        pairs = pair(predictions, targets, max_values)
         if workers < 0 or worst < 0:
             raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
+        if max_values < 1:
+            raise ValueError(f"--max-values must be at least 1, got {max_values}")
+        ignored = frozenset(ignore or ())
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = workers or max(1, cores // processes)
+        known = _classes(pairs, num_classes, classes, threads, processes)
+        photos = _photos(pairs, images)
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")
         if not pairs.files and not pairs.problems:
@@ -91,13 +103,13 @@ def evaluate(
         check_writable(out)
     except (ValueError, OSError) as error:
         _fail(str(error))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = workers or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     try:
         code = _run(pairs, known, ignored, out, threads, allow_missing, photos, worst)
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
+    except OSError as error:
+        _fail(str(error))
     raise typer.Exit(code)
 
 
@@ -112,7 +124,7 @@ def _run(
     worst: int,
 ) -> int:
     """Counts, prints and writes; returns the exit code."""
-    command = shlex.join(["lovasz", *sys.argv[1:]])
+    command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
     with joined() as ranks, _interruption() as interruption:
         if len(set(ranks.all(hashlib.sha256(repr(pairs.files).encode()).hexdigest()))) > 1:
             _fail("the processes do not see the same files; on every machine both folders must hold all of them")
@@ -136,7 +148,7 @@ def _run(
                 paths.append(write_report(outcome, classes, photos, worst, out / "report.html"))
             for path in paths:
                 # A path may be longer than the terminal is wide and must stay in one piece.
-                console.print(str(path), soft_wrap=True, markup=False)
+                console.print(printable(path), soft_wrap=True, markup=False)
         if evaluation.stopped:
             return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
         return 0 if outcome.complete else 1
@@ -170,24 +182,41 @@ def _interruption() -> Iterator[_Interruption]:
             signal.signal(which, handler)
 
 
-def _classes(pairs: Pairs, num_classes: int | None, file: Path | None) -> Classes:
+def _classes(pairs: Pairs, num_classes: int | None, file: Path | None, threads: int, processes: int) -> Classes:
     """Returns the classes by name; without a file their names are their numbers."""
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"--num-classes must be at least 1, got {num_classes}")
     if file is not None:
         classes = read_classes(file)
+        _check_memory(len(classes.names), min(threads, len(pairs.files)), processes)
         if num_classes not in (None, len(classes.names)):
             raise ValueError(f"--num-classes is {num_classes}, but {file} names {len(classes.names)} classes")
         return classes
     if num_classes is not None:
+        _check_memory(num_classes, min(threads, len(pairs.files)), processes)
         return numbered(num_classes)
     message = "--num-classes N or --classes FILE is needed"
     if pairs.files:
         _, path = pairs.paths(0)
-        labels = sorted(set(read_mask(path).ravel().tolist()))
+        labels = sorted(set(read_mask(path, pairs.most).ravel().tolist()))
         shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
-        message += f"; {path} holds the labels {shown}"
+        message += f"; {printable(path)} holds the labels {shown}"
     raise ValueError(message)
+
+
+def _check_memory(number: int, threads: int, processes: int) -> None:
+    """Refuses more classes than fit, as `most_classes` says, into half of the memory."""
+    memory = MEMORY
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    share = memory // (2 * processes)
+    most, alone = most_classes(threads, share), most_classes(1, share)
+    if number > most:
+        hint = f"; --workers 1 allows {alone}" if alone > most else ""
+        raise ValueError(
+            f"there must be at most {most} classes, got {number}: their matrices, 8 x {2 + 5 * threads} x C x C "
+            f"bytes with --workers {threads}, must fit into {share / 2**30:.1f} GiB, half of the memory{hint}"
+        )
 
 
 def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lovasz.study.text import UNSAFE
+
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -58,6 +60,8 @@ def _from_json(path: Path, text: str) -> Classes:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: is not JSON ({error.msg})") from error
+    except (ValueError, RecursionError) as error:  # a number of many digits, or lists in lists in lists
+        raise ValueError(f"{path}: is not a list of classes ({error})") from error
     if not isinstance(entries, list):
         raise ValueError(f"{path}: expected a list of names or of objects with a name, got {_kind(entries)}")
     names, colours = [], []
@@ -83,6 +87,8 @@ def _checked(path: Path, unit: str, first: int, names: list[str]) -> tuple[str, 
     for number, name in enumerate(names, start=first):
         if not name:
             raise ValueError(f"{path}, {unit} {number}: the name is empty")
+        if UNSAFE.search(name):
+            raise ValueError(f"{path}, {unit} {number}: the name {name!r} holds what cannot be printed")
         if seen.setdefault(name, number) != number:
             raise ValueError(f"{path}, {unit} {number}: {name!r} is also the name of {unit} {seen[name]}")
     return tuple(names)

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from lovasz.study import augment, losses
+from lovasz.study.data import MOST_CLASSES
 from lovasz.study.network import check_network
 
 # The embedded scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses:
@@ -110,6 +111,8 @@ class Config(BaseModel):
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise ValueError(f"{_option(name)} must be at least 1, got {number}")
+        if (self.num_classes or 0) > MOST_CLASSES:
+            raise ValueError(f"--num-classes must be at most {MOST_CLASSES}, got {self.num_classes}")
         if not self.lr or not all(math.isfinite(lr) and lr > 0 for lr in self.lr):
             raise ValueError(f"--lr must be a number above 0, got {', '.join(map(str, self.lr)) or 'none'}")
         if len(set(self.lr)) < len(self.lr):

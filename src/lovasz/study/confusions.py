@@ -1,5 +1,6 @@
 """Confusion matrices as shades, and the pairs of classes that are confused most."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -33,12 +34,19 @@ class Confused:
     of_errors: float
 
 
-def cells(counts: NDArray[np.int64]) -> list[list[tuple[int, float, int]]]:
-    """Returns for each label and prediction their pixels, the share of the label's, and its shade from 0 to 9."""
-    shares = _shares(counts)
+def cells(counts: NDArray[np.int64], shown: Sequence[int] | None = None) -> list[list[tuple[int, float, int]]]:
+    """Returns for each label and prediction their pixels, the share of the label's, and its shade from 0 to 9.
+
+    Args:
+        counts: Pixels by (target, prediction), (C, C).
+        shown: The classes that are shown, as labels and as predictions; None for all.
+    """
+    wanted = np.arange(len(counts)) if shown is None else np.asarray(shown)
+    part = counts[np.ix_(wanted, wanted)]
+    shares = part / np.maximum(counts.sum(1)[wanted, None], 1)
     return [
         list(zip(*(row.tolist() for row in rows), strict=True))
-        for rows in zip(counts, shares, _shades(shares), strict=True)
+        for rows in zip(part, shares, _shades(shares), strict=True)
     ]
 
 
@@ -51,7 +59,7 @@ def strokes(counts: NDArray[np.int64]) -> dict[str, str]:
     Returns:
         Paths by class, "s1" to "s9", and "own s1" to "own s9" for the diagonal.
     """
-    shades = _shades(_shares(counts))
+    shades = _shades(counts / np.maximum(counts.sum(1, keepdims=True), 1))
     paths: dict[str, str] = {}
     for y, row in enumerate(shades.tolist()):
         x = 0
@@ -76,10 +84,6 @@ def confused(counts: NDArray[np.int64]) -> list[Confused]:
         if pixels:
             found.append(Confused(label, prediction, pixels, pixels / int(labelled[label]), pixels / errors))
     return found
-
-
-def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    return counts / np.maximum(counts.sum(1, keepdims=True), 1)
 
 
 def _shades(shares: NDArray[np.float64]) -> NDArray[np.intp]:

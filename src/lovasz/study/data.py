@@ -8,6 +8,8 @@ from torch import Tensor
 
 # PyTorch's default, so that every loss skips these pixels without being told.
 IGNORE_INDEX = -100
+# Targets are kept in memory with 16 bits.
+MOST_CLASSES = 2**15
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 

@@ -2,20 +2,23 @@
 
 import concurrent.futures
 import itertools
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.files import UnreadableFileError, check_same_place, read_mask
+from lovasz.study.files import TooLargeError, UnreadableFileError, check_same_place, open_mask
 from lovasz.study.pairing import Pairs, Problem
 from lovasz.study.ranks import Ranks
 from lovasz.study.rows import Rows
 from lovasz.study.tally import LabelError, confusion
+from lovasz.study.text import printable
 
 # Images a thread takes at a time, so that handing them out costs little beside reading them.
 CHUNK = 16
@@ -123,6 +126,15 @@ def evaluate(
     )
 
 
+def most_classes(workers: int, memory: int) -> int:
+    """Returns for how many classes the matrices of pixels fit into some bytes of memory.
+
+    There are 8 bytes for every pair of classes in two matrices of all images, and for each thread
+    in those of three chunks under way, of an image and of the pairs that occur in it.
+    """
+    return math.isqrt(memory // (8 * (2 + 5 * workers)))
+
+
 def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
     """Returns the evaluation in which no image was counted."""
     zeros = np.zeros((len(names), len(names)), dtype=np.int64)
@@ -161,19 +173,30 @@ def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[in
     """Returns the counts of one pair, or why there are none."""
     name, (prediction_path, target_path) = pairs.files[image][0], pairs.paths(image)
     try:
-        prediction, target = read_mask(prediction_path), read_mask(target_path)
+        with open_mask(prediction_path, pairs.most) as predicted, open_mask(target_path, pairs.most) as labelled:
+            mismatch = _mismatch(prediction_path, target_path, predicted.shape, labelled.shape)
+            if mismatch:
+                return Problem(name, "mismatched", mismatch)
+            prediction, target = predicted.read(), labelled.read()
+    except TooLargeError as error:
+        return Problem(name, "unreadable", f"{error}, or read it with --max-values {error.values}")
     except UnreadableFileError as error:
         return Problem(name, "unreadable", str(error))
-    if prediction.shape != target.shape:
-        message = f"{prediction_path} has the shape {prediction.shape}, {target_path} {target.shape}"
-        if prediction.ndim == target.ndim + 1:
-            message += "; expected class indices: of scores take the argmax over the classes"
-        return Problem(name, "mismatched", message)
-    try:
-        check_same_place(prediction_path, target_path)
-    except UnreadableFileError as error:
-        return Problem(name, "mismatched", str(error))
     try:
         return confusion(prediction, target, num_classes, ignored)
     except LabelError as error:
-        return Problem(name, "labels", f"{target_path if error.in_target else prediction_path} {error}")
+        path = target_path if error.in_target else prediction_path
+        return Problem(name, "labels", f"{printable(path)} {error}")
+
+
+def _mismatch(prediction: Path, target: Path, predicted: tuple[int, ...], labelled: tuple[int, ...]) -> str:
+    """Says why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
+    if predicted != labelled:
+        scores = len(predicted) == len(labelled) + 1
+        hint = "; expected class indices: of scores take the argmax over the classes" if scores else ""
+        return f"{printable(prediction)} has the shape {predicted}, {printable(target)} {labelled}{hint}"
+    try:
+        check_same_place(prediction, target)
+    except UnreadableFileError as error:
+        return str(error)
+    return ""

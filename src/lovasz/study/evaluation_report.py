@@ -8,12 +8,13 @@ import numpy as np
 from lovasz.study.classes import Classes, numbered
 from lovasz.study.confusions import SHADES, WRITTEN, cells, confused
 from lovasz.study.evaluation import Evaluation
-from lovasz.study.evaluation_results import Outcome
+from lovasz.study.evaluation_results import Outcome, naming
 from lovasz.study.gallery import RIGHT, VOID, WRONG, gallery
 from lovasz.study.page import render
 from lovasz.study.palette import palette
 from lovasz.study.scores import Scores
 from lovasz.study.store import write_text
+from lovasz.study.text import printable
 from lovasz.study.versions import versions
 
 # Classes of which every pair is shown; more would not be legible, nor small.
@@ -45,22 +46,27 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
 
     Returns:
         The file.
+
+    Raises:
+        OSError: If it cannot be written; the message names it.
     """
     evaluation, scores = outcome.evaluation, outcome.scores
     if scores is None:
         raise ValueError("outcome must have scores, got none")
     colours = classes.colours or palette(evaluation.num_classes)
-    shown, rows = _shown(evaluation), cells(evaluation.confusion)
+    shown = _shown(evaluation)
     page = render(
         "evaluation.html.j2",
         outcome=outcome,
         evaluation=evaluation,
         scores=scores,
+        predictions=printable(evaluation.pairs.predictions),
+        targets=printable(evaluation.pairs.targets),
         names=evaluation.names,
         numbered=evaluation.names == numbered(evaluation.num_classes).names,
         colours=colours,
         problems=evaluation.problems[:PROBLEMS],
-        matrix=[[rows[label][c] for c in shown] for label in shown],
+        matrix=cells(evaluation.confusion, shown),
         shown=shown,
         written=len(shown) <= WRITTEN,
         shades=SHADES,
@@ -70,7 +76,8 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         keys={"right": RIGHT, "wrong": WRONG, "void": VOID},
         versions=versions(),
     )
-    write_text(path, page)
+    with naming(path):
+        write_text(path, page)
     return path
 
 

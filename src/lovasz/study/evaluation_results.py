@@ -3,6 +3,8 @@
 import csv
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -11,6 +13,7 @@ from lovasz.study.evaluation import Evaluation
 from lovasz.study.pairing import Problem
 from lovasz.study.scores import Scores, image_iou, image_miou
 from lovasz.study.store import finite, replaced
+from lovasz.study.text import csv_text, printable
 from lovasz.study.versions import versions
 
 TABLES = ("images", "confusion")
@@ -22,7 +25,7 @@ class Outcome:
 
     Attributes:
         allow_missing: Whether names may be left out of a complete result.
-        command: The command line that asked for it.
+        command: The command line that asked for it, `printable`.
     """
 
     evaluation: Evaluation
@@ -45,9 +48,12 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
 
     Returns:
         What was written: without scores no tables.
+
+    Raises:
+        OSError: If one cannot be written; the message names it.
     """
     paths = [folder / "results.json"]
-    with replaced(paths[0], newline="") as file:
+    with naming(paths[0]), replaced(paths[0], newline="") as file:
         json.dump(_record(outcome), file, indent=1, allow_nan=False)
         file.write("\n")
     for table in TABLES:
@@ -57,9 +63,18 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         names = [f"{table}.csv" if outcome.complete else f"{table}.partial.csv" for table in TABLES]
         paths += [folder / name for name in names]
         for write, path in zip((_write_images, _write_confusion), paths[1:], strict=True):
-            with replaced(path, newline="") as file:
+            with naming(path), replaced(path, newline="") as file:
                 write(outcome.evaluation, file)
     return paths
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Says which file could not be written when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {printable(path)}: {error.strerror or error}") from error
 
 
 def _record(outcome: Outcome) -> dict[str, object]:
@@ -76,8 +91,8 @@ def _record(outcome: Outcome) -> dict[str, object]:
             kind: [{"name": problem.name, "message": problem.message} for problem in problems]
             for kind, problems in left_out.items()
         },
-        "predictions": str(evaluation.pairs.predictions),
-        "targets": str(evaluation.pairs.targets),
+        "predictions": printable(evaluation.pairs.predictions),
+        "targets": printable(evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
         "scores": None,
         "classes": [{"name": name} for name in evaluation.names],
@@ -105,15 +120,16 @@ def _write_images(evaluation: Evaluation, file: TextIO) -> None:
         for index, place in enumerate(places.tolist()):
             accuracy = right[index] / pixels[index] if pixels[index] else math.nan
             values = [accuracy, miou[index], *iou[index].tolist()]
-            writer.writerow([evaluation.pairs.files[place][0], pixels[index], *map(_cell, values)])
+            writer.writerow([csv_text(evaluation.pairs.files[place][0]), pixels[index], *map(_cell, values)])
 
 
 def _write_confusion(evaluation: Evaluation, file: TextIO) -> None:
     """Writes the pixels of every label (row) and prediction (column)."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["label \\ prediction", *evaluation.names])
-    for name, row in zip(evaluation.names, evaluation.confusion.tolist(), strict=True):
-        writer.writerow([name, *row])
+    names = [csv_text(name) for name in evaluation.names]
+    writer.writerow(["label \\ prediction", *names])
+    for name, row in zip(names, evaluation.confusion, strict=True):
+        writer.writerow([name, *row.tolist()])
 
 
 def _cell(value: float) -> str:

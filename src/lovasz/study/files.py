@@ -2,34 +2,22 @@
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
-VOLUMES = (".nii", ".nii.gz")
-# EXIF's number of the tag.
-ORIENTATION = 0x0112
-SUFFIXES = (*PICTURES, *VOLUMES, ".npy")
+from lovasz.study.arrays import MOST_VALUES as MOST_VALUES
+from lovasz.study.arrays import PICTURES, SUFFIXES, VOLUMES, Stored, opened, suffix, suffix_of
+from lovasz.study.arrays import TooLargeError as TooLargeError
+from lovasz.study.arrays import UnreadableFileError as UnreadableFileError
+from lovasz.study.text import printable
 
-
-class UnreadableFileError(ValueError):
-    """A file does not hold what it should; the message names it and says why."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path, self.reason = path, reason
-
-    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
-        """Rebuilds itself on its way out of another process."""
-        return type(self), (self.path, self.reason)
-
-
-def suffix(path: Path) -> str:
-    """Returns the suffix in small letters, ``.nii.gz`` as one."""
-    return _suffix(path.name)
+# From here on float64 is rounded to infinity in float32.
+BEYOND_FLOAT32 = 2.0**128 - 2.0**103
 
 
 def stem(path: Path) -> str:
@@ -49,76 +37,141 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def names_in(folder: Path) -> dict[str, str]:
-    """Lists as `files_in` does, but the name of each file alone: a third of the memory of paths."""
+    """Lists as `files_in` does, but the name of each file alone: a third of the memory of paths.
+
+    The stems are `printable`, the names as they are.
+    """
     try:
         with os.scandir(folder) as entries:
-            files = [e.name for e in entries if _suffix(e.name) in SUFFIXES and e.name[0] != "." and not e.is_dir()]
+            files = [
+                e.name for e in entries if suffix_of(e.name) in SUFFIXES and e.name[0] != "." and not _is_dir(e)
+            ]
     except OSError as error:
         raise UnreadableFileError(folder, error.strerror or str(error)) from error
-    pairs = sorted((file[: -len(_suffix(file))], file) for file in files)
+    pairs = sorted((printable(file[: -len(suffix_of(file))]), file) for file in files)
     for (name, file), (following, other) in itertools.pairwise(pairs):
         if name == following:
-            raise UnreadableFileError(folder / other, f"has the same name as {file}; which of the two is meant?")
+            reason = f"has the same name as {printable(file)}; which of the two is meant?"
+            raise UnreadableFileError(folder / other, reason)
     return dict(pairs)
 
 
-def _suffix(name: str) -> str:
-    name = name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
+def _is_dir(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which is refused when it is read
+        return False
 
 
-def read_mask(path: Path) -> NDArray[np.integer[Any]]:
+@contextmanager
+def open_mask(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
+    """Opens a mask without decoding it; `read_mask` says what it holds.
+
+    Args:
+        path: The file.
+        most: How many values are read at most.
+
+    Raises:
+        UnreadableFileError: As `read_mask`, some only when it is decoded.
+    """
+    if suffix(path) in (".jpg", ".jpeg"):
+        raise UnreadableFileError(path, "a mask cannot be a JPEG, which changes labels; expected a PNG")
+    with opened(path, most) as stored:
+        shape = stored.shape
+        if suffix(path) in PICTURES and len(shape) != 2:
+            raise UnreadableFileError(
+                path, f"holds {shape[2]} channels of colour; expected one channel of class indices, or a palette"
+            )
+        if suffix(path) in VOLUMES:
+            shape = shape[:3] if len(shape) == 4 and shape[3] == 1 else shape
+            if len(shape) != 3:
+                raise UnreadableFileError(path, f"has the shape {shape}; expected a volume (H, W, D)")
+        yield Stored(shape, lambda: _labels(path, stored.read().reshape(shape)))
+
+
+def read_mask(path: Path, most: int = MOST_VALUES) -> NDArray[np.integer[Any]]:
     """Reads class indices, (H, W) of a picture, (H, W, D) of a volume, any shape of an array.
 
     A picture must be an 8-bit or 16-bit index or palette image: its indices are read, not its
     colours. Whole numbers stored as floating point, as volumes often are, are accepted.
 
+    Args:
+        path: The file.
+        most: How many values are read at most.
+
     Raises:
-        UnreadableFileError: If the file is missing or broken, holds colours or fractions, or was
-            compressed with loss, which changes labels.
+        UnreadableFileError: If the file is missing, broken or too large, holds colours or
+            fractions, or was compressed with loss, which changes labels.
     """
-    if suffix(path) in (".jpg", ".jpeg"):
-        raise UnreadableFileError(path, "a mask cannot be a JPEG, which changes labels; expected a PNG")
-    labels = _read(path)
-    if suffix(path) in PICTURES and labels.ndim != 2:
-        raise UnreadableFileError(
-            path, f"holds {labels.shape[2]} channels of colour; expected one channel of class indices, or a palette"
-        )
-    if suffix(path) in VOLUMES:
-        labels = _three_axes(path, labels)
+    with open_mask(path, most) as mask:
+        return mask.read()
+
+
+def _labels(path: Path, labels: NDArray[Any]) -> NDArray[np.integer[Any]]:
     if labels.dtype == bool:
         return labels.astype(np.uint8)
-    if not np.issubdtype(labels.dtype, np.integer):
-        # Beyond 2^53 not every whole number is a float64, and none is a label.
-        small = bool((np.abs(labels) < 2.0**53).all())  # NaN is not
-        if not small or (labels != np.rint(labels)).any():
-            raise UnreadableFileError(path, f"holds {labels.dtype} values that are not whole numbers")
-        return labels.astype(np.int64)
-    return labels
+    if np.issubdtype(labels.dtype, np.integer):
+        return labels
+    # Beyond 2^53 not every whole number is a float64, and none is a label.
+    if not _below(labels, 2.0**53) or (labels != np.rint(labels)).any():
+        raise UnreadableFileError(path, f"holds {labels.dtype} values that are not whole numbers")
+    return labels.astype(np.int64)
 
 
-def read_image(path: Path) -> NDArray[Any]:
+@contextmanager
+def open_image(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
+    """Opens an image without decoding it; `read_image` says what it holds.
+
+    Args:
+        path: The file.
+        most: How many values are read at most.
+
+    Raises:
+        UnreadableFileError: As `read_image`, some only when it is decoded.
+    """
+    with opened(path, most, colours=True) as stored:
+        # Channels are the last axis of a picture, and a fourth axis of a volume holds them (or time).
+        last = suffix(path) in PICTURES or (suffix(path) in VOLUMES and len(stored.shape) == 4)
+        shape = stored.shape
+        if len(shape) == (3 if suffix(path) in VOLUMES else 2):
+            last, shape = False, (1, *shape)
+        elif last:
+            shape = (shape[-1], *shape[:-1])
+        if len(shape) not in (3, 4):
+            raise UnreadableFileError(path, f"has the shape {shape}; expected (C, H, W) or (C, H, W, D)")
+
+        def read() -> NDArray[Any]:
+            image = stored.read()
+            image = np.ascontiguousarray(np.moveaxis(image, -1, 0) if last else image.reshape(shape))
+            if np.issubdtype(image.dtype, np.floating) and not _below(image, BEYOND_FLOAT32):
+                raise UnreadableFileError(path, "holds values that are not finite numbers in float32")
+            return image
+
+        yield Stored(shape, read)
+
+
+def read_image(path: Path, most: int = MOST_VALUES) -> NDArray[Any]:
     """Reads an image with its channels first: (C, H, W) of a picture, (1, H, W, D) of a volume.
 
     A palette is looked up, transparency dropped. An array must have its channels first; one of
     two axes is one channel. Values keep their type and range.
 
+    Args:
+        path: The file.
+        most: How many values are read at most.
+
     Raises:
-        UnreadableFileError: If the file is missing or broken, or its values are not finite.
+        UnreadableFileError: If the file is missing, broken or too large, or its values are not
+            finite in float32, in which networks are trained.
     """
-    image = _read(path, colours=True)
-    if suffix(path) in PICTURES:
-        image = image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
-    elif suffix(path) in VOLUMES:
-        # A fourth axis holds channels (or time).
-        image = image[None] if image.ndim == 3 else np.moveaxis(image, -1, 0)
-    elif image.ndim == 2:
-        image = image[None]
-    if image.ndim not in (3, 4):
-        raise UnreadableFileError(path, f"has the shape {image.shape}; expected (C, H, W) or (C, H, W, D)")
-    if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
-        raise UnreadableFileError(path, "holds values that are not finite numbers")
-    return np.ascontiguousarray(image)
+    with open_image(path, most) as image:
+        return image.read()
+
+
+def _below(values: NDArray[np.floating[Any]], bound: float) -> bool:
+    """Returns whether all are numbers of less than a bound, which their type may not reach; NaN is none."""
+    bound = bound if float(np.finfo(values.dtype).max) >= bound else np.inf
+    return bool((np.abs(values) < bound).all())
 
 
 def check_same_place(path: Path, other: Path) -> None:
@@ -132,7 +185,8 @@ def check_same_place(path: Path, other: Path) -> None:
     if not np.allclose(_canonical_affine(path), _canonical_affine(other), atol=1e-3):
         raise UnreadableFileError(
             path,
-            f"lies elsewhere in space than {other}: their affines differ; resample one to the grid of the other",
+            f"lies elsewhere in space than {printable(other)}: their affines differ; resample one to the grid of "
+            "the other",
         )
 
 
@@ -144,50 +198,3 @@ def _canonical_affine(path: Path) -> NDArray[np.float64]:
     turns = nibabel.io_orientation(volume.affine)
     affine: NDArray[np.float64] = volume.affine @ nibabel.orientations.inv_ornt_aff(turns, volume.shape)
     return affine
-
-
-def _read(path: Path, colours: bool = False) -> NDArray[Any]:
-    try:
-        if suffix(path) == ".npy":
-            array: NDArray[Any] = np.load(path, allow_pickle=False)
-        elif suffix(path) in VOLUMES:
-            import nibabel
-
-            # Axes in one order, right, front, up, whatever order the file has them in.
-            volume: Any = nibabel.as_closest_canonical(nibabel.load(path))
-            array = np.asanyarray(volume.dataobj)
-        elif suffix(path) in PICTURES:
-            from PIL import Image
-
-            Image.MAX_IMAGE_PIXELS = None  # a large mask of one's own is no attack
-            with Image.open(path) as picture:
-                turned = picture.getexif().get(ORIENTATION, 1)
-                if turned != 1:
-                    raise UnreadableFileError(
-                        path,
-                        f"is shown turned or mirrored by its EXIF orientation {turned}, and its mask may be either "
-                        "way; save it upright",
-                    )
-                if colours and picture.mode not in ("L", "RGB", "I;16", "I", "F", "1"):
-                    array = np.asarray(picture.convert("L" if picture.mode in ("LA", "La") else "RGB"))
-                else:
-                    array = np.asarray(picture)
-        else:
-            raise UnreadableFileError(path, f"is of no known kind; expected one of {', '.join(SUFFIXES)}")
-    except UnreadableFileError:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableFileError(path, "there is no such file") from error
-    except Exception as error:  # decoders raise whatever they like on a broken file
-        raise UnreadableFileError(path, f"cannot be read ({error})") from error
-    if array.size == 0 or array.dtype.kind not in "buif":
-        raise UnreadableFileError(path, f"holds no numbers (shape {array.shape}, {array.dtype})")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _three_axes(path: Path, labels: NDArray[Any]) -> NDArray[Any]:
-    if labels.ndim == 4 and labels.shape[3] == 1:
-        labels = labels[..., 0]
-    if labels.ndim != 3:
-        raise UnreadableFileError(path, f"has the shape {labels.shape}; expected a volume (H, W, D)")
-    return labels

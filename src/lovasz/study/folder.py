@@ -15,11 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lovasz.study.classes import Classes
-from lovasz.study.data import IGNORE_INDEX, PARTS, TRAIN, Data, Part
-from lovasz.study.files import UnreadableFileError, check_same_place, read_image, read_mask
+from lovasz.study.data import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
+from lovasz.study.files import (
+    UnreadableFileError,
+    check_same_place,
+    open_image,
+    open_mask,
+    read_image,
+    read_mask,
+)
 from lovasz.study.layout import Layout, LayoutError, Pair
 from lovasz.study.palette import palette
 from lovasz.study.store import write_text
+from lovasz.study.text import printable
 
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30
@@ -58,7 +66,7 @@ class Folder:
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self.kept:
             image, target = self._read(index)
-            compact = target.short()  # a quarter of the memory; labels are below 2^15
+            compact = target.short()  # a quarter of the memory; there are `MOST_CLASSES` at most
             self.room -= 4 * image.numel() + 2 * compact.numel()
             if self.room < 0:
                 return image, target
@@ -104,10 +112,13 @@ def load_folder(
 
     Raises:
         UnreadableFileError: If a file cannot be read, sizes differ, or a label is no class.
-        LayoutError: If images differ in channels or axes, or a class is missing from training.
+        LayoutError: If there are more than `MOST_CLASSES`, images differ in channels or axes, or a class
+            is missing from training.
     """
     ignore = tuple(sorted({*ignore, *layout.void}))
     num_classes = len(classes.names)
+    if num_classes > MOST_CLASSES:
+        raise LayoutError(f"there must be at most {MOST_CLASSES} classes, got {num_classes}")
     for label in ignore:
         if 0 <= label < num_classes and label not in layout.void:
             raise LayoutError(
@@ -132,7 +143,7 @@ def load_folder(
     digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names}".encode())
     resized = f"resized to {' x '.join(map(str, size))}" if size else "in their own size"
     return Data(
-        name=path.stem if path.is_file() else path.resolve().name,
+        name=printable(path.stem if path.is_file() else path.resolve().name),
         class_names=classes.names,
         colours=classes.colours or tuple(palette(num_classes)),
         channels=len(reading.mean),
@@ -178,7 +189,8 @@ def _stamp(layout: Layout, num_classes: int, ignore: Sequence[int], size: tuple[
         for pair in layout.pairs[part]:
             for file in (pair.image, pair.mask):
                 stat = file.stat()
-                digest.update(f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n".encode())
+                line = f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n"
+                digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -212,14 +224,14 @@ def _check(
                 first = first or (pair, len(seen.sums), len(seen.size))
                 if (len(seen.sums), len(seen.size)) != first[1:]:
                     raise LayoutError(
-                        f"{pair.image} has {len(seen.sums)} channels and {len(seen.size)} axes, "
-                        f"{first[0].image} has {first[1]} and {first[2]}; all images must agree"
+                        f"{printable(pair.image)} has {len(seen.sums)} channels and {len(seen.size)} axes, "
+                        f"{printable(first[0].image)} has {first[1]} and {first[2]}; all images must agree"
                     )
                 twin = where.setdefault(seen.shown, (part, pair.image)) if seen.shown else (part, pair.image)
                 if twin[0] != part:
                     raise LayoutError(
-                        f"{pair.image} of the {part} part is the same image as {twin[1]} of the {twin[0]} part: "
-                        "a network would be tested on what it learned"
+                        f"{printable(pair.image)} of the {part} part is the same image as {printable(twin[1])} of "
+                        f"the {twin[0]} part: a network would be tested on what it learned"
                     )
                 pixels[part] += seen.pixels
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
@@ -254,14 +266,16 @@ class _Seen:
 
 
 def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> _Seen:
-    image, labels = read_image(pair.image), read_mask(pair.mask)
-    if image.shape[1:] != labels.shape:
-        hint = "; an array must have its channels first" if image.shape[:-1] == labels.shape else ""
-        raise UnreadableFileError(
-            pair.mask,
-            f"has the size {labels.shape}, its image {pair.image} {image.shape[1:]}; expected the same{hint}",
-        )
-    check_same_place(pair.mask, pair.image)
+    with open_image(pair.image) as opened, open_mask(pair.mask) as mask:
+        if opened.shape[1:] != mask.shape:
+            hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
+            raise UnreadableFileError(
+                pair.mask,
+                f"has the size {mask.shape}, its image {printable(pair.image)} {opened.shape[1:]}; "
+                f"expected the same{hint}",
+            )
+        check_same_place(pair.mask, pair.image)
+        image, labels = opened.read(), mask.read()
     values, counts = np.unique(labels, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if value not in ignore and not 0 <= value < num_classes:
@@ -275,7 +289,8 @@ def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[in
     if size and len(size) == target.ndim:  # else it is refused when all are known
         target = _resized(target, size)
     pixels = torch.bincount(target[~torch.isin(target, torch.tensor(ignore))], minlength=num_classes).numpy()
-    flat = image.reshape(len(image), -1).astype(np.float64)
+    # Of the values that are trained on: what is not 0 in float64 may be so in float32.
+    flat = image.reshape(len(image), -1).astype(np.float32).astype(np.float64)
     shown = hashlib.sha256(image.tobytes())
     digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
     varied = bool((image != image.flat[0]).any())

@@ -120,7 +120,7 @@ def _item(evaluation: Evaluation, image: int, colours: Sequence[str], photos: di
 
 def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None) -> tuple[list[Map], str]:
     try:
-        prediction, target = (read_mask(path) for path in evaluation.pairs.paths(image))
+        prediction, target = (read_mask(path, evaluation.pairs.most) for path in evaluation.pairs.paths(image))
     except UnreadableFileError as error:
         return [], f"could not be read again: {error}"
     void = np.isin(target, list(evaluation.ignored))
@@ -149,7 +149,7 @@ def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Pat
     ]
     if photo is not None:
         try:
-            maps.insert(0, Map("photo", _photo(read_image(photo), place), []))
+            maps.insert(0, Map("photo", _photo(read_image(photo, evaluation.pairs.most), place), []))
         except UnreadableFileError as error:
             note += f"{'; ' if note else ''}no photo: {error}"
     return maps, note

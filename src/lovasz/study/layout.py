@@ -1,11 +1,13 @@
 """Which image belongs to which mask and to which part: by folders, as in Pascal VOC, or by a list."""
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from lovasz.study.data import PARTS, TEST, TRAIN, VAL
 from lovasz.study.files import files_in
+from lovasz.study.text import printable
 
 LAYOUTS = (
     "a folder with train, val and test, each with images and masks; a folder as Pascal VOC's with JPEGImages, "
@@ -91,8 +93,7 @@ def _from_voc(data: Path) -> Layout:
     for part in PARTS:
         file = lists / f"{part}.txt"
         if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            named[part] = [line.split()[0] for line in lines if line.strip()]
+            named[part] = [printable(line.split()[0]) for line in _text(file).splitlines() if line.strip()]
             for name in named[part]:
                 for folder, kind in ((data / "JPEGImages", images), (data / "SegmentationClass", masks)):
                     if name not in kind:
@@ -114,8 +115,8 @@ def _from_voc(data: Path) -> Layout:
 
 def _from_list(file: Path) -> Layout:
     pairs: dict[str, list[Pair]] = {part: [] for part in PARTS}
-    with open(file, newline="", encoding="utf-8-sig") as text:
-        rows = csv.DictReader(text)
+    rows = csv.DictReader(io.StringIO(_text(file), newline=""))
+    try:
         if set(rows.fieldnames or ()) != {"part", "image", "mask"}:
             found = ", ".join(rows.fieldnames or ()) or "nothing"
             raise LayoutError(f"{file}: the first line must name the columns part, image, mask, got {found}")
@@ -129,8 +130,17 @@ def _from_list(file: Path) -> Layout:
             for path in (image, mask):
                 if not path.is_file():
                     raise LayoutError(f"{where}: there is no file {path}")
-            pairs[row["part"]].append(Pair(row["image"], image, mask))
+            pairs[row["part"]].append(Pair(printable(row["image"]), image, mask))
+    except csv.Error as error:
+        raise LayoutError(f"{file}, line {rows.line_num + 1}: is not CSV ({error})") from error
     return Layout(pairs, f"The parts are those of the list {file.name}.")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LayoutError(f"{file}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def _check_partners(images: set[str], masks: set[str], folders: tuple[Path, Path]) -> None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lovasz.study.files import names_in
+from lovasz.study.files import MOST_VALUES, names_in
+from lovasz.study.text import printable
 
 Kind = Literal["missing", "extra", "unreadable", "mismatched", "labels"]
 
@@ -14,7 +15,7 @@ class Problem:
     """Why one name is left out of an evaluation.
 
     Attributes:
-        name: The name, without suffix.
+        name: The name, without suffix; like the message it is `printable`.
         kind: "missing" prediction, "extra" prediction without a target, "unreadable" file,
             "mismatched" shapes, or "labels" that are no class.
         message: What is wrong, with the file.
@@ -32,14 +33,16 @@ class Pairs:
     Attributes:
         predictions: The folder of predictions.
         targets: The folder of targets.
-        files: Name, file of the prediction and file of the target of each pair, in the order of names.
+        files: Name, `printable`, file of the prediction and file of the target of each pair, in the order of names.
         problems: Names with a target but no prediction, then those with a prediction but no target.
+        most: How many values of a file are read at most.
     """
 
     predictions: Path
     targets: Path
     files: list[tuple[str, str, str]]
     problems: list[Problem]
+    most: int = MOST_VALUES
 
     def paths(self, index: int) -> tuple[Path, Path]:
         """Returns the paths of prediction and target of a pair."""
@@ -47,8 +50,13 @@ class Pairs:
         return self.predictions / prediction, self.targets / target
 
 
-def pair(predictions: Path, targets: Path) -> Pairs:
+def pair(predictions: Path, targets: Path, most: int = MOST_VALUES) -> Pairs:
     """Lists two folders and matches what they hold.
+
+    Args:
+        predictions: The folder of predictions.
+        targets: The folder of targets.
+        most: How many values of a file are read at most.
 
     Raises:
         UnreadableFileError: If a folder cannot be listed or two of its files share a name.
@@ -58,14 +66,20 @@ def pair(predictions: Path, targets: Path) -> Pairs:
         raise ValueError(f"PREDICTIONS and TARGETS must be two folders, got {predictions} and {targets}")
     predicted, labelled = names_in(predictions), names_in(targets)
     missing = [
-        Problem(name, "missing", f"{targets / file} has no prediction of that name in {predictions}")
+        Problem(
+            name,
+            "missing",
+            f"{printable(targets / file)} has no prediction of that name in {printable(predictions)}",
+        )
         for name, file in labelled.items()
         if name not in predicted
     ]
     extra = [
-        Problem(name, "extra", f"{predictions / file} has no target of that name in {targets}")
+        Problem(
+            name, "extra", f"{printable(predictions / file)} has no target of that name in {printable(targets)}"
+        )
         for name, file in predicted.items()
         if name not in labelled
     ]
     files = [(name, predicted[name], file) for name, file in labelled.items() if name in predicted]
-    return Pairs(predictions, targets, files, missing + extra)
+    return Pairs(predictions, targets, files, missing + extra, most)

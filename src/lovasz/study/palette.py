@@ -11,6 +11,8 @@ CHOSEN = (
 GOLDEN = (5**0.5 - 1) / 2
 LIGHTNESS = (0.35, 0.75, 0.5, 0.85, 0.25, 0.62)
 SATURATION = (0.9, 0.7, 0.5)
+# Steps by that rule alone, some 4,000 of which give a new colour; from there on the next free one is taken.
+BY_RULE = 2**15
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -41,7 +43,10 @@ def palette(number: int) -> list[str]:
         hue = step * GOLDEN % 1
         lightness, saturation = LIGHTNESS[step % len(LIGHTNESS)], SATURATION[step // 2 % len(SATURATION)]
         red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
-        colour = f"#{red:02x}{green:02x}{blue:02x}"
+        value = red << 16 | green << 8 | blue
+        while step >= BY_RULE and f"#{value:06x}" in taken:
+            value = (value + 1) % 2**24
+        colour = f"#{value:06x}"
         if colour not in taken:
             taken.add(colour)
             colours.append(colour)

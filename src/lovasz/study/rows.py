@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.ranks import Ranks
+from lovasz.study.text import printable
 
 # Bytes of rows that are in memory at a time.
 BUFFER = 2**24
@@ -71,8 +72,14 @@ class Rows:
         return merged if ranks.rank == 0 else self
 
     def _write(self, first: int, rows: NDArray[np.int64]) -> None:
-        self._file.seek(8 * self._width * first)
-        self._file.write(rows.tobytes())
+        try:
+            self._file.seek(8 * self._width * first)
+            self._file.write(rows.tobytes())
+            self._file.flush()
+        except OSError as error:
+            place = printable(tempfile.gettempdir())
+            reason = error.strerror or error
+            raise OSError(f"cannot write the counts of the images to {place} (TMPDIR): {reason}") from error
 
     def _raw(self, size: int, images: int | None = None) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yields the first image and the rows of each block, beyond the own images zeros."""

@@ -1,0 +1,36 @@
+"""Text that comes with the data, such as names of files, made safe for a terminal, a table or a page."""
+
+import re
+
+# Control characters, ends of lines, marks that turn the direction of writing, and what Python puts in the place of
+# bytes that are not UTF-8.
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What is written for one of these.
+ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def printable(text: object) -> str:
+    r"""Returns a text or a path that can be printed and encoded; different ones stay different.
+
+    A character that cannot is written as ``\x1b`` or ``\udcff``; only where there is one, or
+    something that looks like one written so, are backslashes doubled.
+    """
+    text = str(text)
+    if not UNSAFE.search(text) and not ESCAPE.search(text):
+        return text
+    return UNSAFE.sub(_escaped, text.replace("\\", "\\\\"))
+
+
+def csv_text(text: str) -> str:
+    """Returns a text as the cell of a table that a spreadsheet takes for no formula; different ones stay different.
+
+    An apostrophe goes before ``=``, ``+``, ``-``, ``@``, tab or carriage return, and before
+    apostrophes that one of these follows.
+    """
+    return f"'{text}" if text.lstrip("'").startswith(FORMULA) else text
+
+
+def _escaped(found: "re.Match[str]") -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
