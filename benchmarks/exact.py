@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from lovasz import _jaccard
+from lovasz._math import jaccard
 
 
 def by_class(tensor: Tensor) -> Tensor:
@@ -16,7 +16,7 @@ def extension(errors: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
     ordered, order = errors.sort(descending=True, stable=True)
     f = foreground[order].long()
     k, j = f.cumsum(0) - f, (1 - f).cumsum(0) - (1 - f)
-    w_f, w_b = _jaccard.increments(k, j, f.sum())
+    w_f, w_b = jaccard.increments(k, j, f.sum())
     w = torch.where(f > 0, w_f, w_b)
     return ordered @ w, torch.empty_like(w).scatter_(0, order, w)
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 import lovasz
-from lovasz import _bins
+from lovasz._math import binning
 
 from . import measure, results
 
@@ -69,7 +69,7 @@ def _work(rank: int, world: int, folder: str, shapes: list[tuple[int, int]], que
 
 def rows() -> Iterator[ReduceRow]:
     """Each table as soon as it has been measured."""
-    shapes = [(c, k or _bins.default_bins(c, "softmax")) for c in CLASSES for k in BINS]
+    shapes = [(c, k or binning.default_bins(c, "softmax")) for c in CLASSES for k in BINS]
     context = torch.multiprocessing.get_context("spawn")
     queue = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
@@ -115,7 +115,7 @@ def modelled_table() -> list[str]:
     names = [f"{p:,} at {b / 1e9:.0f} GB/s, {1e6 * t:.0f} us" for p, b, t in CLUSTERS]
     lines = [f"| classes | MiB | {' | '.join(names)} |", "|---" * (2 + len(CLUSTERS)) + "|"]
     for classes in CLASSES:
-        size = table_bytes(classes, _bins.default_bins(classes, "softmax"))
+        size = table_bytes(classes, binning.default_bins(classes, "softmax"))
         times = " | ".join(f"{1e3 * modelled_seconds(size, *cluster):.2f}" for cluster in CLUSTERS)
         lines.append(f"| {classes} | {size / 2**20:.2f} | {times} |")
     return lines

@@ -37,7 +37,7 @@ def kernels() -> list[Kernel]:
     """Every kernel at the default settings, for the classes, types and forms of the GPU benchmark."""
     import triton.language as tl
 
-    from lovasz import _triton, _triton_upsample
+    from lovasz._kernels.triton import finer, passes
 
     common = {"PER_IMAGE": False, "HAS_IGNORED": True, "HAS_MASK": False, "REAL": tl.float32, "AT": tl.int32}
     read: dict[str, str | None] = {
@@ -51,42 +51,42 @@ def kernels() -> list[Kernel]:
     found = []
     for classes, real, fused in ((21, "fp32", False), (21, "bf16", False), (2, "fp32", False), (150, "fp32", False),
                                  (300, "fp32", False), (21, "fp32", True)):  # fmt: skip
-        length, width = _triton.shape_of_tile(classes)
+        length, width = passes.shape_of_tile(classes)
         settings = common | {"CLASSES": classes, "WIDTH": width, "LENGTH": length, "CROSS_ENTROPY": fused,
                              "SMOOTHING": 0.1 * fused, "HAS_WEIGHT": fused}  # fmt: skip
         label = f"softmax {classes} {real}{' + ce' * fused}"
         ce = {"ce_weight": "*fp32" if fused else None}
         pointers = read | ce | {"logits": f"*{real}", "sums": "*fp64"}
-        found.append(Kernel(f"count {label}", _triton._count_softmax, pointers, settings, _triton.WARPS))
+        found.append(Kernel(f"count {label}", passes._count_softmax, pointers, settings, passes.WARPS))
         pointers = (
             apply | ce | {"ce_grad": "*fp32" if fused else None, "logits": f"*{real}", "gradient": f"*{real}"}
         )
         settings = settings | {"HAS_GRAD": True}
-        found.append(Kernel(f"apply {label}", _triton._apply_softmax, pointers, settings, _triton.WARPS))
+        found.append(Kernel(f"apply {label}", passes._apply_softmax, pointers, settings, passes.WARPS))
     for form in ("sigmoid", "hinge"):
-        settings = common | {"LENGTH": _triton.TILE, "FORM": form}
+        settings = common | {"LENGTH": passes.TILE, "FORM": form}
         pointers = read | {"logits": "*fp32"}
-        found.append(Kernel(f"count {form} fp32", _triton._count_binary, pointers, settings, _triton.WARPS))
+        found.append(Kernel(f"count {form} fp32", passes._count_binary, pointers, settings, passes.WARPS))
         pointers = apply | {"logits": "*fp32", "gradient": "*fp32"}
         settings = settings | {"HAS_GRAD": True}
-        found.append(Kernel(f"apply {form} fp32", _triton._apply_binary, pointers, settings, _triton.WARPS))
+        found.append(Kernel(f"apply {form} fp32", passes._apply_binary, pointers, settings, passes.WARPS))
     tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
-    settings = {"BINS": 8192, "BLOCK": _triton.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
-    found.append(Kernel("merge", _triton._merge, tables, settings, _triton.WARPS))
+    settings = {"BINS": 8192, "BLOCK": passes.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
+    found.append(Kernel("merge", passes._merge, tables, settings, passes.WARPS))
     tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
     for name, alpha, beta in (("weigh", 1.0, 1.0), ("weigh, other measures", 0.3, 0.7)):
-        settings = {"BINS": 8192, "BLOCK": _triton.WEIGH_BLOCK, "HINGE": False, "ALPHA": alpha, "BETA": beta}
-        found.append(Kernel(name, _triton._weigh, tables, settings, _triton.WEIGH_WARPS))
+        settings = {"BINS": 8192, "BLOCK": passes.WEIGH_BLOCK, "HINGE": False, "ALPHA": alpha, "BETA": beta}
+        found.append(Kernel(name, passes._weigh, tables, settings, passes.WEIGH_WARPS))
     axes: dict[str, str | None] = {
         f"{table}_{axis}": "*fp64" if table == "weight" else "*i32"
         for table in ("lower", "weight", "begin", "end")
         for axis in "zyx"
     }
     for name, three, most in (("a quarter", False, (9, 1, 9)), ("half, 3-D", True, (5, 5, 5))):
-        settings = {"REAL": tl.float32, "BLOCK": _triton_upsample.BLOCK}
+        settings = {"REAL": tl.float32, "BLOCK": finer.BLOCK}
         pointers = axes | {"logits": "*fp32", "strip": "*fp32", "gradient": "*fp32"}
-        interpolate, collect = _triton_upsample._interpolate, _triton_upsample._collect
-        warps = _triton_upsample.WARPS
+        interpolate, collect = finer._interpolate, finer._collect
+        warps = finer.WARPS
         found.append(Kernel(f"interpolate {name}", interpolate, pointers, settings | {"THREE": three}, warps))
         counts = dict(zip(("MOST_Z", "MOST_Y", "MOST_X"), most, strict=True))
         found.append(Kernel(f"collect {name}", collect, pointers, settings | counts, warps))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 import lovasz
-from lovasz import _bins
+from lovasz._math import binning
 
 from . import measure, results
 from .cases import MID, blobs
@@ -121,7 +121,7 @@ class SmallRow(NamedTuple):
 def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     """What is timed: whole steps as called, and the operators alone."""
     logits, target = blobs(shape, MID.spread, MID.shift)
-    bins = _bins.default_bins(shape[1], "softmax")
+    bins = binning.default_bins(shape[1], "softmax")
     pixels = (logits.clone().flatten(2), target.flatten(1), None, [-100], "softmax")
     table, _, sums = torch.ops.lovasz.count(*pixels, bins, False)
     coefficients = torch.full((1, shape[1]), 1 / shape[1], dtype=torch.float64)

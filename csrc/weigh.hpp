@@ -1,4 +1,4 @@
-// From counts to losses and weights: in one walk what `losses` and `weights` of lovasz/_jaccard.py make, with which the
+// From counts to losses and weights: in one walk what `losses` and `weights` of lovasz/_math/jaccard.py make, with which the
 // tests compare it. It goes down from the largest error, so that k and j are the foreground and background pixels of
 // a bin and of those above it.
 #pragma once

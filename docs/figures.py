@@ -21,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import published, regimes
 from benchmarks.accuracy import value_and_gradient
-from lovasz import Counts, _bins, _jaccard, count, lovasz_sigmoid
+from lovasz import Counts, count, lovasz_sigmoid
+from lovasz._math import binning, jaccard
 
 
 class Theme(NamedTuple):
@@ -54,13 +55,13 @@ def weights_by_sorting() -> tuple[list[float], float]:
     """The weight of each of the twelve pixels, in order of decreasing error, and the loss."""
     f = torch.tensor(FOREGROUND)
     k, j = f.cumsum(0) - f.long(), (~f).cumsum(0) - (~f).long()
-    w = torch.where(f, *_jaccard.increments(k, j, f.sum()))
+    w = torch.where(f, *jaccard.increments(k, j, f.sum()))
     return w.tolist(), (torch.tensor(ERRORS, dtype=torch.float64) @ w).item()
 
 
 def table_by_counting() -> Tensor:
     """Background and foreground pixels of the twelve in each of the few bins, as the library counts them."""
-    bins = _bins.index(torch.tensor(ERRORS, dtype=torch.float64), FEW_BINS, "sigmoid")
+    bins = binning.index(torch.tensor(ERRORS, dtype=torch.float64), FEW_BINS, "sigmoid")
     table = torch.zeros(1, 1, 2, FEW_BINS + 1, dtype=torch.int64)
     table[0, 0].index_put_((torch.tensor(FOREGROUND).long(), bins.long()), torch.tensor(1), accumulate=True)
     return table
@@ -82,7 +83,7 @@ def sorting_and_counting(theme: Theme) -> Any:
     above.legend(loc="upper right", frameon=False, fontsize=10)
 
     table = table_by_counting()
-    loss, bound = _jaccard.losses(table, "sigmoid").item(), _jaccard.bounds(table, "sigmoid").item()
+    loss, bound = jaccard.losses(table, "sigmoid").item(), jaccard.bounds(table, "sigmoid").item()
     base = [0] * FEW_BINS
     for foreground, colour, hatch, _ in _sides(theme):
         numbers = table[0, 0, int(foreground), :-1].tolist()
@@ -92,7 +93,7 @@ def sorting_and_counting(theme: Theme) -> Any:
                 below.text(b, bottom + n / 2, str(n), ha="center", va="center", fontsize=11, bbox=_label(theme))
         base = [a + b for a, b in zip(base, numbers, strict=True)]
     below.set_title(f"Count: from ten integers = {loss:.3f}, certified ± {bound:.3f}", loc="left", fontsize=11)
-    points = _bins.grid(FEW_BINS, "sigmoid").tolist()
+    points = binning.grid(FEW_BINS, "sigmoid").tolist()
     below.set(ylim=(0, 4.3), yticks=range(5), ylabel="pixels", xticks=range(FEW_BINS))
     below.set_xticklabels([f"{m:.2f}".rstrip("0").rstrip(".") for m in points])
     below.set_xlabel("error, to the nearest of five grid points", fontsize=10)

@@ -3,9 +3,9 @@
 import importlib
 import os
 
-from lovasz import _cpu, _torch
+from lovasz._kernels import cpu, plain
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-COMPILED = [_cpu.Kernel(name) for name in _cpu.names()]
-OTHERS = COMPILED + ([importlib.import_module("lovasz._triton")] if INTERPRETED else [])
-KERNELS = [_torch, *OTHERS]
+COMPILED = [cpu.Kernel(name) for name in cpu.names()]
+OTHERS = COMPILED + ([importlib.import_module("lovasz._kernels.triton.passes")] if INTERPRETED else [])
+KERNELS = [plain, *OTHERS]

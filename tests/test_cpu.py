@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _bins, _cpu, _inputs, _jaccard, _torch
+from lovasz._inputs import layouts
+from lovasz._kernels import cpu, plain
+from lovasz._math import binning, jaccard
 
 from .cases import FORMS, LOSSES, random
 from .kernels import COMPILED, KERNELS, OTHERS
@@ -54,7 +56,7 @@ def test_the_exponential_is_within_2_ulp_over_the_whole_range(compiled):
     codes = torch.arange(-(2**31), 2**31, 1009, dtype=torch.int64).to(torch.int32)
     x = torch.cat((codes.view(torch.float32), torch.linspace(-104, -87, 50001), torch.linspace(88, 89, 5001)))
     found = torch.empty_like(x)
-    _cpu._kernel.exponential(compiled.name, _cpu._array(x), _cpu._array(found))
+    cpu._kernel.exponential(compiled.name, cpu._array(x), cpu._array(found))
     exact = x.double().exp()
     assert (found.isnan() == x.isnan()).all()
     number = ~x.isnan()
@@ -85,7 +87,7 @@ def test_a_kernel_weighs_as_the_formula_says(other, form, bins):
     table[1, 2, 0, -1] = 1
     coefficients = torch.rand(2, 4, generator=generator).double()
     coefficients[1, 2] = 0
-    expected_losses, expected = _torch.weigh(table, form, coefficients, torch.float64)
+    expected_losses, expected = plain.weigh(table, form, coefficients, torch.float64)
     assert expected_losses.isnan().tolist() == [[False] * 4, [False, True, False, False]]
     for dtype, rtol in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
         losses, found = other.weigh(table, form, coefficients, dtype)
@@ -109,7 +111,7 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     logits = logits.to(dtype)
     C = shape[1]
     weight = torch.rand(C, generator=torch.Generator().manual_seed(1)).double() + 0.1 if weighted else None
-    x, t, *_ = _inputs.softmax_pixels(logits, target, None)
+    x, t, *_ = layouts.softmax_pixels(logits, target, None)
     fused = (weight, smoothing)
     table, _, sums = kernel.count(x, t, None, [255], "softmax", 64, False, *fused)
     exact = logits.double().requires_grad_()
@@ -118,9 +120,9 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     tight = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 2e-6, "atol": 1e-6}
     assert_close(sums, torch.stack((ce.detach(), w[target[target != 255]].sum())), **tight)
 
-    weights = torch.zeros(table.shape, dtype=_torch.compute_dtype(x))
+    weights = torch.zeros(table.shape, dtype=plain.compute_dtype(x))
     found = kernel.apply(x, t, None, [255], "softmax", weights, None, torch.tensor(0.7), *fused)
-    expected = _inputs.softmax_pixels(0.7 * gradient(ce, exact), target, None).logits
+    expected = layouts.softmax_pixels(0.7 * gradient(ce, exact), target, None).logits
     near = {"rtol": 1e-2, "atol": 1e-6} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     assert_close(found.double(), expected, **near)
     assert (found.movedim(1, -1)[t == 255] == 0).all()
@@ -151,9 +153,9 @@ def test_the_fused_loss_keeps_the_digits_of_confident_pixels_and_far_logits(kern
         logits, target = random("softmax", (1, 7, 5000), 33, scale)
         logits = logits + offset
         exact = F.cross_entropy(logits.double(), target, reduction="sum", label_smoothing=smoothing)
-        plain = F.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
+        usual = F.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
         _, _, sums = kernel.count(logits, target, None, [], "softmax", 64, False, None, smoothing)
-        assert (sums[0] - exact).abs() <= 2 * (plain.double() - exact).abs() + 1e-6 * exact
+        assert (sums[0] - exact).abs() <= 2 * (usual.double() - exact).abs() + 1e-6 * exact
 
 
 # ---- a kernel may be at most as wrong as plain code ----
@@ -164,12 +166,12 @@ def test_the_fused_loss_keeps_the_digits_of_confident_pixels_and_far_logits(kern
 def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     logits, target = random(form, (1, 6, 20000), 34, scale=4.0)
     logits = logits + (offset if form == "softmax" else 0)
-    table, _, _ = _torch.count(logits.double(), target, None, [], form, 4096, False)
-    _, weights = _torch.weigh(table, form, torch.ones(1, 6, dtype=torch.float64), torch.float32)
-    exact = _torch.apply(logits.double(), target, None, [], form, weights)
-    plain = (_torch.apply(logits, target, None, [], form, weights).double() - exact).norm()
+    table, _, _ = plain.count(logits.double(), target, None, [], form, 4096, False)
+    _, weights = plain.weigh(table, form, torch.ones(1, 6, dtype=torch.float64), torch.float32)
+    exact = plain.apply(logits.double(), target, None, [], form, weights)
+    usual = (plain.apply(logits, target, None, [], form, weights).double() - exact).norm()
     found = (compiled.apply(logits, target, None, [], form, weights).double() - exact).norm()
-    assert found <= 1.5 * plain + 1e-7 * exact.norm()
+    assert found <= 1.5 * usual + 1e-7 * exact.norm()
 
 
 # ---- layouts, dtypes and labels ----
@@ -268,7 +270,7 @@ def test_views_give_what_their_copies_give(form):
         found = LOSSES[form](y, target, bins=64)
         assert_close(found, expected, rtol=0, atol=0, msg=reason)
         assert_close(gradient(found, y), gradient(expected, x), rtol=0, atol=0, msg=reason)
-        pixels = _inputs.view(logits, target, None, form)
+        pixels = layouts.view(logits, target, None, form)
         assert pixels.logits.data_ptr() == logits.data_ptr(), reason  # no copy on the way to the kernel
         assert pixels.target.data_ptr() == target.data_ptr(), reason
 
@@ -381,7 +383,7 @@ def test_a_forked_process_does_not_hang():
     """The compiled kernel: plain PyTorch waits for ever there, in its own parallel operations."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", FORK], cwd=ROOT, timeout=60, check=False,
-        env={**os.environ, "LOVASZ_CPU_KERNEL": _cpu.names()[0]},
+        env={**os.environ, "LOVASZ_CPU_KERNEL": cpu.names()[0]},
     )  # fmt: skip
     assert done.returncode == 0
 
@@ -396,12 +398,12 @@ def run(code, **environment):
     )  # fmt: skip
 
 
-SAY = "from lovasz import _ops; print(*_ops.kernels()[0], sep=' | ')"
+SAY = "from lovasz._kernels import operators; print(*operators.kernels()[0], sep=' | ')"
 
 
 @needs_compiled
 def test_the_environment_chooses_the_kernel():
-    for name in _cpu.names():
+    for name in cpu.names():
         assert run(SAY, LOVASZ_CPU_KERNEL=name).stdout == f"cpu | C++, {name} | LOVASZ_CPU_KERNEL\n"
     assert run(SAY, LOVASZ_CPU_KERNEL="off").stdout == "cpu | PyTorch | LOVASZ_CPU_KERNEL is off\n"
     refused = run(SAY, LOVASZ_CPU_KERNEL="avx1024")
@@ -415,7 +417,7 @@ def test_without_the_extension_pytorch_serves_and_says_why():
 import importlib.abc, sys
 class Absent(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "lovasz._kernel":
+        if name == "lovasz._kernels._compiled":
             raise ImportError("libm.so.7: no such file")
 sys.meta_path.insert(0, Absent())
 import torch, lovasz
@@ -430,7 +432,7 @@ print(lovasz.lovasz_softmax(torch.zeros(300, 2), torch.zeros(300, dtype=torch.lo
 
 def test_the_extension_refuses_what_does_not_fit(compiled):
     """Whatever reaches it: no memory is touched that is not there."""
-    call, array = _cpu._kernel, _cpu._array
+    call, array = cpu._kernel, cpu._array
     x, t = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.long)
     table, pixels = torch.zeros(1, 3, 2, 17, dtype=torch.int64), torch.zeros(2, 1, 3, dtype=torch.int64)
 
@@ -466,15 +468,15 @@ def test_the_extension_refuses_what_does_not_fit(compiled):
 
 
 def test_the_slots_of_the_bin_map_are_those_of_the_definition(compiled):
-    """Over a fine grid of errors: the compiled map and `_bins.index` differ at most by their rounding."""
+    """Over a fine grid of errors: the compiled map and `binning.index` differ at most by their rounding."""
     for form, logits in (("sigmoid", torch.linspace(-30, 30, 200001)), ("hinge", torch.linspace(-3, 300, 200001))):
         for bins in (16, 333, 8192, 65536):
             x, t = logits[None, None], torch.zeros(1, 1, logits.numel(), dtype=torch.uint8)
             found = compiled.count(x, t, None, [], form, bins, False)[0][0, 0, 0, :-1]
             m = logits.double().sigmoid() if form == "sigmoid" else (1 + logits.double()).relu()
-            expected = _bins.index(m, bins, form).long().bincount(minlength=bins)
+            expected = binning.index(m, bins, form).long().bincount(minlength=bins)
             shifted = (found.cumsum(0) - expected.cumsum(0)).abs()
             assert shifted.max() <= 1 + 2e-6 * bins * logits.numel() / 10, (form, bins, shifted.max())
             assert_close(
-                _jaccard.pixels(compiled.count(x, t, None, [], form, bins, False)[0])[0].item(), len(logits)
+                jaccard.pixels(compiled.count(x, t, None, [], form, bins, False)[0])[0].item(), len(logits)
             )

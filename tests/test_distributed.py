@@ -13,7 +13,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _bins
+from lovasz._math import binning
 from lovasz.metrics import JaccardIndex
 
 from .cases import FORMS, LOSSES, random
@@ -145,7 +145,7 @@ def sent(rank, world):
 def test_what_is_sent_is_the_table_whatever_the_number_of_pixels(tmp_path):
     """16 bytes for each class and bin, and for the bin of what is no number; 112 say what was counted."""
     for sizes in run(sent, 2, tmp_path):
-        assert sizes == [16 * 5 * (_bins.default_bins(5, "softmax") + 1) + 112] * 2
+        assert sizes == [16 * 5 * (binning.default_bins(5, "softmax") + 1) + 112] * 2
 
 
 DISAGREEING = {

@@ -204,7 +204,7 @@ def test_the_figures_say_what_the_page_says():
     page = (DOCS / "how.md").read_text()
     weights, exact = figures.weights_by_sorting()
     table = figures.table_by_counting()
-    loss, bound = (f(table, "sigmoid").item() for f in (figures._jaccard.losses, figures._jaccard.bounds))
+    loss, bound = (f(table, "sigmoid").item() for f in (figures.jaccard.losses, figures.jaccard.bounds))
     assert abs(sum(weights) - 1) < 1e-12
     assert abs(loss - exact) <= bound
     assert f"adds up to {exact:.3f}" in page

@@ -13,7 +13,9 @@ from torchmetrics.segmentation import MeanIoU
 
 import lovasz
 from benchmarks import published, regimes
-from lovasz import _inputs, _ops, _torch, berman
+from lovasz import berman
+from lovasz._inputs import layouts
+from lovasz._kernels import operators, plain
 from lovasz.metrics import ImageJaccardIndex, JaccardIndex
 
 from .cases import FORMS, LOSSES, MODULES, random
@@ -444,7 +446,7 @@ def test_fullgraph_compile_broke(form, bins):
     assert_close(torch.autograd.grad(loss, x)[0], expected_grad)
 
 
-def operators(form, C, bins):
+def operations(form, C, bins):
     """How often each ATen operator runs in a forward and a backward pass, inside the kernels as well."""
     logits, target = random(form, (2, C, 8, 9), 19)
     logits.requires_grad_()
@@ -457,7 +459,7 @@ def operators(form, C, bins):
 @every_mode
 def test_a_sort_and_a_synchronisation_per_class(form, bins):
     """Berman's file and most others: a loop over the classes, with `if fg.sum() == 0` in it."""
-    two, many = (operators(form, C, bins) for C in (2, 23))
+    two, many = (operations(form, C, bins) for C in (2, 23))
     for name in ("aten::item", "aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::sort"):
         assert two.get(name, 0) == many.get(name, 0), name
     assert two.get("aten::sort", 0) == (0 if bins == 4096 else 1)
@@ -482,10 +484,10 @@ class NoSynchronisation(TorchDispatchMode):
 
     WAITS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "bincount", "unique")
     KERNELS = {  # noqa: RUF012
-        "labels": _inputs.canonical_target,
-        "count": _torch.count,
-        "loss": _ops._loss(_torch),
-        "loss_backward": _ops._loss_backward(_torch),
+        "labels": layouts.canonical_target,
+        "count": plain.count,
+        "loss": operators._loss(plain),
+        "loss_backward": operators._loss_backward(plain),
     }
 
     def __init__(self):

@@ -11,7 +11,10 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import FBeta, Tversky, _arguments, _jaccard, _torch, measures
+from lovasz import FBeta, Tversky, measures
+from lovasz._inputs import arguments
+from lovasz._kernels import plain
+from lovasz._math import jaccard
 
 from .cases import FORMS, LOSSES, random
 from .kernels import KERNELS
@@ -30,7 +33,7 @@ SIZES = [(G, others) for G in range(5) for others in range(5) if G + others]
 
 
 def weights_of(measure):
-    index = _arguments.parse_measure(measure)
+    index = arguments.parse_measure(measure)
     return index.alpha, index.beta
 
 
@@ -54,14 +57,14 @@ def is_submodular(losses, number):
 
 @pytest.mark.parametrize("measure", MEASURES, ids=str)
 def test_the_closed_forms_are_the_differences_of_the_definition(measure):
-    index = _arguments.parse_measure(measure)
+    index = arguments.parse_measure(measure)
     for G, others in SIZES:
         losses = set_losses(G, others, index.alpha, index.beta)
         for wrong, here in losses.items():
             k, j = len([i for i in wrong if i < G]), len([i for i in wrong if i >= G])
             numbers = [torch.tensor(n) for n in (k, j, G)]
-            assert_close(_jaccard.set_loss(*numbers, index).item(), here, rtol=1e-12, atol=1e-15)
-            w_f, w_b = (w.item() for w in _jaccard.increments(*numbers, index))
+            assert_close(jaccard.set_loss(*numbers, index).item(), here, rtol=1e-12, atol=1e-15)
+            w_f, w_b = (w.item() for w in jaccard.increments(*numbers, index))
             if k < G:
                 more = losses[wrong | {next(i for i in range(G) if i not in wrong)}]
                 assert_close(w_f, more - here, rtol=1e-12, atol=1e-15)
@@ -183,10 +186,10 @@ def test_a_kernel_weighs_as_the_mathematics(kernel, measure):
         table[0, 3, 0, -1] = 1
         coefficients = torch.rand(2, 6, dtype=torch.float64, generator=generator)
         coefficients[:, 4] = 0
-        index = _arguments.parse_measure(measure)
+        index = arguments.parse_measure(measure)
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
             found = kernel.weigh(table, form, coefficients, dtype, index)
-            expected = _torch.weigh(table, form, coefficients, torch.float64, index)
+            expected = plain.weigh(table, form, coefficients, torch.float64, index)
             for a, b in zip(found, expected, strict=True):
                 assert_close(a.double(), b, rtol=tolerance, atol=1e-15, equal_nan=True)
 
@@ -197,13 +200,13 @@ def test_large_counts_do_not_cancel():
 
     G, k, j = 2**40 + 1, 2**40 - 3, 2**41 + 7
     for measure in (*MEASURES, Tversky(1e6, 1e-6), Tversky(1e-6, 1e-6)):
-        index = _arguments.parse_measure(measure)
+        index = arguments.parse_measure(measure)
         a, b = Fraction(index.alpha), Fraction(index.beta)
 
         def of(k, j, a=a, b=b):
             return (a * j + b * k) / (G + a * j - (1 - b) * k)
 
-        found = _jaccard.increments(torch.tensor(k), torch.tensor(j), torch.tensor(G), index)
+        found = jaccard.increments(torch.tensor(k), torch.tensor(j), torch.tensor(G), index)
         expected = (of(k + 1, j) - of(k, j), of(k, j + 1) - of(k, j))
         for w, exact in zip(found, expected, strict=True):
             assert_close(w.item(), float(exact), rtol=1e-14, atol=0)

@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _cpu
+from lovasz._kernels import cpu
 
 LOSSES = (lovasz.lovasz_softmax, lovasz.lovasz_sigmoid, lovasz.lovasz_hinge)
 TARGET = torch.tensor([1, 0])
@@ -32,7 +32,7 @@ def run(loss, logits, target, **arguments):
 
 @pytest.mark.skipif(os.environ.get("LOVASZ_EXPECT_KERNEL") == "off", reason="LOVASZ_EXPECT_KERNEL is off")
 def test_the_compiled_kernel_is_there():
-    assert _cpu.names(), f"{_cpu.select()[1]}; LOVASZ_EXPECT_KERNEL=off if there is no C++ compiler"
+    assert cpu.names(), f"{cpu.select()[1]}; LOVASZ_EXPECT_KERNEL=off if there is no C++ compiler"
 
 
 @pytest.mark.parametrize("bins", [None, 65536])
@@ -66,6 +66,6 @@ def test_info_says_which_kernel_serves():
     command = [sys.executable, "-c", "from lovasz.cli import main; main()", "info"]
     environment = {**os.environ, "COLUMNS": "300"}
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    chosen, why = _cpu.select()
+    chosen, why = cpu.select()
     assert ("PyTorch" if chosen is None else f"C++, {chosen}") in printed
     assert why in printed

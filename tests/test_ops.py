@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _cpu, _ops, _torch
+from lovasz._kernels import cpu, operators, plain
 
 from .cases import FORMS, LOSSES, MODULES, random
 
@@ -243,8 +243,8 @@ def test_modules_survive_copying_pickling_and_saving(module):
 
 
 def test_the_kernels_that_serve_are_those_that_info_lists():
-    (device, kernel, reason), (gpu, on_gpu, _), (other, everywhere, _) = _ops.kernels()
-    chosen, why = _cpu.select()
+    (device, kernel, reason), (gpu, on_gpu, _), (other, everywhere, _) = operators.kernels()
+    chosen, why = cpu.select()
     assert (device, gpu, other, everywhere) == ("cpu", "cuda", "any other", "PyTorch")
     assert on_gpu == ("PyTorch" if importlib.util.find_spec("triton") is None else "Triton")
     assert kernel == ("PyTorch" if chosen is None else f"C++, {chosen}")
@@ -258,14 +258,14 @@ def test_the_kernels_that_serve_are_those_that_info_lists():
 
 def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
     """The path of an accelerator, on meta tensors: reading one number back would raise."""
-    monkeypatch.setattr(_torch, "canonical_target", lambda target, *args: target.long())
+    monkeypatch.setattr(plain, "canonical_target", lambda target, *args: target.long())
     for form in FORMS:
         target = torch.zeros((2, 40) if form == "softmax" else (2, 3, 40), dtype=torch.uint8, device="meta")
         logits = torch.zeros(2, 3, 40, device="meta")
-        table, _, _ = _torch.count(logits, target, None, [255], form, 64, False)
+        table, _, _ = plain.count(logits, target, None, [255], form, 64, False)
         assert table.shape == (1, 3, 2, 65)
         weights = torch.zeros(1, 3, 2, 65, dtype=torch.float64, device="meta")
-        assert _torch.apply(logits, target, None, [255], form, weights).shape == logits.shape
+        assert plain.apply(logits, target, None, [255], form, weights).shape == logits.shape
         arguments = {"ignore_index": 255, "classes": [0, 2], "bins": 64}
         loss = LOSSES[form](logits[..., None], target[..., None], **arguments)
         assert loss.device.type == "meta"
@@ -274,12 +274,12 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
 def test_without_triton_pytorch_serves_cuda_and_info_says_so(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "triton" else find(name, *a))
-    monkeypatch.setattr(_ops, "_triton", functools.cache(_ops._triton.__wrapped__))
-    assert _ops._triton() is _torch
-    assert _ops.kernels()[1] == ("cuda", "PyTorch", "Triton is not installed")
+    monkeypatch.setattr(operators, "_triton", functools.cache(operators._triton.__wrapped__))
+    assert operators._triton() is plain
+    assert operators.kernels()[1] == ("cuda", "PyTorch", "Triton is not installed")
     logits, target = random("softmax", (2, 3, 40))
-    found = _ops._CUDA.count(logits, target, None, [], "softmax", 64, False)
-    assert_close(found, _torch.count(logits, target, None, [], "softmax", 64, False))
+    found = operators._CUDA.count(logits, target, None, [], "softmax", 64, False)
+    assert_close(found, plain.count(logits, target, None, [], "softmax", 64, False))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lovasz import _jaccard, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from lovasz import lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from lovasz._math import jaccard
 
 from .oracle import best_order, choquet, jaccard_loss_of_set, lovasz_by_definition, one_hot_iou
 
@@ -62,8 +63,8 @@ def test_the_increments_are_those_of_the_set_function(G):
         foreground = frozenset(range(G))
         wrong = frozenset(range(k)) | frozenset(range(G, G + j))
         here = jaccard_loss_of_set(wrong, foreground)
-        w_f, w_b = _jaccard.increments(torch.tensor(k), torch.tensor(j), torch.tensor(G))
-        exact(_jaccard.set_loss(torch.tensor(k), torch.tensor(j), torch.tensor(G)), here)
+        w_f, w_b = jaccard.increments(torch.tensor(k), torch.tensor(j), torch.tensor(G))
+        exact(jaccard.set_loss(torch.tensor(k), torch.tensor(j), torch.tensor(G)), here)
         exact(w_b, jaccard_loss_of_set(wrong | {G + j}, foreground) - here)
         if k < G:
             exact(w_f, jaccard_loss_of_set(wrong | {k}, foreground) - here)

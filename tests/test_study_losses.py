@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz import _bins, lovasz_softmax
+from lovasz import lovasz_softmax
+from lovasz._math import binning
 from lovasz.study.data import IGNORE_INDEX
 from lovasz.study.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
 
@@ -90,7 +91,7 @@ def test_unlabelled_pixels_change_nothing_and_get_no_gradient(name: str, batch: 
 
 
 def test_lovasz(batch: tuple[Tensor, Tensor]) -> None:
-    expected = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX, bins=_bins.default_bins(4, "softmax"))
+    expected = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX, bins=binning.default_bins(4, "softmax"))
     torch.testing.assert_close(value("lovasz", batch), expected)
     exact = lovasz_softmax(*batch, ignore_index=IGNORE_INDEX, bins=None)
     torch.testing.assert_close(value("lovasz-exact", batch), exact, rtol=0, atol=0)

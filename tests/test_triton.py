@@ -7,7 +7,8 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _arguments, _inputs, _ops, _torch
+from lovasz._inputs import arguments, layouts
+from lovasz._kernels import operators, plain
 
 from .cases import CASES, FORMS, LOSSES, name, random
 from .coarse import problem
@@ -16,7 +17,7 @@ from .kernels import INTERPRETED
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if not (INTERPRETED or DEVICE == "cuda"):
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
-_triton = importlib.import_module("lovasz._triton")
+_triton = importlib.import_module("lovasz._kernels.triton.passes")
 on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 
 
@@ -24,7 +25,7 @@ def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, f
     """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
     table, numbers, sums = kernel.count(logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
     coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
-    losses, weights = kernel.weigh(table, form, coefficients, _torch.compute_dtype(logits))
+    losses, weights = kernel.weigh(table, form, coefficients, plain.compute_dtype(logits))
     grads = torch.tensor([0.3, 0.7], device=table.device)
     gradient = kernel.apply(logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
     return table, numbers, sums, losses, weights, gradient
@@ -60,13 +61,13 @@ def agree(found, expected, logits):
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_finer_than_the_logits(form, size, monkeypatch):
     """Over strips, the last of which is smaller; per image, with all images of a strip in their own rows."""
-    monkeypatch.setattr("lovasz._triton_upsample.STRIP", 2500)
+    monkeypatch.setattr("lovasz._kernels.triton.finer.STRIP", 2500)
     logits, target, mask, mode, corners = problem(form, size, torch.float64)
-    pixels = _inputs.view(*on_device(logits, target, mask), form, mode, corners)
+    pixels = layouts.view(*on_device(logits, target, mask), form, mode, corners)
     fused = (None, 0.1) if form == "softmax" else (None, None)
     for per_image in (False, True):
         args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.upsample)
-        found, expected = step(_triton, *args), step(_torch, *args)
+        found, expected = step(_triton, *args), step(plain, *args)
         agree(found, expected, logits)
         assert found[-1].stride() == expected[-1].stride()
 
@@ -78,10 +79,10 @@ TYPES += [(case, dtype) for case in CASES[::5] for dtype in (torch.float64, torc
 
 @pytest.mark.parametrize(("case", "dtype"), TYPES, ids=lambda v: name(v) if hasattr(v, "form") else str(v))
 def test_every_case_is_as_by_plain_pytorch(case, dtype):
-    x, t, m, _ = _inputs.view(case.logits.to(dtype), case.target, case.arguments.get("mask"), case.form)
-    ignore = _arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
+    x, t, m, _ = layouts.view(case.logits.to(dtype), case.target, case.arguments.get("mask"), case.form)
+    ignore = arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
     args = (ignore, case.form, 64, case.arguments.get("per_image", False))
-    expected = step(_torch, *on_device(x, t, m), *args)
+    expected = step(plain, *on_device(x, t, m), *args)
     agree(step(_triton, *on_device(x, t, m), *args), expected, x)
 
 
@@ -99,21 +100,21 @@ def test_no_setting_changes_what_is_counted(monkeypatch, setting, smoothing):
         monkeypatch.setattr(_triton, name_, value)
     for per_image in (False, True):
         args = (logits, target, None, [255], "softmax", 128, per_image, (weight, smoothing))
-        agree(step(_triton, *args), step(_torch, *args), logits)
+        agree(step(_triton, *args), step(plain, *args), logits)
 
 
 @pytest.mark.parametrize("form", ["sigmoid", "hinge"])
 def test_binary_pixels_in_several_goes(monkeypatch, form):
     logits, target = on_device(*random(form, (3, 2, 97), 61))
     monkeypatch.setattr(_triton, "MOST_PIXELS", 100)
-    agree(step(_triton, logits, target, None, [], form), step(_torch, logits, target, None, [], form), logits)
+    agree(step(_triton, logits, target, None, [], form), step(plain, logits, target, None, [], form), logits)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_all_errors_equal(form):
     """One bin for all pixels, in which every program wants to count."""
     logits, target = on_device(torch.zeros(2, 3, 5000), random(form, (2, 3, 5000), 62)[1])
-    expected = step(_torch, logits, target, None, [], form)
+    expected = step(plain, logits, target, None, [], form)
     agree(step(_triton, logits, target, None, [], form), expected, logits)
 
 
@@ -121,7 +122,7 @@ def test_more_classes_than_a_tile_holds_and_one():
     for shape in ((1, 300, 40), (2, 1, 33), (1, 257, 20)):
         logits, target = on_device(*random("softmax", shape, 63))
         args = (logits, target, None, [], "softmax", 64, False, (None, 0.1))
-        agree(step(_triton, *args), step(_torch, *args), logits)
+        agree(step(_triton, *args), step(plain, *args), logits)
 
 
 def test_class_last_and_strided_memory_give_the_bits_of_planar_memory():
@@ -144,16 +145,16 @@ def test_weights_of_any_strides_are_read_as_they_are():
     logits, target = on_device(*random("softmax", (2, 5, 97), 69))
     for weight in (torch.arange(1.0, 11)[::2], torch.full((1,), 3.0).expand(5)):
         args = (logits, target, None, [], "softmax", 64, True, (weight.to(DEVICE), 0.1))
-        agree(step(_triton, *args), step(_torch, *args), logits)
-    table = _torch.count(logits, target, None, [], "softmax", 64, True)[0]
+        agree(step(_triton, *args), step(plain, *args), logits)
+    table = plain.count(logits, target, None, [], "softmax", 64, True)[0]
     coefficients = torch.rand(5, 2, dtype=torch.float64, device=DEVICE).t()
     mixed = table.transpose(0, 1).contiguous().transpose(0, 1)
-    expected = _torch.weigh(table, "softmax", coefficients, torch.float32)
+    expected = plain.weigh(table, "softmax", coefficients, torch.float32)
     found = _triton.weigh(mixed, "softmax", coefficients, torch.float32)
     assert_close(found, expected, rtol=1e-5, atol=1e-7)
     weights = expected[1].transpose(0, 1).contiguous().transpose(0, 1)
     again = _triton.apply(logits, target, None, [], "softmax", weights)
-    assert_close(again, _torch.apply(logits, target, None, [], "softmax", weights), rtol=1e-4, atol=1e-6)
+    assert_close(again, plain.apply(logits, target, None, [], "softmax", weights), rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_to_count():
@@ -244,7 +245,7 @@ def test_more_than_2_to_the_31_logits():
 @on_gpu
 def test_cuda_is_served_by_triton():
     logits, target = on_device(*random("softmax", (2, 3, 64, 65), 68))
-    assert _ops._triton() is _triton
+    assert operators._triton() is _triton
     exact = lovasz.lovasz_softmax(logits.double(), target, bins=None)
     with torch.autocast("cuda", dtype=torch.bfloat16):
         assert_close(lovasz.lovasz_softmax(logits, target, bins=65536).double(), exact, rtol=1e-4, atol=0)

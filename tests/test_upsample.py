@@ -7,7 +7,10 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import _inputs, _torch, _upsample, metrics
+from lovasz import metrics
+from lovasz._inputs import layouts
+from lovasz._kernels import plain as spec
+from lovasz._math import interpolation
 
 from .cases import FORMS, LOSSES, random
 from .coarse import SIZES, plain, problem, whole
@@ -16,7 +19,7 @@ from .kernels import COMPILED
 sizes = pytest.mark.parametrize("size", list(SIZES))
 
 
-@pytest.fixture(params=[_torch, *COMPILED], ids=lambda kernel: kernel.__name__)
+@pytest.fixture(params=[spec, *COMPILED], ids=lambda kernel: kernel.__name__)
 def kernel(request):
     return request.param
 
@@ -84,31 +87,41 @@ TYPES += [(size, dtype) for size in ("odd sizes, odd ratios", "volumes") for dty
 @pytest.mark.parametrize("form", FORMS)
 def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch):
     """Its table and gradient against plain interpolation in float64, for weights that mean nothing; in parts."""
-    monkeypatch.setitem(_torch.CHUNK, "cpu", 800)  # so small that there are several in every case
+    monkeypatch.setitem(spec.CHUNK, "cpu", 800)  # so small that there are several in every case
     logits, target, mask, mode, corners = problem(form, size, dtype)
     if logits.ndim == 4:  # classes last, and images that are not next to each other
         logits = logits.contiguous(memory_format=torch.channels_last)
         logits = torch.cat((logits, logits))[::2].contiguous(memory_format=torch.channels_last)
         logits = logits.repeat_interleave(2, 0)[::2]
-    pixels = _inputs.view(logits, target, mask, form, mode, corners)
+    pixels = layouts.view(logits, target, mask, form, mode, corners)
     fine = whole(logits.double(), target.shape[-logits.ndim + 2 :], mode, corners)
     bins, ignore = 32, [255]
     for per_image in (False, True):
         x, t, m, how = pixels
         table, numbers, _ = kernel.count(x, t, m, ignore, form, bins, per_image, None, None, how)
-        expected, same, _ = _torch.count(fine, target, mask, ignore, form, bins, per_image)
+        expected, same, _ = spec.count(fine, target, mask, ignore, form, bins, per_image)
         assert_close(numbers, same)
         # In float32 a few pixels lie so near the edge of a bin that rounding moves them.
         assert (table - expected).abs().sum() <= (0 if dtype == torch.float64 else 2 + target.numel() // 500)
         weights = torch.rand(table.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         weights = weights.cumsum(-1) / bins  # a step to the next bin is a small one
         found = kernel.apply(
-            x, t, m, ignore, form, weights.to(_torch.compute_dtype(x)), torch.tensor(0.3), None, None, None, how
+            x,
+            t,
+            m,
+            ignore,
+            form,
+            weights.to(spec.compute_dtype(x)),
+            torch.tensor(0.3),
+            None,
+            None,
+            None,
+            how,
         )
         assert (found.dtype, found.stride()) == (logits.dtype, torch.empty_like(logits).stride())
         leaf = logits.double().requires_grad_()
         fine_leaf = whole(leaf, target.shape[-logits.ndim + 2 :], mode, corners)
-        g = _torch.apply(fine_leaf.detach(), target, mask, ignore, form, weights, torch.tensor(0.3))
+        g = spec.apply(fine_leaf.detach(), target, mask, ignore, form, weights, torch.tensor(0.3))
         (correct,) = torch.autograd.grad(fine_leaf, leaf, g)
         tolerance = {torch.float64: 1e-12, torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}[dtype]
         assert (found.double() - correct).norm() <= tolerance * correct.norm()
@@ -117,9 +130,9 @@ def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch
 @pytest.mark.parametrize("size", ["an eighth", "large volumes"])  # for several threads, and several strips
 @pytest.mark.parametrize("form", FORMS)
 def test_any_number_of_threads_gives_the_same_bits(kernel, form, size, monkeypatch):
-    monkeypatch.setitem(_torch.CHUNK, "cpu", 2**16)
+    monkeypatch.setitem(spec.CHUNK, "cpu", 2**16)
     logits, target, mask, mode, corners = problem(form, size)
-    x, t, m, how = _inputs.view(logits, target, mask, form, mode, corners)
+    x, t, m, how = layouts.view(logits, target, mask, form, mode, corners)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 5, 2):
@@ -158,7 +171,7 @@ def test_layouts_of_the_binary_losses():
 def test_equal_sizes_are_the_plain_loss():
     logits, target = random("softmax", (2, 3, 6, 5))
     for mode in ("nearest", "bilinear"):
-        assert _inputs.softmax_pixels(logits, target, None, mode).upsample is None
+        assert layouts.softmax_pixels(logits, target, None, mode).upsample is None
         assert lovasz.lovasz_softmax(logits, target, upsample=mode) == lovasz.lovasz_softmax(logits, target)
 
 
@@ -205,7 +218,7 @@ def test_an_infinite_logit_reaches_the_pixels_that_take_of_it(size, fine, corner
 @pytest.mark.parametrize("corners", [False, True])
 def test_no_pixel_is_a_rounding_away_from_a_place(corners):
     for size, wanted in itertools.product(range(1, 60), (60, 97, 193, 321, 385, 700, 1024)):
-        weight = _upsample.axis(size, wanted, "corners" if corners else "linear").weight
+        weight = interpolation.axis(size, wanted, "corners" if corners else "linear").weight
         assert ((weight == 0) | ((weight > 1e-4) & (weight < 1 - 1e-4))).all(), (size, wanted)
 
 
@@ -255,7 +268,7 @@ def test_the_hint_for_binary_logits_is_one_that_works():
 
 def test_another_default_device_changes_nothing():
     logits, target = random("softmax", (1, 3, 6, 5))
-    _upsample.axis.cache_clear()
+    interpolation.axis.cache_clear()
     metric = metrics.JaccardIndex(3, upsample="nearest")
     with torch.device("meta"):
         metric.update(logits, torch.zeros(1, 12, 10, dtype=torch.long, device="cpu"))
@@ -285,7 +298,7 @@ def test_modules_and_metrics_check_before_there_are_logits():
 @sizes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_metrics_take_the_class_of_the_interpolated_scores(size, dtype, monkeypatch):
-    monkeypatch.setattr(_upsample, "STRIP", 700)
+    monkeypatch.setattr(interpolation, "STRIP", 700)
     logits, target, mask, mode, corners = problem("softmax", size, dtype)
     fine = whole(logits.float(), target.shape[1:], mode, corners)
     for metric in (metrics.ConfusionMatrix, metrics.ImageJaccardIndex):
@@ -323,7 +336,7 @@ def test_predictions_are_not_interpolated():
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck_and_compile(form):
     logits, target, mask, mode, corners = problem(form, "a quarter")
-    args = (*_inputs.view(logits, target, mask, form, mode, corners)[:3], [255], form)
+    args = (*layouts.view(logits, target, mask, form, mode, corners)[:3], [255], form)
     torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, False, None, None, "linear"))
     table, _, sums = torch.ops.lovasz.count(*args, 64, False, None, None, "linear")
     reduced = (

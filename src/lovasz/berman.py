@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import _inputs, _jaccard, functional
+from . import functional
+from ._inputs import layouts
+from ._math import jaccard
 
 __all__ = [
     "StableBCELoss", "binary_xloss", "flatten_binary_scores", "flatten_probas", "iou", "iou_binary", "isnan",
@@ -70,7 +72,7 @@ def lovasz_grad(gt_sorted: Tensor) -> Tensor:
     """
     f = gt_sorted > 0
     k, j = f.cumsum(0) - f.long(), (~f).cumsum(0) - (~f).long()
-    foreground, background = _jaccard.increments(k, j, f.sum())
+    foreground, background = jaccard.increments(k, j, f.sum())
     dtype = gt_sorted.dtype if gt_sorted.is_floating_point() else torch.get_default_dtype()
     return torch.where(f, foreground, background).to(dtype)
 
@@ -199,7 +201,7 @@ def lovasz_softmax(
         tensor(0.1500)
     """
     probas, labels = _with_classes(probas, labels)
-    probas, target, *_ = _inputs.flat(_inputs.softmax_pixels(probas, _integers(labels), None))
+    probas, target, *_ = layouts.flat(layouts.softmax_pixels(probas, _integers(labels), None))
     foreground = torch.arange(probas.shape[1], device=probas.device)
     num_classes = len(foreground)
     if num_classes == 1:
@@ -212,7 +214,7 @@ def lovasz_softmax(
             raise ValueError(f"classes must name one class for one probability, got {classes!r}")
     target = torch.ops.lovasz.labels(target, None, _ignored(ignore), num_classes)[:, None]
     one_hot = (target == foreground[:, None]).to(torch.int8).masked_fill(target < 0, -1)
-    pixels = _inputs.Pixels(_probabilities(probas, target >= 0), one_hot, None)
+    pixels = layouts.Pixels(_probabilities(probas, target >= 0), one_hot, None)
     loss, _ = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto")
     return loss.to(probas.dtype)
 

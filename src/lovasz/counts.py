@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from . import _arguments, _bins, _inputs, _jaccard
-from . import _ops as _ops  # defines torch.ops.lovasz
+from ._inputs import arguments, layouts
+from ._kernels import operators as operators  # defines torch.ops.lovasz
+from ._math import binning, jaccard
 from .measures import FBeta, Tversky
 
 
@@ -68,16 +69,16 @@ class Counts:
             raise ValueError("these counts are those of all processes already")
         if self.per_image:
             raise ValueError("counts per image belong to the images of one process: count with per_image=False")
-        processes = _arguments.process_group("world" if group is None else group)
+        processes = arguments.process_group("world" if group is None else group)
         if processes is None:  # this one alone
             return replace(self, reduced=True)
-        kind = _arguments.kind(self.form, self.table.shape[1], self.bins)
+        kind = arguments.kind(self.form, self.table.shape[1], self.bins)
         table = torch.ops.lovasz.all_reduce(self.table, processes.group_name, kind)
         return replace(self, table=table, reduced=True)
 
     def pixels(self) -> tuple[Tensor, Tensor]:
         """Number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""
-        return _jaccard.pixels(self.table)
+        return jaccard.pixels(self.table)
 
     def loss(
         self,
@@ -95,7 +96,7 @@ class Counts:
             reduction: "mean", "sum" or "none".
             measure: as in the losses; the counts are the same for all.
         """
-        return self._reduced(self._by_class(_jaccard.losses, measure), classes, weight, reduction)
+        return self._reduced(self._by_class(jaccard.losses, measure), classes, weight, reduction)
 
     def bound(
         self,
@@ -106,10 +107,10 @@ class Counts:
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
-        return self._reduced(self._by_class(_jaccard.bounds, measure), classes, weight, reduction)
+        return self._reduced(self._by_class(jaccard.bounds, measure), classes, weight, reduction)
 
     def _by_class(self, function: Callable[..., Tensor], measure: str | Tversky | FBeta) -> Tensor:
-        return _jaccard.by_rows(function, self.table, self.form, _arguments.parse_measure(measure))
+        return jaccard.by_rows(function, self.table, self.form, arguments.parse_measure(measure))
 
     def _reduced(
         self,
@@ -120,20 +121,20 @@ class Counts:
     ) -> Tensor:
         if classes is None:
             classes = "present" if self.form == "softmax" else "all"
-        _arguments.choice("reduction", reduction, _arguments.REDUCTIONS)
+        arguments.choice("reduction", reduction, arguments.REDUCTIONS)
         num_classes, device = self.table.shape[1], self.table.device
-        selection = _arguments.class_selection(classes, num_classes, device)
-        _arguments.check_weight(weight, num_classes, device)
-        part = _arguments.takes_part(*self.pixels(), selection)
-        coefficients = _jaccard.coefficients(part, weight, self.per_image, reduction)
-        values = _jaccard.weighted(losses, coefficients)
+        selection = arguments.class_selection(classes, num_classes, device)
+        arguments.check_weight(weight, num_classes, device)
+        part = arguments.takes_part(*self.pixels(), selection)
+        coefficients = jaccard.coefficients(part, weight, self.per_image, reduction)
+        values = jaccard.weighted(losses, coefficients)
         if reduction == "none":
-            return _jaccard.per_class(values, part, self.per_image).float()
-        return _jaccard.block_sum(values.flatten()).float()
+            return jaccard.per_class(values, part, self.per_image).float()
+        return jaccard.block_sum(values.flatten()).float()
 
     def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
         """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
-        return self._by_class(_jaccard.weights, measure)[..., :-1]
+        return self._by_class(jaccard.weights, measure)[..., :-1]
 
     def curve(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
         """The Jaccard curves, or those of another measure, whose areas are the losses.
@@ -142,8 +143,8 @@ class Counts:
             Thresholds (K,), float64, and (N or 1, C, K): 1 - measure where exactly the pixels whose error is at
             least the threshold are wrong.
         """
-        thresholds = _bins.edges(self.bins, self.form, self.table.device)[:-1]
-        return thresholds, self._by_class(_jaccard.curve, measure)
+        thresholds = binning.edges(self.bins, self.form, self.table.device)[:-1]
+        return thresholds, self._by_class(jaccard.curve, measure)
 
 
 def count(
@@ -183,11 +184,11 @@ def count(
         >>> valid.tolist(), foreground.tolist()
         ([[2, 2]], [[1, 1]])
     """
-    pixels = _inputs.view(logits, target, mask, form, upsample, align_corners)
-    number = _arguments.parse_bins(bins, None, pixels.logits.shape[1], form)
+    pixels = layouts.view(logits, target, mask, form, upsample, align_corners)
+    number = arguments.parse_bins(bins, None, pixels.logits.shape[1], form)
     if number is None:
         raise ValueError("bins must be an integer here: counts always count")
-    ignore = _arguments.parse_ignore_index(ignore_index)
+    ignore = arguments.parse_ignore_index(ignore_index)
     x, t, m, mode = pixels
     table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image, None, None, mode)
     return Counts(table, form, per_image)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import _arguments, _inputs, _jaccard, _reference, _upsample
-from . import _ops as _ops  # defines torch.ops.lovasz
+from ._inputs import arguments, layouts
+from ._kernels import operators as operators  # defines torch.ops.lovasz
+from ._math import interpolation, jaccard, sorting
 from .counts import Counts
 from .measures import FBeta, Tversky
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def lovasz(
-    pixels: _inputs.Pixels,
+    pixels: layouts.Pixels,
     form: str,
     ignore_index: int | Sequence[int],
     classes: str | Sequence[int],
@@ -35,37 +36,37 @@ def lovasz(
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
-    _arguments.choice("reduction", reduction, _arguments.REDUCTIONS)
-    processes = _arguments.process_group(group)
+    arguments.choice("reduction", reduction, arguments.REDUCTIONS)
+    processes = arguments.process_group(group)
     if group is not None:
-        _arguments.check_pooled(per_image, bins)
-    ignore = _arguments.parse_ignore_index(ignore_index)
+        arguments.check_pooled(per_image, bins)
+    ignore = arguments.parse_ignore_index(ignore_index)
     x, target, mask, upsample = pixels
     N, C = x.shape[:2]
     P = math.prod(target.shape[target.ndim - x.ndim + 2 :])
-    selection = _arguments.class_selection(classes, C, x.device)
-    _arguments.check_weight(weight, C, x.device)
-    index = _arguments.parse_measure(measure)
+    selection = arguments.class_selection(classes, C, x.device)
+    arguments.check_weight(weight, C, x.device)
+    index = arguments.parse_measure(measure)
     if counts is not None:
-        bins = _arguments.check_counts(counts, form, x, per_image, bins, group is not None)
+        bins = arguments.check_counts(counts, form, x, per_image, bins, group is not None)
     pooled = None if group is not None else P if per_image else N * P
-    number = _arguments.parse_bins(bins, pooled, C, form)
+    number = arguments.parse_bins(bins, pooled, C, form)
     if number is None:
         if upsample is not None:
-            axes = _upsample.axes(x, target, upsample)
-            x = _upsample.interpolate(x if x.dtype == torch.float64 else x.float(), axes)
-        x, target, mask, _ = _inputs.flat(_inputs.Pixels(x, target, mask))
-        labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
-        losses, valid, foreground, bad = _reference.losses(x, labels, form, per_image, index)
-        part = _arguments.takes_part(valid, foreground, selection)
-        coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
+            axes = interpolation.axes(x, target, upsample)
+            x = interpolation.interpolate(x if x.dtype == torch.float64 else x.float(), axes)
+        x, target, mask, _ = layouts.flat(layouts.Pixels(x, target, mask))
+        labels = torch.ops.lovasz.labels(target, mask, ignore, layouts.num_labels(form, C))
+        losses, valid, foreground, bad = sorting.losses(x, labels, form, per_image, index)
+        part = arguments.takes_part(valid, foreground, selection)
+        coefficients = jaccard.coefficients(part, weight, per_image, reduction)
         # A product hands the NaN on to the gradient; a class that takes no part has neither.
         losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
-        loss = _jaccard.weighted(losses, coefficients)
-        loss = (loss if reduction == "none" else _jaccard.block_sum(loss.flatten())).to(losses.dtype)
+        loss = jaccard.weighted(losses, coefficients)
+        loss = (loss if reduction == "none" else jaccard.block_sum(loss.flatten())).to(losses.dtype)
         ce, pixels_weight = losses.new_zeros(2)
         if label_smoothing is not None:
-            ce, pixels_weight = _reference.cross_entropy(x, labels, weight, label_smoothing)
+            ce, pixels_weight = sorting.cross_entropy(x, labels, weight, label_smoothing)
     else:
         args: tuple[Any, ...] = (x, target, mask, ignore, form)
         fused = (None if label_smoothing is None else weight, label_smoothing)
@@ -73,19 +74,19 @@ def lovasz(
             settings = (number, per_image, *fused, upsample)
             table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], *settings)
             if processes is not None:
-                kind = _arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
+                kind = arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
                 table = torch.ops.lovasz.all_reduce(table, processes.group_name, kind)
-                numbers = torch.stack(_jaccard.pixels(table))
+                numbers = torch.stack(jaccard.pixels(table))
                 if label_smoothing is not None:
                     sums = torch.ops.lovasz.all_reduce(sums, processes.group_name, [])
         else:  # nobody has read these labels yet
-            labels = torch.ops.lovasz.labels(target, mask, ignore, _inputs.num_labels(form, C))
+            labels = torch.ops.lovasz.labels(target, mask, ignore, layouts.num_labels(form, C))
             args = (x, labels, None, [-1], form)
             table, numbers = counts.table.contiguous(), torch.stack(counts.pixels())
             sums = torch.zeros(2, dtype=torch.float64, device=x.device)
         valid, foreground = numbers
-        part = _arguments.takes_part(valid, foreground, selection)
-        coefficients = _jaccard.coefficients(part, weight, per_image, reduction)
+        part = arguments.takes_part(valid, foreground, selection)
+        coefficients = jaccard.coefficients(part, weight, per_image, reduction)
         reduced = (table, sums, coefficients, reduction != "none", index.alpha, index.beta)
         loss, ce, _ = torch.ops.lovasz.loss(*args, *reduced, *fused, upsample)
         pixels_weight = sums[1].to(ce.dtype)
@@ -94,7 +95,7 @@ def lovasz(
             loss, ce = _times(loss, world_size), _times(ce, world_size)
     if reduction == "mean" and label_smoothing is not None:
         ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
-    return (_jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
+    return (jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
 
 
 def _times(value: Tensor, factor: int) -> Tensor:
@@ -165,7 +166,7 @@ def lovasz_softmax(
         tensor(0.5000)
     """
     # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
-    pixels = _inputs.softmax_pixels(logits, target, mask, upsample, align_corners)
+    pixels = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "softmax", *args, measure=measure)[0], logits)
 
@@ -218,7 +219,7 @@ def lovasz_sigmoid(
         >>> lovasz_sigmoid(logits, torch.tensor([1, 0, 0, 0]))  # IoU 1/2
         tensor(0.5000)
     """
-    pixels = _inputs.binary_pixels(logits, target, mask, upsample, align_corners)
+    pixels = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "sigmoid", *args, measure=measure)[0], logits)
 
@@ -270,7 +271,7 @@ def lovasz_hinge(
     References:
         Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
     """
-    pixels = _inputs.binary_pixels(logits, target, mask, upsample, align_corners)
+    pixels = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
     return _result(lovasz(pixels, "hinge", *args, measure=measure)[0], logits)
 
@@ -322,10 +323,10 @@ def lovasz_cross_entropy(
         >>> lovasz_cross_entropy(logits, torch.tensor([0, 1]))  # log 2 and 1/2
         tensor(1.1931)
     """
-    _arguments.choice("reduction", reduction, ("mean", "sum"))
+    arguments.choice("reduction", reduction, ("mean", "sum"))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
-    pixels = _inputs.softmax_pixels(logits, target, mask, upsample, align_corners)
+    pixels = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
     args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients)
     extension, ce = lovasz(pixels, "softmax", *args, label_smoothing=float(label_smoothing), measure=measure)
     return _result(ce_weight * ce + lovasz_weight * extension, logits)

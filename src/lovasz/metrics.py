@@ -9,9 +9,9 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from ._arguments import check_upsample, choice, parse_ignore_index
-from ._inputs import predicted_pixels
-from ._upsample import MODES
+from ._inputs.arguments import check_upsample, choice, parse_ignore_index
+from ._inputs.layouts import predicted_pixels
+from ._math.interpolation import MODES
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
 

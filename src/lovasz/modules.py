@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from . import _arguments, functional
+from . import functional
+from ._inputs import arguments
 from .counts import Counts
 from .measures import FBeta, Tversky
 
@@ -18,17 +19,17 @@ class _Loss(nn.Module):
 
     weight: Tensor | None
 
-    def __init__(self, weight: Tensor | None, **arguments: Any) -> None:
+    def __init__(self, weight: Tensor | None, **given: Any) -> None:
         super().__init__()
-        _arguments.choice("reduction", arguments["reduction"], _arguments.REDUCTIONS)
-        _arguments.parse_ignore_index(arguments["ignore_index"])
-        if isinstance(arguments["classes"], str):
-            _arguments.choice("classes", arguments["classes"], ("present", "all"))
-        _arguments.parse_bins(arguments["bins"], 0, 1, "softmax")
-        _arguments.check_upsample(arguments["upsample"], arguments["align_corners"])
-        _arguments.parse_measure(arguments["measure"])
+        arguments.choice("reduction", given["reduction"], arguments.REDUCTIONS)
+        arguments.parse_ignore_index(given["ignore_index"])
+        if isinstance(given["classes"], str):
+            arguments.choice("classes", given["classes"], ("present", "all"))
+        arguments.parse_bins(given["bins"], 0, 1, "softmax")
+        arguments.check_upsample(given["upsample"], given["align_corners"])
+        arguments.parse_measure(given["measure"])
         self.register_buffer("weight", weight)
-        self.arguments = arguments
+        self.arguments = given
 
     def extra_repr(self) -> str:
         """The arguments as they were given."""

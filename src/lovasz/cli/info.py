@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lovasz._ops import kernels
+from lovasz._kernels.operators import kernels
 from lovasz.study.versions import versions
 
 # Title, columns, rows.

@@ -1,7 +1,7 @@
 """Count, weigh and apply in plain PyTorch: any device, and the specification of the compiled kernels.
 
 Both passes over the pixels run over parts of them, so that what they need beyond logits, target and gradient
-stays small, and quantise with `_bins.index`. The table of a part is flat: class c of its image n has its
+stays small, and quantise with `binning.index`. The table of a part is flat: class c of its image n has its
 background bins at (n * C + c) * 2 * (K + 1) and its foreground bins K + 1 further on.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from . import _bins, _jaccard, _upsample
-from ._inputs import Pixels, canonical_target, flat, num_labels
-from ._reference import binary_errors, softmax
-from .measures import JACCARD, Tversky
+from .._inputs.layouts import Pixels, canonical_target, flat, num_labels
+from .._math import binning, interpolation, jaccard
+from .._math.sorting import binary_errors, softmax
+from ..measures import JACCARD, Tversky
 
 #: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
 CHUNK = {"cpu": 2**19}
@@ -40,7 +40,7 @@ class _Pixels:
         gradient: bool = False,
     ) -> None:
         self.given, target, _, upsample = pixels
-        self.axes = _upsample.axes(self.given, target, upsample) if upsample else None
+        self.axes = interpolation.axes(self.given, target, upsample) if upsample else None
         self.logits, target, mask, _ = pixels if self.axes else flat(pixels)
         self.labels = canonical_target(target, mask, ignore_index, num_labels(form, self.logits.shape[1]))
         self.dtype = compute_dtype(self.logits)
@@ -56,14 +56,14 @@ class _Pixels:
         places, *others = self.labels.shape[self.labels.ndim - self.logits.ndim + 2 :]
         size = max(CHUNK.get(self.logits.device.type, CHUNK_ELSEWHERE), 2 * row)
         each = C * math.prod(others)
-        return _upsample.parts(N if each else 0, places, each, size, size // row if per_image else N)
+        return interpolation.parts(N if each else 0, places, each, size, size // row if per_image else N)
 
     def read(self, images: slice, part: slice) -> tuple[Tensor, Tensor]:
         """Logits (n, C, p) and labels (n, p) or (n, C, p)."""
         if not self.axes:
             return self.logits[images, :, part].to(self.dtype), self.labels[images, ..., part]
         axes = self._strip(part)
-        x = _upsample.interpolate(self.logits[images, :, axes[0].places].to(self.dtype), axes).flatten(2)
+        x = interpolation.interpolate(self.logits[images, :, axes[0].places].to(self.dtype), axes).flatten(2)
         first = self.labels.ndim - len(axes)
         return x, self.labels[(images, *(slice(None),) * (first - 1), part)].flatten(first)
 
@@ -74,9 +74,9 @@ class _Pixels:
             return
         axes = self._strip(part)
         gradient = gradient.unflatten(2, [len(axis.lower) for axis in axes])
-        self.gradient[images, :, axes[0].places] += _upsample.adjoint(gradient, axes)
+        self.gradient[images, :, axes[0].places] += interpolation.adjoint(gradient, axes)
 
-    def _strip(self, part: slice) -> list[_upsample.Axis]:
+    def _strip(self, part: slice) -> list[interpolation.Axis]:
         assert self.axes
         return [self.axes[0].part(part), *self.axes[1:]]
 
@@ -104,8 +104,8 @@ def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tup
     y = labels.clamp(min=0)[:, None]
     p = softmax(x, x.gather(1, y))
     m = 1 - p.gather(1, y)
-    slots = _bins.index(p, bins, "softmax").add_(offsets)
-    own = _bins.index(m, bins, "softmax").add_(bins + 1) + offsets.expand(-1, -1, 1).gather(
+    slots = binning.index(p, bins, "softmax").add_(offsets)
+    own = binning.index(m, bins, "softmax").add_(bins + 1) + offsets.expand(-1, -1, 1).gather(
         1, y.flatten(1)[..., None]
     ).view_as(m)
     slots.scatter_(1, y, own)
@@ -119,7 +119,7 @@ def _binary_slots(
     void, foreground = labels < 0, labels == 1
     m = binary_errors(x, foreground, form)
     m.masked_fill_(x.isinf(), torch.nan).masked_fill_(void, 0)
-    slots = _bins.index(m, bins, form).add_(offsets).add_(foreground.int().mul_(bins + 1))
+    slots = binning.index(m, bins, form).add_(offsets).add_(foreground.int().mul_(bins + 1))
     return slots, m, void
 
 
@@ -140,7 +140,7 @@ def count(
     The table, int64 (N or 1, C, 2, K + 1); the numbers of valid and of foreground pixels, int64 (2, N or 1, C);
     the sums of the cross-entropy and of the class weights of its pixels, float64 (2,), where `label_smoothing`
     asks for them. With `upsample` the logits are interpolated to the spatial axes of the target on the way, as
-    `_upsample` does it.
+    `interpolation` does it.
     """
     pixels = _Pixels(Pixels(logits, target, mask, upsample), ignore_index, form)
     N, C = logits.shape[:2]
@@ -166,7 +166,7 @@ def count(
             chunk.scatter_add_(0, slots.flatten().long(), chunk.new_ones(1).expand(slots.numel()))
     table = table.view(rows, C, 2, bins + 1)
     table[:, :, 0, 0] -= void if per_image else void.sum(0)
-    return table, torch.stack(_jaccard.pixels(table)), sums
+    return table, torch.stack(jaccard.pixels(table)), sums
 
 
 def _target_distribution(
@@ -190,7 +190,7 @@ def _cross_entropy(x: Tensor, labels: Tensor, weight: Tensor | None, smoothing: 
         loss = loss + (every * (log_sum - z)).sum(1, keepdim=True)
     w = torch.ones_like(loss) if weight is None else weight.to(x.dtype)[labels.clamp(min=0)][:, None]
     both = torch.stack((loss, w)).squeeze(2).double()
-    return _jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
+    return jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
 
 
 def weigh(
@@ -201,13 +201,13 @@ def weigh(
     The weights are (N or 1, C, 2, K + 1). Where the coefficient is 0 so are both, for a class that takes no part
     may hold NaN.
     """
-    rows, block = table.flatten(0, 1), _jaccard.block_of_rows(table)
+    rows, block = table.flatten(0, 1), jaccard.block_of_rows(table)
     weights = torch.empty(rows.shape, dtype=dtype, device=table.device)
     factors = coefficients.flatten()[:, None, None]
     losses = []
     for w, part, factor in zip(weights.split(block), rows.split(block), factors.split(block), strict=True):
-        losses.append(_jaccard.weighted(_jaccard.losses(part, form, measure), factor.flatten()))
-        w.copy_(_jaccard.weighted(_jaccard.weights(part, form, measure), factor))
+        losses.append(jaccard.weighted(jaccard.losses(part, form, measure), factor.flatten()))
+        w.copy_(jaccard.weighted(jaccard.weights(part, form, measure), factor))
     return torch.cat(losses).view(table.shape[:2]), weights.view(table.shape)
 
 

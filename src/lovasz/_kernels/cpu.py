@@ -1,4 +1,4 @@
-"""The compiled kernel for the CPU: `count`, `weigh` and `apply` of `_torch` on the arrays of C++.
+"""The compiled kernel for the CPU: `count`, `weigh` and `apply` of `plain` on the arrays of C++.
 
 `csrc/` holds one kernel for each instruction set; the best that the processor has serves, or the one that the
 environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTorch.
@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _bins, _inputs, _upsample
-from ._torch import compute_dtype
-from .measures import JACCARD, Tversky
+from .._inputs import layouts
+from .._math import binning, interpolation
+from ..measures import JACCARD, Tversky
+from .plain import compute_dtype
 
 try:
-    _kernel: Any = importlib.import_module("._kernel", __package__)
+    _kernel: Any = importlib.import_module("._compiled", __package__)
 except ImportError as error:
     _kernel = None
     _missing = str(error)
@@ -62,23 +63,23 @@ def _axes(logits: Tensor, target: Tensor, upsample: str | None) -> tuple[Any, An
     """Where the pixels of each axis lie among the places of the logits."""
     if upsample is None:
         return None, None
-    axes = _upsample.axes(logits, target, upsample)
+    axes = interpolation.axes(logits, target, upsample)
     lower = torch.cat([axis.lower for axis in axes]).int()
     return _array(lower), _array(torch.cat([axis.weight for axis in axes]))
 
 
 @functools.lru_cache(maxsize=16)
 def _steps(bins: int, form: str) -> Tensor:
-    grid = _bins.grid(bins, form)
+    grid = binning.grid(bins, form)
     return grid.diff(prepend=grid[:1])
 
 
 class Kernel:
-    """The kernel of one instruction set, with the functions of `_torch`."""
+    """The kernel of one instruction set, with the functions of `plain`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.__name__ = f"lovasz._cpu.{name}"
+        self.__name__ = f"lovasz._kernels.cpu.{name}"
 
     def count(
         self,
@@ -93,24 +94,24 @@ class Kernel:
         label_smoothing: float | None = None,
         upsample: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
+        """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `plain.count`."""
         N, C = logits.shape[:2]
         rows = N if per_image else 1
         table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64)
         pixels = torch.empty(2, rows, C, dtype=torch.int64)
         bad, loss, weight = _kernel.count(
-            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), _bins.steps(bins, form),
+            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), binning.steps(bins, form),
             per_image, *_cross_entropy(ce_weight, label_smoothing), torch.get_num_threads(), _array(table),
             _array(pixels), *_axes(logits, target, upsample),
         )  # fmt: skip
         if bad:  # raises, and names them
-            _inputs.canonical_target(target, mask, ignore_index, _inputs.num_labels(form, C))
+            layouts.canonical_target(target, mask, ignore_index, layouts.num_labels(form, C))
         return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
 
     def weigh(
         self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
     ) -> tuple[Tensor, Tensor]:
-        """The losses and the weights of a table, as `_torch.weigh`."""
+        """The losses and the weights of a table, as `plain.weigh`."""
         losses = torch.empty(coefficients.shape, dtype=torch.float64)
         weights = torch.empty(table.shape, dtype=dtype)
         _kernel.weigh(
@@ -133,14 +134,14 @@ class Kernel:
         label_smoothing: float | None = None,
         upsample: str | None = None,
     ) -> Tensor:
-        """The gradient in the logits, as `_torch.apply`."""
+        """The gradient in the logits, as `plain.apply`."""
         dtype = compute_dtype(logits)
         out = torch.empty_like(logits) if upsample is None else torch.zeros_like(logits, dtype=dtype)
         scale = 1.0 if grad is None else grad.item()
         ce_scale = 0.0 if ce_grad is None else ce_grad.item()
         _kernel.apply(
             self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form),
-            _bins.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
+            binning.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
             ce_scale, _array(weights.to(dtype)), torch.get_num_threads(), _array(out),
             *_axes(logits, target, upsample),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Count, weigh and apply in Triton, for CUDA and ROCm: the functions of `_torch`, one launch each and never a wait.
+"""Count, weigh and apply in Triton, for CUDA and ROCm: the functions of `plain`, one launch each and never a wait.
 
 A program takes a tile of pixels through all classes. Counters are integers, so no order of the programs changes a
 bit; the cross-entropy is summed tile by tile in a fixed order. Three things keep programs from waiting for each
@@ -6,7 +6,7 @@ other's counters: the background pixels of the lowest bin are known from the num
 each tile the pixels that share the bin of its first are added at once; and where the table is small there are
 several, for programs that run at once.
 
-Where the labels are finer than the logits, both passes go over strips of these: see `_triton_upsample`.
+Where the labels are finer than the logits, both passes go over strips of these: see `finer`.
 """
 
 import functools
@@ -18,11 +18,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import _bins
-from ._inputs import Pixels, assert_on_device, canonical_target, flat, num_labels
-from ._torch import compute_dtype
-from ._triton_upsample import Finer, Part, on
-from .measures import JACCARD, Tversky
+from ..._inputs.layouts import Pixels, assert_on_device, canonical_target, flat, num_labels
+from ..._math import binning
+from ...measures import JACCARD, Tversky
+from ..plain import compute_dtype
+from .finer import Finer, Part, on
 
 #: Elements of a tile; four warps take 16 each.
 TILE = 2048
@@ -313,7 +313,7 @@ def _weigh(
     table, coefficients, losses, weights, steps, HINGE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
     ALPHA: tl.constexpr, BETA: tl.constexpr,
 ):  # fmt: skip
-    """Loss and weights of one class times its coefficient, from the largest error down: see `_jaccard`."""
+    """Loss and weights of one class times its coefficient, from the largest error down: see `jaccard`."""
     row = tl.program_id(0).to(tl.int64)
     background_row = table + row * 2 * (BINS + 1)
     foreground_row = background_row + BINS + 1
@@ -338,7 +338,7 @@ def _weigh(
         k = k_above + tl.cumsum(n_f, 0, reverse=True)
         s = tl.full((), 1.0, tl.float64) * steps
         position = i.to(tl.float64)
-        if HINGE:  # of the grid of `_bins`, from one point to the next
+        if HINGE:  # of the grid of `binning`, from one point to the next
             step = tl.where(i < steps, 4 * s / ((s - position) * (s - position + 1)), 0.0)
         else:
             step = (2 * position - 1) / (s * s)
@@ -522,7 +522,7 @@ def count(
     label_smoothing: float | None = None,
     upsample: str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `_torch.count`."""
+    """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `plain.count`."""
     N, C = logits.shape[:2]
     bad = torch.zeros(1, dtype=torch.int64, device=logits.device)
     ce_weight = None if ce_weight is None else ce_weight.contiguous()
@@ -581,7 +581,7 @@ class _Counters:
         counters = self.counters[first * C * 2 * (self.bins + 1) :]
         valid = self.valid[first * (1 if self.softmax else C) :]
         common = _settings(ignored, x, t, m) | {"PER_IMAGE": self.per_image}
-        steps = _bins.steps(self.bins, self.form)
+        steps = binning.steps(self.bins, self.form)
         smoothing = self.label_smoothing
         with on(x.device):
             if self.softmax:
@@ -620,13 +620,13 @@ class _Counters:
 def weigh(
     table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
 ) -> tuple[Tensor, Tensor]:
-    """The losses and the weights of a table, as `_torch.weigh`."""
+    """The losses and the weights of a table, as `plain.weigh`."""
     losses = torch.empty(table.shape[:2], dtype=torch.float64, device=table.device)
     weights = torch.empty(table.shape, dtype=dtype, device=table.device)
     bins = table.shape[-1] - 1
     with on(table.device):
         _weigh[(losses.numel(),)](
-            table.contiguous(), coefficients.contiguous(), losses, weights, _bins.steps(bins, form),
+            table.contiguous(), coefficients.contiguous(), losses, weights, binning.steps(bins, form),
             HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, ALPHA=measure.alpha, BETA=measure.beta,
             num_warps=WEIGH_WARPS,
         )  # fmt: skip
@@ -646,7 +646,7 @@ def apply(
     label_smoothing: float | None = None,
     upsample: str | None = None,
 ) -> Tensor:
-    """The gradient in the logits, as `_torch.apply`."""
+    """The gradient in the logits, as `plain.apply`."""
     weights = weights.to(compute_dtype(logits)).contiguous()
     ce_weight = None if ce_weight is None else ce_weight.contiguous()
     fused = label_smoothing is not None and ce_grad is not None
@@ -690,7 +690,7 @@ def _apply(
             tiles = triton.cdiv(P, length)
             _apply_softmax[(N * tiles,)](
                 x, t, m, out, weights, grad, ce_grad, ce_weight, P, tiles, *_strides(x, t, m),
-                *out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                *out.stride(), ignored or 0, bins, binning.steps(bins, form),
                 CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
                 SMOOTHING=smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
             )  # fmt: skip
@@ -698,6 +698,6 @@ def _apply(
             tiles = triton.cdiv(P, TILE)
             _apply_binary[(N * C * tiles,)](
                 x, t, m, out, weights, grad, P, tiles, C, *_strides(x, t, m),
-                *out.stride(), ignored or 0, bins, _bins.steps(bins, form),
+                *out.stride(), ignored or 0, bins, binning.steps(bins, form),
                 LENGTH=TILE, FORM=form, **common,
             )  # fmt: skip

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from . import _upsample
-from ._arguments import check_upsample, choice
+from .._math import interpolation
+from .arguments import check_upsample, choice
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -90,7 +90,7 @@ def _fine(
     shape = _shape(logits)
     if upsample is None:
         return shape
-    wanted = _upsample.MODES[upsample]
+    wanted = interpolation.MODES[upsample]
     if not 1 <= axes <= 3 or wanted not in (None, axes):
         number = "one to three spatial axes" if wanted is None else f"{wanted} spatial axes, (N, C, *),"
         raise ValueError(f"upsample={upsample!r} needs {name} with {number} got {shape}")
@@ -102,7 +102,7 @@ def _fine(
 def _resolution(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
 ) -> str | None:
-    """How `_upsample` goes from these logits (N, C, *) to this target; None where they are equally fine."""
+    """How `interpolation` goes from these logits (N, C, *) to this target; None where they are equally fine."""
     sizes = _shape(logits)[2:]
     wanted = _shape(target)[target.ndim - len(sizes) :]
     if upsample is None or sizes == wanted:
@@ -283,7 +283,7 @@ def predicted_pixels(
     preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     labels = canonical_target(target, mask, ignore_index, num_classes)
     if mode is not None:
-        indices = _upsample.argmax(preds, _upsample.axes(preds, target, mode))
+        indices = interpolation.argmax(preds, interpolation.axes(preds, target, mode))
     else:
         indices = preds.argmax(1) if scores else preds.long()
     wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))

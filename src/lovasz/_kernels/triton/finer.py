@@ -1,4 +1,4 @@
-"""Labels finer than the logits, for `_triton`: a strip of logits interpolated, and the gradient of one collected.
+"""Labels finer than the logits, for `passes`: a strip of logits interpolated, and the gradient of one collected.
 
 Both passes over the pixels go strip by strip along the first axis. Each place of the logits collects the gradient
 of its pixels in their order, and one strip is collected after the other: the same bits on every run.
@@ -14,9 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from . import _upsample
-from ._inputs import Pixels
-from ._torch import compute_dtype
+from ..._inputs.layouts import Pixels
+from ..._math import interpolation
+from ..plain import compute_dtype
 
 #: Elements of a strip: its logits and their gradient are all that is made of them.
 STRIP = 2**22
@@ -126,7 +126,10 @@ class Part(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """An axis of `_upsample` on a device; of each place its first pixel and that after its last; most there are."""
+    """An axis of the interpolation on a device: of each place its first pixel and the one after its last.
+
+    `most` is the largest number of pixels of a place.
+    """
 
     lower: Tensor
     weight: Tensor
@@ -137,7 +140,7 @@ class _Axis(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _axis(size: int, wanted: int, mode: str, device: torch.device) -> _Axis:
-    one, places = _upsample.axis(size, wanted, mode), torch.arange(size, device="cpu")
+    one, places = interpolation.axis(size, wanted, mode), torch.arange(size, device="cpu")
     begin = torch.searchsorted(one.lower + (one.weight > 0), places)
     end = torch.searchsorted(one.lower, places, right=True)
     lower, first, last = (values.int().to(device) for values in (one.lower, begin, end))
@@ -160,7 +163,7 @@ class Finer:
         sizes = self.target.shape[-self.spatial :]
         self.sizes = (sizes[0], *(1,) * (3 - self.spatial), *sizes[1:])
         pairs = zip(self.logits.shape[2:], self.sizes, strict=True)
-        self.first_axis = _upsample.axis(logits.shape[2], sizes[0], mode)
+        self.first_axis = interpolation.axis(logits.shape[2], sizes[0], mode)
         self.axes = [] if 0 in sizes else [_axis(size, wanted, mode, logits.device) for size, wanted in pairs]
         self.dtype = compute_dtype(logits)
         self.real = tl.float64 if self.dtype == torch.float64 else tl.float32
@@ -176,7 +179,7 @@ class Finer:
         N, C = self.logits.shape[:2]
         places, height, width = self.sizes
         each = C * height * width
-        for images, strip in _upsample.parts(N if each else 0, places, each, STRIP, N):
+        for images, strip in interpolation.parts(N if each else 0, places, each, STRIP, N):
             n, p = images.stop - images.start, (strip.stop - strip.start) * height * width
             logits = torch.empty(n, C, p, dtype=self.dtype, device=self.logits.device)
             tiles = triton.cdiv(p, BLOCK)

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _jaccard
-from .measures import JACCARD, Tversky
+from ..measures import JACCARD, Tversky
+from . import jaccard
 
 
 def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,9 +66,9 @@ def losses(
     f = (foreground & valid).gather(-1, order)
     b = (valid & ~foreground).gather(-1, order)
     k, j, G = f.cumsum(-1) - f.long(), b.cumsum(-1) - b.long(), f.sum(-1, keepdim=True)
-    w_f, w_b = _jaccard.increments(k, j, G, measure)
+    w_f, w_b = jaccard.increments(k, j, G, measure)
     w = torch.where(f, w_f, torch.where(b, w_b, 0.0))
-    loss = _jaccard.block_sum(m.double() * w).to(logits.dtype)
+    loss = jaccard.block_sum(m.double() * w).to(logits.dtype)
     return loss, (f | b).sum(-1), G.squeeze(-1), bad
 
 
@@ -81,5 +81,5 @@ def cross_entropy(
     weight = None if weight is None else weight.to(dtype)
     loss = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
     per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
-    total = _jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double())
+    total = jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double())
     return loss, total.to(dtype)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _bins, _upsample
-from .measures import NAMED, FBeta, Tversky
+from .._math import binning, interpolation
+from ..measures import NAMED, FBeta, Tversky
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -44,18 +44,18 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
     if bins is None:
         return None
     if isinstance(bins, str) and bins == "auto":
-        number = _bins.default_bins(num_classes, form)
+        number = binning.default_bins(num_classes, form)
         if pixels is not None and 4 * pixels < number:
             return None
         bins = number
-    if not (_integer(bins) and _bins.MIN_BINS <= int(bins) <= _bins.MAX_BINS):
+    if not (_integer(bins) and binning.MIN_BINS <= int(bins) <= binning.MAX_BINS):
         raise ValueError(
-            f'bins must be "auto", None (sort) or an integer from {_bins.MIN_BINS} to '
-            f"{_bins.MAX_BINS}, got {bins!r}"
+            f'bins must be "auto", None (sort) or an integer from {binning.MIN_BINS} to '
+            f"{binning.MAX_BINS}, got {bins!r}"
         )
     if 2 * num_classes * (int(bins) + 1) >= 2**31:
         most = (2**31 - 1) // (2 * num_classes) - 1
-        fits = f"at most {most} bins fit" if most >= _bins.MIN_BINS else "no number of bins fits; bins=None sorts"
+        fits = f"at most {most} bins fit" if most >= binning.MIN_BINS else "no number of bins fits; bins=None sorts"
         raise ValueError(f"bins must be fewer for {num_classes} classes: {fits} a table below 2^31, got {bins}")
     return int(bins)
 
@@ -76,7 +76,7 @@ def check_upsample(upsample: str | None, align_corners: bool) -> None:
     if not isinstance(align_corners, bool):
         raise TypeError(f"align_corners must be a bool, got {align_corners!r}")
     if upsample is not None:
-        choice("upsample", upsample, tuple(_upsample.MODES))
+        choice("upsample", upsample, tuple(interpolation.MODES))
     elif align_corners:
         raise ValueError("align_corners=True is a way to interpolate: it needs upsample")
     if align_corners and upsample == "nearest":

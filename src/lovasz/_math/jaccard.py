@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import _bins
-from .measures import JACCARD, Tversky
+from ..measures import JACCARD, Tversky
+from . import binning
 
 #: Largest error of a probability computed in float32, as a share of the whole (32 ulp of 1).
 ROUNDING = 32 * 2.0**-24
@@ -96,7 +96,7 @@ def _poisoned(result: Tensor, table: Tensor) -> Tensor:
 def losses(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     """The loss of each class, float64 (...): Σ over grid points of the step below it times J there."""
     n_b, n_f, j, k, G = _cumulative(table)
-    steps = _bins.grid(table.shape[-1] - 1, form, table.device).diff(prepend=G.new_zeros(1).double())
+    steps = binning.grid(table.shape[-1] - 1, form, table.device).diff(prepend=G.new_zeros(1).double())
     return _poisoned(block_sum(steps * set_loss(k + n_f, j + n_b, G, measure)), table)
 
 
@@ -126,7 +126,7 @@ def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     """
     n_b, n_f, j, k, G = _cumulative(table)
     bins = table.shape[-1] - 1
-    points, ends = _bins.grid(bins, form, table.device), _bins.edges(bins, form, table.device)
+    points, ends = binning.grid(bins, form, table.device), binning.edges(bins, form, table.device)
     part = torch.maximum(points - ends[:-1], ends[1:] - points) * (1 + EDGE_ROUNDING)
     growth = set_loss(k + n_f, j + n_b, G, measure) - set_loss(k, j, G, measure)
     quantised = block_sum(torch.where(growth > 0, part * growth, 0.0))

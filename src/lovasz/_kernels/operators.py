@@ -2,7 +2,7 @@
 
 `count` makes the table, `loss` weighs it, `loss_backward` applies the weights to the pixels. Nothing but the
 weights of the bins is kept between forward and backward. With `label_smoothing`, the same passes make the sum of
-the cross-entropy and its gradient. A kernel has the functions `count`, `weigh` and `apply` of `_torch`;
+the cross-entropy and its gradient. A kernel has the functions `count`, `weigh` and `apply` of `plain`;
 registering it for its device is all that a new one needs here.
 """
 
@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _cpu, _inputs, _jaccard, _torch
-from .measures import Tversky
+from .._inputs import layouts
+from .._math import jaccard
+from ..measures import Tversky
+from . import cpu, plain
 
 _PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignore_index, str form"
 _CROSS_ENTROPY = "Tensor? ce_weight, float? label_smoothing"
@@ -103,9 +105,9 @@ def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
         label_smoothing: float | None = None,
         upsample: str | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = _torch.compute_dtype(logits)
+        dtype = plain.compute_dtype(logits)
         losses, weights = kernel.weigh(table, form, coefficients, dtype, Tversky(alpha, beta))
-        loss = _jaccard.block_sum(losses.flatten()) if total else losses
+        loss = jaccard.block_sum(losses.flatten()) if total else losses
         return loss.to(dtype), sums[0].to(dtype, copy=True), weights
 
     return loss
@@ -128,7 +130,7 @@ def _loss_backward(kernel: Any) -> Callable[..., Tensor]:
         if grad is None:
             grad = weights.new_zeros(())
         if grad.ndim:  # of each class
-            weights, grad = _jaccard.weighted(weights, grad[..., None, None]), None
+            weights, grad = jaccard.weighted(weights, grad[..., None, None]), None
         cross_entropy = (ce_grad, ce_weight, label_smoothing)
         return kernel.apply(logits, target, mask, ignore_index, form, weights, grad, *cross_entropy, upsample)
 
@@ -145,7 +147,9 @@ def _register(kernel: Any, key: str) -> None:
 def _triton() -> Any:
     """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
     return (
-        _torch if importlib.util.find_spec("triton") is None else importlib.import_module("._triton", __package__)
+        plain
+        if importlib.util.find_spec("triton") is None
+        else importlib.import_module(".triton.passes", __package__)
     )
 
 
@@ -166,12 +170,12 @@ class _CUDA:
 
 
 _library.impl("all_reduce", _all_reduce, "CompositeExplicitAutograd")
-_library.impl("labels", _inputs.canonical_target, "CompositeExplicitAutograd")
-_register(_torch, "CompositeExplicitAutograd")
+_library.impl("labels", layouts.canonical_target, "CompositeExplicitAutograd")
+_register(plain, "CompositeExplicitAutograd")
 _register(_CUDA, "CUDA")
-_cpu_kernel, _cpu_reason = _cpu.select()
+_cpu_kernel, _cpu_reason = cpu.select()
 if _cpu_kernel is not None:
-    _register(_cpu.Kernel(_cpu_kernel), "CPU")
+    _register(cpu.Kernel(_cpu_kernel), "CPU")
 
 
 @torch.library.register_fake("lovasz::labels", lib=_library)
@@ -200,7 +204,7 @@ def _loss_fake(
     coefficients: Tensor, total: bool, alpha: float, beta: float, ce_weight: Any = None,
     label_smoothing: Any = None, upsample: Any = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    dtype = _torch.compute_dtype(logits)
+    dtype = plain.compute_dtype(logits)
     loss = logits.new_empty(() if total else table.shape[:2], dtype=dtype)
     return loss, logits.new_empty((), dtype=dtype), logits.new_empty(table.shape, dtype=dtype)
 

@@ -1,0 +1,1 @@
+"""What callers may pass: options, layouts of pixels, labels, and every message about them."""

@@ -1,0 +1,1 @@
+"""Count, weigh and apply: the operators, and a kernel for each kind of device."""

@@ -1,0 +1,1 @@
+"""The kernel of CUDA and ROCm, in Triton."""
