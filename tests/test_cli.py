@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from lovasz.cli import session, workers
 from lovasz.cli.app import app
 from lovasz.study import training
-from lovasz.study.config import Config, make_config
+from lovasz.study.config import Config, make_config, write_config
 from lovasz.study.losses import DESCRIPTIONS
 from lovasz.study.settings import Settings
 from lovasz.study.stats import NOT_CORRECTED
@@ -207,17 +207,45 @@ def test_folder_that_cannot_be_written(
     assert trained == []
 
 
-def test_damaged_run_is_one_clear_line(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+def test_damaged_run_is_one_clear_line_and_done_again(
+    tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
+) -> None:
     options = ("--loss", "ce", "--seeds", "1", "--steps", "1", "--out", str(tmp_path))
     done = invoke("compare", *options)
     assert done.exit_code == 0
     assert "\n1 run of 1 step on " in done.stdout
     (record,) = tmp_path.glob("runs/*/run.json")
     record.write_text("{")
-    result = invoke("compare", *options)
-    assert result.exit_code == 2
-    assert result.stderr.startswith(f"lovasz: {record.parent} cannot be read")
-    assert result.stderr.count("\n") == 1
+    again = invoke("compare", *options)
+    assert again.exit_code == 0, again.output
+    name = record.parent
+    assert (
+        f"\n{name} is damaged (run.json is not as it was written); it is kept as {name.name}.damaged, "
+        "and the run is done again\n"
+    ) in again.stdout
+
+    assert "finished before" not in again.stdout
+    assert len(trained) == 2
+
+
+@pytest.mark.parametrize("content", ["", "seeds: 2\n", None], ids=["empty", "another file", "cut off"])
+def test_settings_that_are_not_whole_are_not_resumed(
+    content: str | None, tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
+) -> None:
+    file = tmp_path / "config.yaml"
+    if content is None:
+        whole = write_config(make_config({}, None))
+        said = ["cannot be read", "does not hold", "is empty", "must hold names", "there is no setting", "got "]
+        for length in range(len(whole) - 1):
+            file.write_text(whole[:length])
+            with pytest.raises(ValueError, match="|".join(said)):
+                make_config({}, file, whole=True)
+    else:
+        file.write_text(content)
+        what = "does not hold data, classes, num_classes, " if content else "is empty: it is not as it was written"
+        assert_refused(invoke("compare", "--resume", str(tmp_path)), f"{file} {what}", f"--out {tmp_path}\n")
+        assert file.read_text() == content
+    assert trained == []
 
 
 WORKER = """#!/bin/sh

@@ -1,12 +1,14 @@
 """Finished runs are kept, never repeated, and never half there."""
 
-import json
+import itertools
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from lovasz.study import predict, store
+from lovasz.study import digests, memory, predict, store
 from lovasz.study.config import Config, make_config
 from lovasz.study.runs import plan, run_missing
 from lovasz.study.settings import Settings
@@ -75,11 +77,18 @@ run_missing(plan(config, scene, threads=1), config, scene, folder, Waits(), {})
 
 
 class Quiet:
-    """Hears which seeds begin and the steps that are done."""
+    """Hears which seeds begin, the steps that are done, and which runs are damaged."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.steps: list[int] = []
+        self.damaged: list[str] = []
+
+    def on_damaged(self, said: str) -> None:
+        self.damaged.append(said)
+
+    def on_wait(self, number: int) -> None:
+        raise AssertionError("there is no other command")
 
     def on_start(self, settings: Settings) -> None:
         self.begun.append(settings.seed)
@@ -192,17 +201,203 @@ def test_first_of_two_processes_stays(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
-def test_damaged_run_is_named_and_not_used(tmp_path: Path) -> None:
-    store.save(tmp_path, made_up())
-    record = tmp_path / "runs" / SETTINGS.key / "run.json"
-    content = json.loads(record.read_text())
-    content["settings"]["seed"] = 7
-    record.write_text(json.dumps(content))
+def test_run_under_the_name_of_another_is_named_and_not_used(tmp_path: Path) -> None:
+    other = replace(SETTINGS, seed=7)
+    store.save(tmp_path, made_up(other))
+    store.finished(tmp_path, other).rename(store.finished(tmp_path, SETTINGS))
     with pytest.raises(store.DamagedRunError, match="other settings"):
         store.load(tmp_path, SETTINGS)
-    record.write_text("{")
-    with pytest.raises(store.DamagedRunError, match=r"cannot be read .* delete it"):
+
+
+FILES = ("best.pt", "curve.csv", "last.pt", "run.json", "tested.npz", "SHA256SUMS")
+
+
+def test_every_file_of_a_run_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    draft = store.begin(tmp_path, SETTINGS)
+    for name in ("best.pt", "last.pt"):
+        store.save_weights({"weight": torch.arange(5.0)}, draft / name)
+    store.write_curve(draft / "curve.csv", made_up().curve)
+    store.save(tmp_path, made_up())
+    place = store.finished(tmp_path, SETTINGS)
+    assert sorted(file.name for file in place.iterdir()) == sorted(FILES)
+    (place / ".DS_Store").touch()  # a file manager was there
+    for name in FILES:
+        whole = (place / name).read_bytes()
+        flipped = bytes(byte ^ 1 if index == len(whole) // 2 else byte for index, byte in enumerate(whole))
+        for damaged in (b"", whole[:-2], whole[: len(whole) // 2], flipped, None):
+            (place / name).unlink()
+            if damaged is not None:
+                (place / name).write_bytes(damaged)
+            with pytest.raises(store.DamagedRunError, match=r".") as raised:
+                store.load(tmp_path, SETTINGS)
+            assert str(raised.value).startswith(f"{place} is damaged (")
+            if name != "SHA256SUMS":
+                state = "missing" if damaged is None else "not as it was written"
+                assert str(raised.value) == f"{place} is damaged ({name} is {state})"
+        (place / name).write_bytes(whole)
+        assert store.load(tmp_path, SETTINGS) is not None
+
+
+def test_run_without_digests_is_not_used(tmp_path: Path) -> None:
+    """Those of the version that wrote none have another name, as its code has another hash."""
+    store.save(tmp_path, made_up())
+    (store.finished(tmp_path, SETTINGS) / "SHA256SUMS").unlink()
+    with pytest.raises(store.DamagedRunError, match="SHA256SUMS is missing"):
         store.load(tmp_path, SETTINGS)
+
+
+def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    renamed: list[Path] = []
+    fsync, rename = os.fsync, os.replace
+
+    def noted(descriptor: int) -> None:
+        flushed.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def checked(old: Path, new: Path) -> None:
+        for path in [old, *old.glob("*")]:
+            assert path.stat().st_ino in flushed, path
+        rename(old, new)
+        if new.parent.stat().st_ino in flushed:
+            flushed.remove(new.parent.stat().st_ino)
+        renamed.append(new)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "replace", checked)
+    one_run(tmp_path)
+    assert {path.name for path in renamed} >= {"state.ckpt", "best.pt", "last.pt", "curve.csv"}
+    (place,) = (tmp_path / "runs").iterdir()
+    assert renamed[-1] == place
+    assert place.parent.stat().st_ino in flushed  # its name as well
+
+
+def one_run(folder: Path, stop: int = 0) -> tuple[Run, Quiet]:
+    """Trains one run of two steps, or goes on with it; it fails before it has kept the step ``stop``."""
+    config, scene, heard = config_of(2).model_copy(update={"seeds": 1}), tiny_scene(), Quiet()
+
+    def on_step(step: int) -> None:
+        if step == stop:
+            raise RuntimeError("stopped")
+
+    heard.on_step = on_step  # type: ignore[method-assign]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "loss_mib", lambda *_: None)  # takes a process
+        ((run,), _) = run_missing(plan(config, scene, threads=1), config, scene, folder, heard, {})
+    return run, heard
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    """Compares all that the files of the one run in two folders hold, but for times."""
+    (run,), (another,) = (
+        [path for path in (one / "runs").iterdir() if "damaged" not in path.name] for one in (folder, other)
+    )
+    assert run.name == another.name
+    assert (run / "curve.csv").read_bytes() == (another / "curve.csv").read_bytes()
+    for name in ("best.pt", "last.pt"):
+        weights, expected = (torch.load(one / name, weights_only=True) for one in (run, another))
+        torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+    for name, array in np.load(run / "tested.npz", allow_pickle=False).items():
+        np.testing.assert_array_equal(array, np.load(another / "tested.npz", allow_pickle=False)[name])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the one run."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    one_run(folder)
+    return folder
+
+
+def flip(path: Path, first: int) -> None:
+    """Inverts 64 bytes of a file."""
+    content = bytearray(path.read_bytes())
+    content[first : first + 64] = bytes(byte ^ 255 for byte in content[first : first + 64])
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["tested.npz", "run.json", "last.pt"])
+def test_damaged_run_is_set_aside_and_done_again(name: str, tmp_path: Path, undisturbed: Path) -> None:
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    (place,) = (tmp_path / "runs").iterdir()
+    for number, suffix in enumerate((".damaged", ".damaged1")):
+        flip(place / name, (place / name).stat().st_size // 2)
+        damaged = (place / name).read_bytes()
+        _, heard = one_run(tmp_path)
+        assert heard.damaged == [
+            f"{place} is damaged ({name} is not as it was written); it is kept as {place.name}{suffix}, "
+            "and the run is done again"
+        ]
+        assert heard.begun == [0]
+        assert (place.with_name(place.name + suffix) / name).read_bytes() == damaged
+        assert_same(tmp_path, undisturbed)
+        assert len(list((tmp_path / "runs").iterdir())) == 2 + number
+
+
+def torn(state: Path) -> None:
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+
+
+def unsealed(state: Path) -> None:
+    """As the version that wrote no digests left it."""
+    state.write_bytes(digests.unsealed(state.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [torn, unsealed, lambda state: flip(state, state.stat().st_size // 2), lambda state: state.write_bytes(b""),
+     lambda state: flip(state, 3)],
+    ids=["torn", "without digest", "flipped", "empty", "flipped digest"],
+)  # fmt: skip
+def test_damaged_state_is_set_aside_and_the_run_begins_again(
+    damage: Callable[[Path], None], tmp_path: Path, undisturbed: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="stopped"):
+        one_run(tmp_path, stop=2)
+    (state,) = tmp_path.glob("runs/.*/state.ckpt")
+    damage(state)
+    damaged = state.read_bytes()
+    _, heard = one_run(tmp_path)
+    name = state.parent.name.removeprefix(".")
+    assert heard.damaged == [
+        f"{state.parent} is damaged (state.ckpt: it is not as it was written); it is kept as {name}.damaged, "
+        "and the run is done again"
+    ]
+    assert (tmp_path / "runs" / f"{name}.damaged" / "state.ckpt").read_bytes() == damaged
+    assert_same(tmp_path, undisturbed)
+
+
+def test_a_kill_between_any_two_writes_changes_nothing(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, number = os.replace, 0
+
+    class Killed(BaseException):
+        pass
+
+    for kill in itertools.count(1):
+        number, folder = 0, tmp_path / str(kill)
+
+        def counted(old: Path, new: Path, kill: int = kill) -> None:
+            nonlocal number
+            number += 1
+            if number == kill:
+                raise Killed
+            rename(old, new)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", counted)
+            try:
+                one_run(folder)
+            except Killed:
+                pass
+            else:
+                break
+        _, heard = one_run(folder)
+        assert heard.damaged == []
+        assert_same(folder, undisturbed)
+        assert len(list((folder / "runs").iterdir())) == 1
+    assert kill > 10
 
 
 def test_writable(tmp_path: Path) -> None:
@@ -244,7 +439,7 @@ def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     config, scene = config_of(40), tiny_scene()
     planned = plan(config, scene, threads=1)
     state = store.draft(killed, planned.runs[1])
-    assert sorted(file.name for file in state.iterdir()) == ["best.pt", "curve.csv", "state.ckpt"]
+    assert sorted(file.name for file in state.iterdir()) == ["curve.csv", "state.ckpt"]
 
     found = {}
     for folder, begun, first in ((killed, [1, 2], 13), (whole, [0, 1, 2], 1), (killed, [], None)):
@@ -264,13 +459,3 @@ def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path) -> None:
             )
             torch.testing.assert_close(weights, expected, rtol=0, atol=0)
     assert not state.exists()
-
-
-def test_damaged_state_is_named(tmp_path: Path) -> None:
-    config, scene = config_of(4), tiny_scene()
-    planned = plan(config, scene, threads=1)
-    state = store.draft(tmp_path, planned.runs[0])
-    state.mkdir(parents=True)
-    (state / store.STATE).write_bytes(b"torn")
-    with pytest.raises(store.DamagedRunError, match=r"state.ckpt cannot be read .* delete it"):
-        run_missing(planned, config, scene, tmp_path, Quiet(), {})

@@ -17,9 +17,10 @@ from lovasz.study.losses import DESCRIPTIONS, ce_lovasz
 from lovasz.study.network import build_network
 from lovasz.study.order import Order
 from lovasz.study.predict import evaluate
-from lovasz.study.runs import plan, sizes_of_loss
+from lovasz.study.runs import plan
 from lovasz.study.store import Run
 from lovasz.study.training import train
+from lovasz.study.work import sizes_of_loss
 from tests.tiny_data import tiny_scene
 
 CONFIG = make_config({"losses": "ce+lovasz", "seeds": 1, "steps": 5, "accelerator": "cpu"}, None)

@@ -45,7 +45,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
             file, out = resume / "config.yaml", resume
             if not file.is_file():
                 raise ValueError(f"--resume {resume}: there is no comparison, as there is no {file}")
-        config, out = make_config(given, file), out or Path("lovasz-compare")
+        config, out = make_config(given, file, whole=resume is not None), out or Path("lovasz-compare")
         config.check()
         check_writable(out)
     except (ValueError, OSError) as error:

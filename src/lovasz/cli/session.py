@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from lovasz.cli.tables import titled
-from lovasz.cli.workers import is_first
+from lovasz.cli.workers import is_first, team
 from lovasz.study import store
 from lovasz.study.classes import Classes, numbered, read_classes
 from lovasz.study.compare import Comparison, summarise
@@ -80,9 +80,17 @@ class Session:
         self.bar = self.progress.add_task("", total=(self.number - len(self.finished)) * steps)
         self.before = len(self.finished)
         with self.progress:
-            runs, tried = run_missing(planned, config, data, out, self, self.known, keep=is_first())
+            runs, tried = run_missing(planned, config, data, out, self, self.known, team())
         if is_first():
             self._print_results(summarise(data, config, runs, tried), out)
+
+    def on_damaged(self, said: str) -> None:
+        """Prints it."""
+        self.console.print(said, soft_wrap=True, markup=False)
+
+    def on_wait(self, number: int) -> None:
+        """Says what is waited for."""
+        self._say(f"Waiting for {_count(number, 'run')} that another command does in this folder")
 
     def on_start(self, settings: Settings) -> None:
         """Names the run that begins."""

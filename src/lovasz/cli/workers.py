@@ -8,9 +8,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import IO
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lovasz.study.claims import Team
 
 RANK = "LOVASZ_WORKER"  # ours alone: LOCAL_RANK is set in many shells
+# The file by which the first process tells the others which run is next.
+DECISIONS = "LOVASZ_DECISIONS"
 # Seconds that the first process has, once another has failed, to say that it was interrupted.
 GRACE = 3
 
@@ -23,6 +29,17 @@ def is_worker() -> bool:
 def is_first() -> bool:
     """Whether this process prints and writes for all."""
     return os.environ.get(RANK, "0") == "0"
+
+
+def team() -> "Team":
+    """Returns the processes that train together, of which this is one; alone it is the only one."""
+    import torch
+
+    from lovasz.study.claims import Team
+
+    if not is_worker():
+        return Team()
+    return Team(is_first(), torch.distributed.FileStore(os.environ[DECISIONS]))
 
 
 def run_workers(number: int) -> int:
@@ -41,7 +58,8 @@ def run_workers(number: int) -> int:
             one = getattr(signal, name)
             stack.callback(signal.signal, one, signal.signal(one, lambda which, _: stopped.append(which)))
         port = _free_port()
-        workers = [_start(rank, number, port, output) for rank, output in enumerate([None, *quiet])]
+        decisions = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "decisions"
+        workers = [_start(rank, number, port, decisions, output) for rank, output in enumerate([None, *quiet])]
         try:
             while not stopped and (codes := [w.poll() for w in workers]).count(0) < number and not any(codes):
                 time.sleep(0.1)
@@ -74,13 +92,15 @@ def run_workers(number: int) -> int:
         return code if code > 0 else 128 - code
 
 
-def _start(rank: int, number: int, port: int, output: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+def _start(
+    rank: int, number: int, port: int, decisions: Path, output: IO[bytes] | None
+) -> "subprocess.Popen[bytes]":
     """Starts one of them; without an output of its own it prints."""
     threads = str(max(1, (os.cpu_count() or 1) // number))
     environment = {"OMP_NUM_THREADS": threads, **os.environ, RANK: str(rank), "LOCAL_RANK": str(rank)}
     return subprocess.Popen(
         [sys.executable, "-m", "lovasz", *sys.argv[1:]],
-        env=environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        env=environment | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), DECISIONS: str(decisions)},
         stdout=output,
         stderr=output,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),

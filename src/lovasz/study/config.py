@@ -153,15 +153,16 @@ def _option(name: str) -> str:
     return "--loss" if name == "losses" else f"--{name.replace('_', '-')}"
 
 
-def make_config(given: dict[str, Any], file: Path | None) -> Config:
+def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
     """Builds a configuration from a file and from options, which come first; the rest are defaults.
 
     Args:
         given: Values by name; None is not given.
         file: A YAML file as ``write_config`` makes, or None.
+        whole: Whether the file must hold every setting, as ``write_config`` does.
 
     Raises:
-        ValueError: If the file cannot be read, or a value has another type than it must.
+        ValueError: If the file cannot be read or is not whole, or a value has another type than it must.
     """
     values: dict[str, Any] = {}
     if file is not None:
@@ -171,6 +172,13 @@ def make_config(given: dict[str, Any], file: Path | None) -> Config:
             raise ValueError(f"--config {file} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"--config {file} must hold names and values, got {type(values).__name__}")
+        absent = [name for name in Config.model_fields if name not in values]
+        if whole and absent:
+            what = f"does not hold {', '.join(absent)}" if values else "is empty"
+            raise ValueError(
+                f"{file} {what}: it is not as it was written; give all options of the comparison again, "
+                f"with --out {file.parent}"
+            )
         for name in ("data", "classes"):  # as in every such file, relative to it
             if isinstance(values.get(name), str):
                 values[name] = str((file.parent / values[name]).resolve())

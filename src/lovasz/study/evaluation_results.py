@@ -1,19 +1,20 @@
 """The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
 
-import csv
 import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any
 
+from lovasz.study.disk import replaced
 from lovasz.study.evaluation import Evaluation
 from lovasz.study.pairing import Problem
 from lovasz.study.scores import Scores, image_iou, image_miou
-from lovasz.study.store import finite, replaced
-from lovasz.study.text import csv_text, printable
+from lovasz.study.sheets import write_rows
+from lovasz.study.store import finite
+from lovasz.study.text import printable
 from lovasz.study.versions import versions
 
 TABLES = ("images", "confusion")
@@ -62,9 +63,9 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
     if outcome.scores is not None:
         names = [f"{table}.csv" if outcome.complete else f"{table}.partial.csv" for table in TABLES]
         paths += [folder / name for name in names]
-        for write, path in zip((_write_images, _write_confusion), paths[1:], strict=True):
+        for rows, path in zip((_images, _confusion), paths[1:], strict=True):
             with naming(path), replaced(path, newline="") as file:
-                write(outcome.evaluation, file)
+                write_rows(file, rows(outcome.evaluation))
     return paths
 
 
@@ -109,10 +110,9 @@ def _record(outcome: Outcome) -> dict[str, object]:
     return record
 
 
-def _write_images(evaluation: Evaluation, file: TextIO) -> None:
-    """Writes a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes in its label."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)])
+def _images(evaluation: Evaluation) -> Iterator[list[Any]]:
+    """Yields a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes in its label."""
+    yield ["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)]
     for places, counts in evaluation.rows.blocks():
         iou = image_iou(counts)
         miou = image_miou(iou)
@@ -120,16 +120,14 @@ def _write_images(evaluation: Evaluation, file: TextIO) -> None:
         for index, place in enumerate(places.tolist()):
             accuracy = right[index] / pixels[index] if pixels[index] else math.nan
             values = [accuracy, miou[index], *iou[index].tolist()]
-            writer.writerow([csv_text(evaluation.pairs.files[place][0]), pixels[index], *map(_cell, values)])
+            yield [evaluation.pairs.files[place][0], pixels[index], *map(_cell, values)]
 
 
-def _write_confusion(evaluation: Evaluation, file: TextIO) -> None:
-    """Writes the pixels of every label (row) and prediction (column)."""
-    writer = csv.writer(file, lineterminator="\n")
-    names = [csv_text(name) for name in evaluation.names]
-    writer.writerow(["label \\ prediction", *names])
-    for name, row in zip(names, evaluation.confusion, strict=True):
-        writer.writerow([name, *row.tolist()])
+def _confusion(evaluation: Evaluation) -> Iterator[list[Any]]:
+    """Yields the pixels of every label (row) and prediction (column)."""
+    yield ["label \\ prediction", *evaluation.names]
+    for name, row in zip(evaluation.names, evaluation.confusion, strict=True):
+        yield [name, *row.tolist()]
 
 
 def _cell(value: float) -> str:

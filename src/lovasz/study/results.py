@@ -1,7 +1,5 @@
 """A comparison as tables for other programs: results.csv and results.json."""
 
-import csv
-import io
 import json
 import math
 from dataclasses import asdict
@@ -10,7 +8,9 @@ from typing import Any
 
 from lovasz.study.compare import LARGE_CLASS, Comparison
 from lovasz.study.data import TEST, TRAIN, VAL
+from lovasz.study.disk import replaced
 from lovasz.study.iou import iou_per_class
+from lovasz.study.sheets import write_rows
 from lovasz.study.store import Run, finite, write_text
 
 
@@ -23,16 +23,15 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     columns = ["loss", "seed", "steps", "lr", "test_miou", "test_miou_large", "val_miou"]
     columns += ["seconds_per_step", "loss_share", "loss_mib", "diverged"]
     columns += [f"iou {name}" for name in comparison.data.class_names]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    rows: list[list[Any]] = [columns]
     for run in comparison.runs.values():
         settings = run.settings
         row: list[Any] = [settings.loss, settings.seed, settings.steps, settings.lr]
         row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
         row += [run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
-        writer.writerow(["" if value is None else value for value in row + _ious(run)])
-    write_text(path, text.getvalue())
+        rows.append(row + _ious(run))
+    with replaced(path, newline="") as file:
+        write_rows(file, rows)
 
 
 def write_json(comparison: Comparison, path: Path) -> None:

@@ -1,31 +1,18 @@
-"""The runs of a comparison: which it needs, and doing the missing ones."""
+"""The runs of a comparison: which it needs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
-from lovasz.study import network, store
+from lovasz.study import network, work
+from lovasz.study.claims import Team
 from lovasz.study.config import Config
 from lovasz.study.data import PARTS, TRAIN, Data
 from lovasz.study.settings import Settings
 from lovasz.study.store import Run
 from lovasz.study.versions import code_version
-
-
-class Listener(Protocol):
-    """Hears how the runs get on."""
-
-    def on_start(self, settings: Settings) -> None:
-        """Hears of a run that begins, or goes on."""
-
-    def on_step(self, step: int) -> None:
-        """Hears the number of steps done in it."""
-
-    def on_finish(self, run: Run) -> None:
-        """Hears of a run that is finished and on disk."""
 
 
 @dataclass(frozen=True)
@@ -124,19 +111,15 @@ def check_fits(config: Config, data: Data) -> None:
 
 
 def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
-    """Loads the runs that the folder holds; of several rates, those of the one that a whole search has chosen."""
-    known = _loaded(planned.searched, folder)
+    """Loads the sound runs of the folder; of several rates, those of the one that a whole search has chosen."""
+    known = work.loaded(planned.searched, folder)
     searched = {run.loss for run in planned.searched}
     searching = {run.loss for run in planned.searched if run not in known}
     best = _best(_tried(known[run] for run in planned.searched if run in known))
     settled = [run for run in planned.runs if run.loss not in searching]
-    return known | _loaded(
+    return known | work.loaded(
         [replace(run, lr=best[run.loss]) if run.loss in searched else run for run in settled], folder
     )
-
-
-def _loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
-    return {settings: run for settings in wanted if (run := store.load(folder, settings)) is not None}
 
 
 def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
@@ -157,14 +140,15 @@ def run_missing(
     config: Config,
     data: Data,
     folder: Path,
-    listener: Listener,
+    listener: work.Listener,
     known: Mapping[Settings, Run],
-    keep: bool = True,
+    team: Team | None = None,
 ) -> tuple[list[Run], dict[str, dict[float, float]]]:
     """Does the runs that the folder does not hold yet and keeps each as soon as it is finished.
 
     With several learning rates, each loss first trains its first seed with every rate; the rate of
-    the best validation mIoU serves its other seeds.
+    the best validation mIoU serves its other seeds. Other commands may write to the same folder:
+    each run is done by the one that claims it first.
 
     Args:
         planned: The runs wanted.
@@ -173,56 +157,24 @@ def run_missing(
         folder: Where finished runs are kept.
         listener: Hears how they get on.
         known: Runs that the folder holds, loaded already.
-        keep: Whether this process writes them; of several that train together one does.
+        team: The processes that train together; None is this one alone.
 
     Returns:
         The runs in the order planned; and the validation mIoU of each loss with each rate, in
         percent, empty if there was one rate.
     """
-    done = dict(known)
+    done, team = dict(known), team or Team()
+    obtain = work.lead if team.first else work.follow
 
-    def run_of(settings: Settings) -> Run:
-        if settings not in done:
-            done[settings] = _done(settings, config, data, folder, listener, keep)
-        return done[settings]
+    def runs_of(wanted: Sequence[Settings]) -> list[Run]:
+        missing = [settings for settings in dict.fromkeys(wanted) if settings not in done]
+        done.update(obtain(missing, config, data, folder, listener, team))
+        return [done[settings] for settings in wanted]
 
-    tried = _tried([run_of(settings) for settings in planned.searched])
+    tried = _tried(runs_of(planned.searched))
     best = _best(tried)
-    runs = [run_of(replace(settings, lr=best.get(settings.loss, settings.lr))) for settings in planned.runs]
+    runs = runs_of([replace(settings, lr=best.get(settings.loss, settings.lr)) for settings in planned.runs])
     return runs, tried
-
-
-def _done(settings: Settings, config: Config, data: Data, folder: Path, listener: Listener, keep: bool) -> Run:
-    run = store.load(folder, settings)  # another process may have finished it
-    if run is not None:
-        return run
-    from lovasz.study.memory import loss_mib
-    from lovasz.study.training import train
-
-    listener.on_start(settings)
-    run = train(settings, config, data, folder, listener.on_step, keep)
-    if keep:
-        if settings.seed == 0:
-            shape, fine = sizes_of_loss(settings, config, data)
-            mib = loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision, fine)
-            run = replace(run, loss_mib=mib)
-        store.save(folder, run)
-    listener.on_finish(run)
-    return run
-
-
-def sizes_of_loss(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
-    """Returns the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
-    sides = list(settings.crop or max(data.sizes))
-    try:
-        with torch.device("meta"):  # shapes alone: nothing is computed
-            built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
-            image, target = torch.zeros(1, data.channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
-            logits, target = network.logits_for_training(built, image, target)
-        places, fine = list(logits.shape[2:]), list(target.shape[1:])
-    except Exception:  # of a network that looks at its values; the run is finished and must not be lost
-        places = fine = sides
-    return [settings.batch, data.num_classes, *places], fine
 
 
 def pixels_of(data: Data) -> dict[str, int]:

@@ -1,32 +1,47 @@
 """Finished runs on disk: one folder each, there in full or not at all."""
 
+import io
+import itertools
 import json
 import math
 import os
-import pickle
 import shutil
 import statistics
+import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lovasz.study.digests import SUMS, check_sums, sealed, sums, unsealed
+from lovasz.study.disk import flush_folder, flushed, replaced
 from lovasz.study.iou import iou_per_class, mean_iou
 from lovasz.study.predict import Tested
 from lovasz.study.settings import Settings, from_record
+from lovasz.study.sheets import write_rows
 
 # Files of a run: Lightning's whole state while it is unfinished, weights, and the curve.
 STATE, BEST, LAST, CURVE = "state.ckpt", "best.pt", "last.pt", "curve.csv"
+# What it is loaded from.
+RECORD, TESTED = "run.json", "tested.npz"
 
 
 class DamagedRunError(ValueError):
-    """A run's folder is there but does not hold that run."""
+    """A run's folder is there but does not hold that run.
+
+    Attributes:
+        folder: The folder.
+    """
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        super().__init__(f"{folder} is damaged ({reason})")
+        self.folder = folder
 
 
 class Point(NamedTuple):
@@ -99,8 +114,13 @@ class Run:
         return 100 * float(iou_per_class(self.test_counts)[list(classes)].nanmean())
 
 
+def finished(folder: Path, settings: Settings) -> Path:
+    """Returns where a finished run is kept."""
+    return folder / "runs" / settings.key
+
+
 def draft(folder: Path, settings: Settings) -> Path:
-    """Returns where an unfinished run keeps its state, the weights of its best round and its curve."""
+    """Returns where an unfinished run keeps its state and its curve."""
     return folder / "runs" / f".{settings.key}"
 
 
@@ -108,24 +128,35 @@ def load(folder: Path, settings: Settings) -> Run | None:
     """Returns the finished run of these settings, or None where there is none.
 
     Raises:
-        DamagedRunError: If the run's folder cannot be read or holds other settings.
+        DamagedRunError: If a file of the run is missing or not as it was written, or holds other settings.
     """
-    place = folder / "runs" / settings.key
+    place = finished(folder, settings)
     if not place.is_dir():
         return None
     try:
-        record = json.loads((place / "run.json").read_text(encoding="utf-8"))
+        check_sums(place, (RECORD, TESTED))
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         found = from_record(record.pop("settings"))
         curve = [Point(*point) for point in record.pop("curve")]
-        with np.load(place / "tested.npz", allow_pickle=False) as arrays:
+        with np.load(place / TESTED, allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}
         predictions = [named.pop(f"prediction{index}") for index in range(len(named["kept"]))]
         run = Run(settings=found, curve=curve, tested=Tested(**named, predictions=predictions), **record)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise DamagedRunError(f"{place} cannot be read ({error}); delete it and the run is done again") from error
+    except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, zipfile.BadZipFile) as error:
+        raise DamagedRunError(place, str(error)) from error
     if found != settings:
-        raise DamagedRunError(f"{place} holds other settings than its name says; delete or move it")
+        raise DamagedRunError(place, "it holds other settings than its name says")
     return run
+
+
+def set_aside(damaged: Path) -> Path:
+    """Renames the folder of a damaged run, so that the run is done again, and returns its new name."""
+    name = damaged.with_name(f"{damaged.name.lstrip('.')}.damaged")
+    free = (name if not number else name.with_name(f"{name.name}{number}") for number in itertools.count())
+    aside = next(path for path in free if not path.exists())
+    os.rename(damaged, aside)
+    flush_folder(aside.parent)
+    return aside
 
 
 def save(folder: Path, run: Run) -> None:
@@ -134,9 +165,9 @@ def save(folder: Path, run: Run) -> None:
     The files are written and flushed to disk in a hidden folder, which is then renamed. If the
     same run was finished by another process meanwhile, that one stays.
     """
-    runs, state = folder / "runs", draft(folder, run.settings)
+    place, state = finished(folder, run.settings), draft(folder, run.settings)
+    runs = place.parent
     runs.mkdir(parents=True, exist_ok=True)
-    place = runs / run.settings.key
     hidden = runs / f".{run.settings.key}.{os.getpid()}"
     shutil.rmtree(hidden, ignore_errors=True)
     hidden.mkdir()
@@ -144,58 +175,83 @@ def save(folder: Path, run: Run) -> None:
     record["settings"] = asdict(run.settings)
     arrays = {field.name: getattr(run.tested, field.name) for field in fields(run.tested)}
     arrays |= {f"prediction{index}": one for index, one in enumerate(arrays.pop("predictions"))}
-    with open(hidden / "tested.npz", "wb") as binary:
-        np.savez_compressed(binary, **arrays)
-        binary.flush()
-        os.fsync(binary.fileno())
+    with flushed(hidden / TESTED, binary=True) as file:
+        np.savez_compressed(file, **arrays)
+    with flushed(hidden / RECORD) as file:
+        json.dump(record, file, indent=1)
     for name in (BEST, LAST, CURVE):
         if (state / name).exists():
-            shutil.copyfile(state / name, hidden / name)
-    with open(hidden / "run.json", "w", encoding="utf-8") as file:
-        json.dump(record, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+            os.replace(state / name, hidden / name)
+    digests = sums(hidden)
+    with flushed(hidden / SUMS) as file:
+        file.write(digests)
+    flush_folder(hidden)
     try:
         os.replace(hidden, place)
     except OSError:
         if not place.is_dir():
             raise
+    flush_folder(runs)
     # The state it grew from, drafts that a killed process left behind, and our own if another was first.
     for stale in (state, *runs.glob(f".{run.settings.key}.*")):
         shutil.rmtree(stale, ignore_errors=True)
 
 
-def save_weights(network: nn.Module, path: Path) -> None:
-    """Writes the state dict, to be read by ``torch.load(path, weights_only=True)``."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save({name: value.cpu() for name, value in network.state_dict().items()}, hidden)
-    os.replace(hidden, path)
+def begin(folder: Path, settings: Settings) -> Path:
+    """Creates the folder of an unfinished run and returns it."""
+    place = draft(folder, settings)
+    place.mkdir(parents=True, exist_ok=True)
+    for parent in (place.parent, folder):
+        flush_folder(parent)
+    return place
 
 
-def curve_csv(curve: Sequence[Point]) -> str:
-    """Returns a curve as CSV."""
-    lines = [",".join(Point._fields), *(",".join(map(str, point)) for point in curve)]
-    return "\n".join(lines) + "\n"
+def write_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Replaces the state of an unfinished run in one step, with its digest."""
+    content = io.BytesIO()
+    torch.save(state, content)
+    with replaced(path, binary=True) as file:
+        file.write(sealed(content.getvalue()))
 
 
-@contextmanager
-def told(state: Path) -> Iterator[None]:
-    """Says which file is damaged when the state of an unfinished run cannot be read."""
+def read_state(path: Path) -> dict[str, Any]:
+    """Reads the state of an unfinished run, on the CPU.
+
+    Raises:
+        DamagedRunError: If it is not as it was written, or holds anything but tensors and plain values.
+    """
     try:
-        yield
-    except (zipfile.BadZipFile, EOFError, KeyError, pickle.UnpicklingError) as error:
-        if not state.exists():
-            raise
-        raise DamagedRunError(f"{state} cannot be read ({error}); delete it and the run begins again") from error
+        content = io.BytesIO(unsealed(path.read_bytes()))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is no file of torch.save: the error says so
+            state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
+    except (ValueError, RuntimeError, EOFError, KeyError, UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedRunError(path.parent, f"{path.name}: {reason}") from error
+    return state
 
 
-@contextmanager
-def replaced(path: Path, newline: str | None = None) -> Iterator[TextIO]:
-    """Opens a draft of a text file that takes its name once it is whole: a reader sees the old or the new."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(hidden, "w", encoding="utf-8", newline=newline) as file:
-        yield file
-    os.replace(hidden, path)
+def check_state(folder: Path, settings: Settings) -> None:
+    """Checks the state of an unfinished run, where there is one.
+
+    Raises:
+        DamagedRunError: If it cannot be used.
+    """
+    state = draft(folder, settings) / STATE
+    if state.exists():
+        read_state(state)
+
+
+def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Writes a state dict, to be read by ``torch.load(path, weights_only=True)``."""
+    with replaced(path, binary=True) as file:
+        torch.save(dict(weights), file)
+
+
+def write_curve(path: Path, curve: Sequence[Point]) -> None:
+    """Writes a curve as CSV."""
+    with replaced(path, newline="") as file:
+        write_rows(file, [Point._fields, *curve])
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ import re
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What is written for one of these.
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
+# A spreadsheet program takes a cell that begins so for a formula, which may start other programs.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import signal
 import time
 import warnings
@@ -13,6 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -47,16 +47,8 @@ class Training(pl.LightningModule):
         self.loss_seconds: list[float] = []
         self.losses: list[float] = []
         self.curve: list[Point] = []
+        self.best: dict[str, Tensor] = {}
         self.counts: Tensor = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
-
-    def on_fit_start(self) -> None:
-        """Checks that all processes train the same run."""
-        if self.settings.devices > 1:
-            keys: list[str] = [""] * self.settings.devices
-            torch.distributed.all_gather_object(keys, f"{self.settings.key} from step {self.done}")
-            if len(set(keys)) > 1:
-                raise OSError(f"the processes train different runs, {', '.join(keys)}: another command writes to "
-                              "the same folder; wait for it and start again")  # fmt: skip
 
     def configure_optimizers(self) -> Any:
         """The optimiser and the schedule of the learning rate, a step at a time."""
@@ -152,13 +144,19 @@ class Training(pl.LightningModule):
         """Adds what has been measured so far."""
         checkpoint["measured"] = (
             self.done, self.step_seconds, self.loss_seconds, self.losses, [tuple(point) for point in self.curve],
-            self.counts,
+            self.counts, self.best,
         )  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes it up again."""
-        self.done, self.step_seconds, self.loss_seconds, self.losses, curve, self.counts = checkpoint["measured"]
+        (
+            self.done, self.step_seconds, self.loss_seconds, self.losses, curve, self.counts, self.best,
+        ) = checkpoint["measured"]  # fmt: skip
         self.curve = [Point(*point) for point in curve]
+
+    def weights(self) -> dict[str, Tensor]:
+        """Returns a copy of the network's weights as they are, on the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
 
     def _now(self) -> float:
         if self.device.type != "cpu":
@@ -166,8 +164,20 @@ class Training(pl.LightningModule):
         return time.perf_counter()
 
 
+class StateIO(TorchCheckpointIO):
+    """Writes and reads the state of an unfinished run, whatever Lightning's own ways to are."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        """Replaces it in one step: a killed process leaves the old one or the new."""
+        store.write_state(Path(path), checkpoint)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Reads it without running anything that it may hold."""
+        return store.read_state(Path(path))
+
+
 class Keeper(pl.Callback):
-    """Keeps the state after every round, the weights of the best, and the curve as CSV; reports steps."""
+    """Keeps the state after every round, with the weights of the best, and the curve as CSV; reports steps."""
 
     def __init__(self, draft: Path, keep: bool, on_step: Callable[[int], None]) -> None:
         self.draft, self.keep, self.on_step = draft, keep, on_step
@@ -183,17 +193,13 @@ class Keeper(pl.Callback):
             trainer.logger.log_metrics({"loss": point.loss, "val_miou": point.miou, "lr": point.lr}, point.step)
         if self.keep:
             if point.miou >= max((one.miou for one in pl_module.curve if one.miou == one.miou), default=math.nan):
-                store.save_weights(pl_module.network, self.draft / store.BEST)
-            store.write_text(self.draft / store.CURVE, store.curve_csv(pl_module.curve))
+                pl_module.best = pl_module.weights()
+            store.write_curve(self.draft / store.CURVE, pl_module.curve)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Keeps the whole state, replaced in one step: a killed process leaves the old one or the new."""
-        if self.keep or trainer.world_size > 1:
-            # Every process calls it; the first writes.
-            written = self.draft / f"{store.STATE}.{os.getpid()}"
-            trainer.save_checkpoint(written)
-            if self.keep:
-                os.replace(written, self.draft / store.STATE)
+        """Keeps the whole state."""
+        if self.keep or trainer.world_size > 1:  # every process calls it; the first writes
+            trainer.save_checkpoint(self.draft / store.STATE)
 
 
 def train(
@@ -224,8 +230,7 @@ def train(
         DamagedRunError: If the state of the unfinished run cannot be read.
         KeyboardInterrupt: If Ctrl-C ended the training.
     """
-    draft = store.draft(folder, settings)
-    draft.mkdir(parents=True, exist_ok=True)
+    draft = store.begin(folder, settings)
     with _quiet():
         pl.seed_everything(settings.seed, verbose=False)
         training = Training(settings, config, data)
@@ -239,6 +244,8 @@ def train(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             callbacks=[Keeper(draft, keep, on_step)],
+            plugins=[StateIO()],
+            default_root_dir=draft,  # under SLURM, states are looked for there
             logger=_tensorboard(config, settings, folder) if keep else False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -247,8 +254,7 @@ def train(
         state = draft / store.STATE
         on_interrupt = signal.getsignal(signal.SIGINT)
         try:
-            with store.told(state):
-                trainer.fit(training, ckpt_path=state if state.exists() else None, weights_only=False)
+            trainer.fit(training, ckpt_path=state if state.exists() else None)
         except SystemExit as error:
             # How Lightning passes a Ctrl-C on; it also turns further ones off.
             signal.signal(signal.SIGINT, on_interrupt)
@@ -256,10 +262,12 @@ def train(
     if training.done < settings.steps:  # Lightning before 2.5 just returns
         raise KeyboardInterrupt
 
-    network = training.network.eval()
     device = torch.device(settings.accelerator if settings.accelerator != "cuda" else trainer.strategy.root_device)
     if keep:
-        store.save_weights(network, draft / store.LAST)
+        if training.best:
+            store.save_weights(training.best, draft / store.BEST)
+        store.save_weights(training.weights(), draft / store.LAST)
+        store.write_curve(draft / store.CURVE, training.curve)
     timed = slice(1, None) if settings.steps > 1 else slice(None)
     return Run(
         settings=settings,
@@ -269,7 +277,7 @@ def train(
         loss_seconds=training.loss_seconds[timed],
         loss_mib=None,
         diverged=not math.isfinite(training.losses[-1]),
-        tested=evaluate(network.to(device), data, settings.crop),
+        tested=evaluate(training.network.eval().to(device), data, settings.crop),
     )
 
 

@@ -1,0 +1,37 @@
+"""Files that are on disk in full before they have their name, so that a power cut leaves the old or the new."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextmanager
+def replaced(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
+    """Opens a draft of a file that takes its name once it is on disk: a reader sees the old or the new."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}")
+    with flushed(hidden, newline, binary) as file:
+        yield file
+    os.replace(hidden, path)
+    flush_folder(path.parent)
+
+
+@contextmanager
+def flushed(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
+    """Opens a file whose content is on disk before it is closed."""
+    with open(path, "wb") if binary else open(path, "w", encoding="utf-8", newline=newline) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Writes to disk which names a folder holds; Windows has no call for it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
