@@ -27,7 +27,7 @@ LAYERS = (
     {"_cpu", "_triton_upsample"},
     {"_triton"},
     {"_ops"},
-    {"counts"},
+    {"counts", "_counting_metric"},
     {"functional", "metrics"},
     {"modules", "berman"},
     {"__init__"},
