@@ -7,13 +7,22 @@ PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constr
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 KERNEL_TESTS = $(addprefix tests/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py)
 
-.PHONY: demo test fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
+.PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
 
 test: $(VENV)/.dev  ## every test, doctests and README included
 	$(PYTEST)
+
+# Each in a new environment in a temporary folder. They download gigabytes: PyTorch on PyPI comes with CUDA.
+oldest: INSTALL = -m uv pip install --quiet --python "$$folder/bin/python" --resolution lowest-direct
+oldest: export PYTEST_ADDOPTS = -W default  # old releases warn of what new ones of others will refuse
+newest: INSTALL = -m pip install --quiet
+oldest newest:  ## every test with each requirement at its lower bound; with the newest release of everything
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/python" -m pip install --quiet uv && "$$folder/bin/python" $(INSTALL) -e ".[dev]" && \
+	touch "$$folder/.dev" && $(MAKE) test VENV="$$folder"
 
 fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the place of the compiled one
 	LOVASZ_CPU_KERNEL=off $(PYTEST) $(filter-out %cpu.py, $(KERNEL_TESTS)) tests/test_failures.py

@@ -23,7 +23,7 @@ LAYERS = (
     {"_math"},
     {"_inputs"},
     {"_kernels"},
-    {"counts"},
+    {"counts", "_counting_metric"},
     {"functional", "metrics"},
     {"modules", "berman"},
     {"__init__"},

@@ -105,8 +105,10 @@ def _times(value: Tensor, factor: int) -> Tensor:
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
     """The loss in the dtype that `F.cross_entropy` would give it."""
-    device = logits.device.type
-    autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    try:
+        autocast = torch.is_autocast_enabled(logits.device.type)
+    except RuntimeError:  # a device without autocast; torch.compile of PyTorch 2.6 cannot trace the question before
+        autocast = False
     return loss if autocast else loss.to(logits.dtype)
 
 

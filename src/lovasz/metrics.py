@@ -6,63 +6,16 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+from torchmetrics.utilities.plot import plot_confusion_matrix
 
-from ._inputs.arguments import check_upsample, choice, parse_ignore_index
-from ._inputs.layouts import predicted_pixels
-from ._math.interpolation import MODES
+from ._counting_metric import CountingMetric, Score
+from ._inputs.arguments import choice
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
 
 
-class _CountingMetric(Metric):
-    """What the metrics below share: two arguments, and states that stay integers."""
-
-    full_state_update = False
-    is_differentiable = False
-
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int | Sequence[int],
-        upsample: str | None,
-        align_corners: bool,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        check_upsample(upsample, align_corners)
-        self.upsample, self.align_corners = upsample, align_corners
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
-        self.num_classes = num_classes
-        self.ignore_index = parse_ignore_index(ignore_index)
-        # States, because a MetricCollection updates as one what has equal states after the first batch.
-        ignored = torch.tensor(sorted(set(self.ignore_index)), dtype=torch.int64)
-        self.add_state("ignored", ignored, dist_reduce_fx="max")
-        resolution = torch.tensor([[None, *MODES].index(upsample), align_corners], dtype=torch.int64)
-        self.add_state("resolution", resolution, dist_reduce_fx="max")
-
-    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
-        """Add the counts of another metric of this class, or of its `metric_state`."""
-        super().merge_state(incoming_state)
-        self._computed = None  # else `compute` repeats what it returned before the merge,
-        self._update_count += 1  # and warns that a metric filled by merging alone is empty
-
-    def set_dtype(self, dst_type: str | torch.dtype) -> Metric:
-        """Return the metric unchanged: counts stay int64."""
-        return self
-
-    def _pixels(self, preds: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        return predicted_pixels(
-            preds, target, self.num_classes, self.ignore_index, mask, self.upsample, self.align_corners
-        )
-
-    def _result(self, value: Tensor) -> Tensor:
-        return value.to(torch.get_default_dtype()).to(self.device)
-
-
-class ConfusionMatrix(_CountingMetric):
+class ConfusionMatrix(CountingMetric):
     """Count the pixels of every pair of label (row) and prediction (column).
 
     `M[a, b] = #{i : target_i = a and preds_i = b}` over the pixels that count. `JaccardIndex`,
@@ -119,12 +72,35 @@ class ConfusionMatrix(_CountingMetric):
         """Return the counts of everything seen: (C, C), int64."""
         return self.confusion
 
+    def plot(
+        self,
+        val: Tensor | None = None,
+        ax: Any = None,
+        add_text: bool = True,
+        labels: list[str] | None = None,
+        cmap: Any = None,
+    ) -> Any:
+        """Draw the counts as a matrix.
+
+        Args:
+            val: a result of `compute` or `forward`; by default that of `compute`.
+            ax: axes of matplotlib to draw on, in the place of a new figure.
+            add_text: write each count into its cell.
+            labels: the names of the classes.
+            cmap: a colour map of matplotlib.
+
+        Returns:
+            The figure and the axes.
+        """
+        counts = self.compute() if val is None else val
+        return plot_confusion_matrix(counts, ax=ax, add_text=add_text, labels=labels, cmap=cmap)
+
     def _class_counts(self) -> Tensor:
         """Return the pixels in the intersection, the label and the prediction: (C, 3)."""
         return torch.stack([self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)], dim=-1)
 
 
-class JaccardIndex(ConfusionMatrix):
+class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
     """Compute the IoU of the whole dataset, per class or as the mean over classes (mIoU).
 
     `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in PASCAL VOC and
@@ -146,8 +122,6 @@ class JaccardIndex(ConfusionMatrix):
     References:
         Everingham et al., The PASCAL Visual Object Classes challenge, IJCV 2010.
     """
-
-    higher_is_better = True
 
     def __init__(
         self,
@@ -189,7 +163,7 @@ class DiceScore(JaccardIndex):
         return 2 * intersection / (labelled + predicted)
 
 
-class PixelAccuracy(ConfusionMatrix):
+class PixelAccuracy(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
     """Compute the share of the pixels that count whose prediction is their label.
 
     `accuracy = Σ_c M[c, c] / Σ M`; NaN if no pixel counts. Arguments as in `ConfusionMatrix`.
@@ -200,15 +174,13 @@ class PixelAccuracy(ConfusionMatrix):
         tensor(0.7500)
     """
 
-    higher_is_better = True
-
     def compute(self) -> Tensor:
         """Return the accuracy over everything seen: scalar."""
         correct, total, _ = self._class_counts().sum(0).cpu().double()
         return self._result(correct / total)
 
 
-class ImageJaccardIndex(_CountingMetric):
+class ImageJaccardIndex(Score, CountingMetric):
     """Compute the fine-grained IoU: a score per image and class first, the means after.
 
     Image n has `IoU[n, c]` for each class c in its label and no score for the others. "image" averages over
@@ -236,7 +208,6 @@ class ImageJaccardIndex(_CountingMetric):
         Wang et al., Revisiting Evaluation Metrics for Semantic Segmentation, arXiv:2310.19252.
     """
 
-    higher_is_better = True
     counts: list[Tensor]
 
     def __init__(
