@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 
 from lovasz.cli.app import app
 from lovasz.cli.evaluation_tables import counting
-from lovasz.study import store
+from lovasz.study import disk
 from lovasz.study.ranks import Ranks
 from tests.commands import assert_refused
 from tests.masks import VOID, draw, spoil, write
@@ -312,7 +312,7 @@ def test_a_full_disk_is_named_with_the_file(
     def opened(path: Path, *arguments: Any, **options: Any) -> Any:
         return open("/dev/full" if full in path.name else path, *arguments, **options)
 
-    monkeypatch.setattr(store, "open", opened, raising=False)
+    monkeypatch.setattr(disk, "open", opened, raising=False)
     result = invoke(*write(tmp_path, draw(3, 5)), *OPTIONS, "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr == f"lovasz: cannot write {tmp_path / 'out' / full}: No space left on device\n"
