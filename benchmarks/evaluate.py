@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import lovasz
-from lovasz.study.evaluation import Evaluation, evaluate
-from lovasz.study.evaluation_results import Outcome, write_tables
-from lovasz.study.pairing import Pairs, pair
-from lovasz.study.ranks import Ranks
-from lovasz.study.scores import score
+from lovasz.study.processes import Ranks
+from lovasz.study.score.evaluation import Evaluation, evaluate
+from lovasz.study.score.pairing import Pairs, pair
+from lovasz.study.score.scores import score
+from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
 from . import measure, results
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lovasz.study.compare import LARGE_CLASS
-from lovasz.study.stats import Difference, paired_difference, signed, spread
+from lovasz.study.summary.compare import LARGE_CLASS
+from lovasz.study.summary.stats import Difference, paired_difference, signed, spread
 from studies import figures
 
 RESULTS = Path(__file__).parent / "results"

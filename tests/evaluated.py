@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lovasz.study.classes import Classes
-from lovasz.study.evaluation import Evaluation, evaluate
-from lovasz.study.evaluation_report import write_report
-from lovasz.study.evaluation_results import Outcome
-from lovasz.study.files import files_in
-from lovasz.study.pairing import pair
-from lovasz.study.ranks import Ranks
-from lovasz.study.scores import score
+from lovasz.study.io.classes import Classes
+from lovasz.study.io.files import files_in
+from lovasz.study.processes import Ranks
+from lovasz.study.report.evaluation_report import write_report
+from lovasz.study.score.evaluation import Evaluation, evaluate
+from lovasz.study.score.pairing import pair
+from lovasz.study.score.scores import score
+from lovasz.study.summary.evaluation_results import Outcome
 from tests.masks import VOID, write
 
 NAMES = ("sky", "road", "car <&> van", "man", "tree", "absent")

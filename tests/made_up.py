@@ -6,15 +6,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.compare import Comparison, summarise
-from lovasz.study.config import make_config
-from lovasz.study.data import IGNORE_INDEX, PARTS, TEST, Data, Part
-from lovasz.study.iou import confusion
-from lovasz.study.palette import palette
-from lovasz.study.predict import CURVE, Tested, kept_indices, shown
-from lovasz.study.runs import plan
-from lovasz.study.settings import Settings
-from lovasz.study.store import Point, Run
+from lovasz.study.data.iou import confusion
+from lovasz.study.data.parts import IGNORE_INDEX, PARTS, TEST, Data, Part
+from lovasz.study.io.palette import palette
+from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.train.config import make_config
+from lovasz.study.train.predict import CURVE, Tested, kept_indices, shown
+from lovasz.study.train.runs import plan
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Point, Run
 from tests.tiny_data import tiny_scene
 
 LOSSES = ("ce", "lovasz", "ce>lovasz")

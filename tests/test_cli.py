@@ -14,11 +14,11 @@ from typer.testing import CliRunner, Result
 
 from lovasz.cli import session, workers
 from lovasz.cli.app import app
-from lovasz.study import training
-from lovasz.study.config import Config, make_config, write_config
-from lovasz.study.losses import DESCRIPTIONS
-from lovasz.study.settings import Settings
-from lovasz.study.stats import NOT_CORRECTED
+from lovasz.study.summary.stats import NOT_CORRECTED
+from lovasz.study.train import training
+from lovasz.study.train.config import Config, make_config, write_config
+from lovasz.study.train.losses import DESCRIPTIONS
+from lovasz.study.train.settings import Settings
 from tests.commands import assert_refused
 from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
 
@@ -29,8 +29,8 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
-from lovasz.study import training
-from lovasz.study.config import Config, make_config
+from lovasz.study.train import training
+from lovasz.study.train.config import Config, make_config
 from tests.tiny_data import tiny_scene
 session.load_indian_pines = tiny_scene
 train = training.train

@@ -7,7 +7,7 @@ import lovasz
 from lovasz.cli import compare as compare_module
 from lovasz.cli.app import app
 from lovasz.cli.info import print_plain
-from lovasz.study.versions import EXTRA
+from lovasz.study.environment import EXTRA
 from tests.test_cli import assert_refused, python
 
 # Stands in for an installation without some packages: nothing finds them.

@@ -8,9 +8,10 @@ import pytest
 import typer.main
 
 from lovasz.cli.app import app
-from lovasz.study import augment, losses, network, store
-from lovasz.study.losses import check_names
-from lovasz.study.network import build_network
+from lovasz.study.data import augment
+from lovasz.study.train import losses, network, store
+from lovasz.study.train.losses import check_names
+from lovasz.study.train.network import build_network
 
 PAGE = (Path(__file__).parents[1] / "docs" / "compare.md").read_text(encoding="utf-8")
 

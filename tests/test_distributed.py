@@ -306,9 +306,9 @@ def compare_in_parallel(rank, world, port, folder):
     """One training of `lovasz compare`: Lightning finds the processes by the environment."""
     torch.distributed.destroy_process_group()
     os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    from lovasz.study import training
-    from lovasz.study.config import make_config
-    from lovasz.study.runs import plan
+    from lovasz.study.train import training
+    from lovasz.study.train.config import make_config
+    from lovasz.study.train.runs import plan
     from tests.tiny_data import tiny_scene
 
     networks, build = [], training.build_network

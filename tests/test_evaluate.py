@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from lovasz.cli.app import app
 from lovasz.cli.evaluation_tables import counting
-from lovasz.study import disk
-from lovasz.study.ranks import Ranks
+from lovasz.study.io import disk
+from lovasz.study.processes import Ranks
 from tests.commands import assert_refused
 from tests.masks import VOID, draw, spoil, write
 from tests.test_study_arrays import GREY, raw_png

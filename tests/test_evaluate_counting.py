@@ -11,11 +11,11 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
 from lovasz.metrics import ConfusionMatrix, DiceScore, ImageJaccardIndex, JaccardIndex, PixelAccuracy
-from lovasz.study import evaluation, rows, scores
-from lovasz.study.evaluation import Evaluation, evaluate
-from lovasz.study.pairing import pair
-from lovasz.study.ranks import Ranks
-from lovasz.study.tally import LabelError, confusion
+from lovasz.study.processes import Ranks
+from lovasz.study.score import evaluation, rows, scores
+from lovasz.study.score.evaluation import Evaluation, evaluate
+from lovasz.study.score.pairing import pair
+from lovasz.study.score.tally import LabelError, confusion
 from tests import processes
 from tests.masks import VOID, draw, write
 

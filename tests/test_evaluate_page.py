@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lovasz.study.scores import score
+from lovasz.study.score.scores import score
 from tests.browser import chromium, open_page
 from tests.evaluated import NAMES, blobs, count, report
 

@@ -18,7 +18,7 @@ WAITING = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main
-from lovasz.study import evaluation
+from lovasz.study.score import evaluation
 marker, opened, seen = Path(sys.argv.pop()), evaluation.open_mask, []
 evaluation.CHUNK = 1
 def slow(path, most):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lovasz.study.config import make_config
-from lovasz.study.stats import signed
+from lovasz.study.summary.stats import signed
+from lovasz.study.train.config import make_config
 from studies import __main__ as study
 from studies import gradient, tables
 

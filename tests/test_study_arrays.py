@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.files import (
+from lovasz.study.io.files import (
     TooLargeError,
     UnreadableFileError,
     names_in,

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from lovasz.cli import session
 from lovasz.cli.app import app
-from lovasz.study import claims, memory, store, training, work
-from lovasz.study.claims import Team, claim
-from lovasz.study.runs import plan, run_missing
-from lovasz.study.settings import Settings
-from lovasz.study.store import Run
+from lovasz.study.train import claims, memory, store, training, work
+from lovasz.study.train.claims import Team, claim
+from lovasz.study.train.runs import plan, run_missing
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Run
 from tests.test_study_store import SETTINGS, Quiet, config_of, made_up
 from tests.tiny_data import tiny_scene
 
@@ -31,7 +31,7 @@ COMMAND = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
-from lovasz.study import memory, training
+from lovasz.study.train import memory, training
 from tests.tiny_data import tiny_scene
 session.load_indian_pines, memory.loss_mib = tiny_scene, lambda *_: None
 name, out = sys.argv.pop(), Path(sys.argv[-1])

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from lovasz.study.classes import Classes, read_classes
-from lovasz.study.palette import palette
+from lovasz.study.io.classes import Classes, read_classes
+from lovasz.study.io.palette import palette
 
 
 def file(folder: Path, name: str, content: Any) -> Path:

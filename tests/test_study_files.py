@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.files import UnreadableFileError, files_in, names_in, read_image, read_mask, stem, suffix
+from lovasz.study.io.files import UnreadableFileError, files_in, names_in, read_image, read_mask, stem, suffix
 
 LABELS = np.array([[0, 1, 2], [3, 200, 255]], dtype=np.uint8)
 

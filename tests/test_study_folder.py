@@ -10,17 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from lovasz.study import files, folder
-from lovasz.study.augment import Augmentation
-from lovasz.study.classes import Classes, numbered
-from lovasz.study.config import make_config
-from lovasz.study.data import IGNORE_INDEX, PARTS, Data
-from lovasz.study.files import UnreadableFileError
-from lovasz.study.folder import load_folder, missing_from
-from lovasz.study.layout import LayoutError, find
-from lovasz.study.network import build_network
-from lovasz.study.predict import logits_of
-from lovasz.study.runs import check_fits, plan, steps_of
+from lovasz.study.data import folder
+from lovasz.study.data.augment import Augmentation
+from lovasz.study.data.folder import load_folder, missing_from
+from lovasz.study.data.layout import LayoutError, find
+from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
+from lovasz.study.io import files
+from lovasz.study.io.classes import Classes, numbered
+from lovasz.study.io.files import UnreadableFileError
+from lovasz.study.train.config import make_config
+from lovasz.study.train.network import build_network
+from lovasz.study.train.predict import logits_of
+from lovasz.study.train.runs import check_fits, plan, steps_of
 from tests.test_study_arrays import GREY, raw_png
 from tests.tiny_data import CLASSES, VOID, picture, tiny_folder, write
 

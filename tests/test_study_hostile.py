@@ -18,22 +18,23 @@ from typer.testing import CliRunner
 
 from lovasz.cli import session
 from lovasz.cli.app import app
-from lovasz.study import digests, store
-from lovasz.study.classes import read_classes
-from lovasz.study.compare import summarise
-from lovasz.study.config import make_config
-from lovasz.study.evaluation import evaluate
-from lovasz.study.evaluation_results import Outcome, write_tables
-from lovasz.study.files import SUFFIXES, read_image, read_mask
-from lovasz.study.folder import load_folder
-from lovasz.study.layout import find
-from lovasz.study.pairing import pair
-from lovasz.study.ranks import Ranks
-from lovasz.study.report import write_report
-from lovasz.study.results import write_csv
-from lovasz.study.runs import plan
-from lovasz.study.scores import score
-from lovasz.study.sheets import write_rows
+from lovasz.study.data.folder import load_folder
+from lovasz.study.data.layout import find
+from lovasz.study.io import digests
+from lovasz.study.io.classes import read_classes
+from lovasz.study.io.files import SUFFIXES, read_image, read_mask
+from lovasz.study.io.sheets import write_rows
+from lovasz.study.processes import Ranks
+from lovasz.study.report.report import write_report
+from lovasz.study.score.evaluation import evaluate
+from lovasz.study.score.pairing import pair
+from lovasz.study.score.scores import score
+from lovasz.study.summary.compare import summarise
+from lovasz.study.summary.evaluation_results import Outcome, write_tables
+from lovasz.study.summary.results import write_csv
+from lovasz.study.train import store
+from lovasz.study.train.config import make_config
+from lovasz.study.train.runs import plan
 from tests import masks
 from tests.evaluated import blobs
 from tests.made_up import made_up, pictures
@@ -81,7 +82,7 @@ def state_that_was_put_there(resume: list[str], content: bytes) -> None:
     draft = store.draft(Path("out"), only_run())
     draft.mkdir(parents=True)
     (draft / store.STATE).write_bytes(content)
-    from lovasz.study.config import write_config
+    from lovasz.study.train.config import write_config
 
     (Path("out") / "config.yaml").write_text(write_config(config))
     said = compare(*resume, "out")

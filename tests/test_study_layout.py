@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lovasz.study.data import PARTS
-from lovasz.study.layout import LayoutError, find
+from lovasz.study.data.layout import LayoutError, find
+from lovasz.study.data.parts import PARTS
 
 
 def touch(*files: Path) -> None:

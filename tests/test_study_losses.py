@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lovasz import lovasz_softmax
 from lovasz._math import binning
-from lovasz.study.data import IGNORE_INDEX
-from lovasz.study.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
+from lovasz.study.data.parts import IGNORE_INDEX
+from lovasz.study.train.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
 
 PIXELS = [50, 10, 0, 5]
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from lovasz.study.data import IGNORE_INDEX
-from lovasz.study.losses import DESCRIPTIONS, named_loss
-from lovasz.study.memory import loss_mib
-from lovasz.study.network import FullSize, build_network, check_network, identity, logits_for_training
+from lovasz.study.data.parts import IGNORE_INDEX
+from lovasz.study.train.losses import DESCRIPTIONS, named_loss
+from lovasz.study.train.memory import loss_mib
+from lovasz.study.train.network import FullSize, build_network, check_network, identity, logits_for_training
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.charts import forest
-from lovasz.study.compare import Comparison, summarise
-from lovasz.study.data import TEST
-from lovasz.study.report import write_report
-from lovasz.study.store import Run
+from lovasz.study.data.parts import TEST
+from lovasz.study.report.charts import forest
+from lovasz.study.report.report import write_report
+from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.train.store import Run
 from tests.made_up import LOSSES, made_up, pictures
 
 VOID_TAGS = ("meta", "link", "img", "br", "line", "path", "circle", "rect", "input")
@@ -112,7 +112,7 @@ def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
 
 def test_share_of_the_small_classes_in_the_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "come from" not in page_of(made_up(), tmp_path)[1].said()  # the tiny scene has none but small ones
-    monkeypatch.setattr("lovasz.study.compare.LARGE_CLASS", 25)
+    monkeypatch.setattr("lovasz.study.summary.compare.LARGE_CLASS", 25)
     comparison = made_up()
     small = [label for label in range(4) if label not in comparison.large]
     assert 0 < len(small) < 4

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from lovasz.study.confusions import WRITTEN
-from lovasz.study.data import TEST
-from lovasz.study.report import write_report
+from lovasz.study.data.parts import TEST
+from lovasz.study.report.confusions import WRITTEN
+from lovasz.study.report.report import write_report
 from tests.browser import chromium, open_page
 from tests.made_up import made_up, pictures
 

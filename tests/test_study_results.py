@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lovasz.study.compare import summarise
-from lovasz.study.data import TEST
-from lovasz.study.iou import iou_per_class
-from lovasz.study.results import write_csv, write_json
+from lovasz.study.data.iou import iou_per_class
+from lovasz.study.data.parts import TEST
+from lovasz.study.summary.compare import summarise
+from lovasz.study.summary.results import write_csv, write_json
 from tests.made_up import LOSSES, made_up
 
 
@@ -34,7 +34,7 @@ def test_summary_adds_seeds_up() -> None:
 
 def test_second_mean_over_the_large_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made_up().over_large == ""  # the tiny scene has none of them
-    monkeypatch.setattr("lovasz.study.compare.LARGE_CLASS", 25)
+    monkeypatch.setattr("lovasz.study.summary.compare.LARGE_CLASS", 25)
     comparison = made_up()
     large = [index for index, pixels in enumerate(comparison.data.parts[TEST].pixels) if pixels >= 25]
     assert comparison.large == large

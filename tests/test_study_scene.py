@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lovasz.study import split
-from lovasz.study.data import IGNORE_INDEX, PARTS, Data
-from lovasz.study.data import TEST as TEST_PART
-from lovasz.study.scene import COMPONENTS, load_indian_pines, principal_components
-from lovasz.study.split import FRACTIONS, TEST, TRAIN, VAL, VOID, split_by_place
+from lovasz.study.data import split
+from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
+from lovasz.study.data.parts import TEST as TEST_PART
+from lovasz.study.data.scene import COMPONENTS, load_indian_pines, principal_components
+from lovasz.study.data.split import FRACTIONS, TEST, TRAIN, VAL, VOID, split_by_place
 
 
 @pytest.fixture(scope="module")

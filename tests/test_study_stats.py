@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lovasz.study.stats import paired_difference, signed, spread, verdict
+from lovasz.study.summary.stats import paired_difference, signed, spread, verdict
 
 
 def test_interval_is_that_of_the_paired_t_test() -> None:

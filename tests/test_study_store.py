@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from lovasz.study import digests, memory, predict, store
-from lovasz.study.config import Config, make_config
-from lovasz.study.runs import plan, run_missing
-from lovasz.study.settings import Settings
-from lovasz.study.store import Point, Run
+from lovasz.study.io import digests
+from lovasz.study.train import memory, predict, store
+from lovasz.study.train.config import Config, make_config
+from lovasz.study.train.runs import plan, run_missing
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Point, Run
 from tests.tiny_data import tiny_scene
 
 SETTINGS = Settings(
@@ -61,7 +62,7 @@ def config_of(steps: int) -> Config:
 CHILD = """
 import sys, time
 from pathlib import Path
-from lovasz.study.runs import plan, run_missing
+from lovasz.study.train.runs import plan, run_missing
 from tests.test_study_store import Quiet, config_of
 from tests.tiny_data import tiny_scene
 

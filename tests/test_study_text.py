@@ -5,7 +5,7 @@ import io
 import itertools
 import os
 
-from lovasz.study.text import csv_text, printable
+from lovasz.study.io.text import csv_text, printable
 
 
 def test_a_text_that_can_be_printed_stays_as_it_is() -> None:

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from lovasz import lovasz_softmax
-from lovasz.study.config import Config, make_config
-from lovasz.study.data import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
-from lovasz.study.iou import confusion, iou_per_class, mean_iou
-from lovasz.study.losses import DESCRIPTIONS, ce_lovasz
-from lovasz.study.network import build_network
-from lovasz.study.order import Order
-from lovasz.study.predict import evaluate
-from lovasz.study.runs import plan
-from lovasz.study.store import Run
-from lovasz.study.training import train
-from lovasz.study.work import sizes_of_loss
+from lovasz.study.data.iou import confusion, iou_per_class, mean_iou
+from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
+from lovasz.study.train.config import Config, make_config
+from lovasz.study.train.losses import DESCRIPTIONS, ce_lovasz
+from lovasz.study.train.network import build_network
+from lovasz.study.train.order import Order
+from lovasz.study.train.predict import evaluate
+from lovasz.study.train.runs import plan
+from lovasz.study.train.store import Run
+from lovasz.study.train.training import train
+from lovasz.study.train.work import sizes_of_loss
 from tests.tiny_data import tiny_scene
 
 CONFIG = make_config({"losses": "ce+lovasz", "seeds": 1, "steps": 5, "accelerator": "cpu"}, None)
@@ -74,7 +74,7 @@ def test_the_loss_is_given_coarse_logits_as_they_are(
         seen.append((logits.shape[2:], target.shape[1:]))
         return ce_lovasz(logits, target)
 
-    monkeypatch.setattr("lovasz.study.training.named_loss", lambda name, pixels: noted)
+    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda name, pixels: noted)
     run = quietly(network="tests.own:coarse", steps=3)
     assert seen == 3 * [((10, 12), (20, 24))]
     assert not run.diverged

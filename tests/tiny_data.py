@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lovasz.study.data import IGNORE_INDEX, Data
-from lovasz.study.scene import scene_data
-from lovasz.study.split import split_by_place
+from lovasz.study.data.parts import IGNORE_INDEX, Data
+from lovasz.study.data.scene import scene_data
+from lovasz.study.data.split import split_by_place
 
 CLASSES = ("Ground", "Square", "Disc")
 VOID = 9

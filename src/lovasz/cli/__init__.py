@@ -3,7 +3,7 @@
 import sys
 from importlib import util
 
-from lovasz.study.versions import INSTALL, versions
+from lovasz.study.environment import INSTALL, versions
 
 
 def main() -> None:

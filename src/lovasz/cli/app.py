@@ -9,7 +9,7 @@ import typer
 
 from lovasz.cli.compare import fail, run_compare
 from lovasz.cli.evaluate import evaluate
-from lovasz.study.versions import versions
+from lovasz.study.environment import versions
 
 app = typer.Typer(
     name="lovasz",

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.workers import is_first, is_worker, run_workers
-from lovasz.study.versions import INSTALL, missing
+from lovasz.study.environment import INSTALL, missing
 
 if TYPE_CHECKING:
     from lovasz.cli.session import Session
@@ -32,9 +32,9 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
     if absent:
         fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
     # Not before: it needs the extra.
-    from lovasz.study.config import make_config
-    from lovasz.study.files import UnreadableFileError
-    from lovasz.study.store import DamagedRunError, check_writable
+    from lovasz.study.io.files import UnreadableFileError
+    from lovasz.study.train.config import make_config
+    from lovasz.study.train.store import DamagedRunError, check_writable
 
     try:
         if resume is not None:

@@ -17,9 +17,9 @@ from rich.progress import (
 from rich.text import Text
 
 from lovasz.cli.tables import titled
-from lovasz.study.evaluation import Evaluation
-from lovasz.study.evaluation_results import Outcome
-from lovasz.study.ranks import Ranks
+from lovasz.study.processes import Ranks
+from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.summary.evaluation_results import Outcome
 
 # Problems that are printed; results.json lists all.
 SHOWN = 20

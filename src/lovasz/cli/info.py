@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 
 from lovasz._kernels.operators import kernels
-from lovasz.study.versions import versions
+from lovasz.study.environment import versions
 
 # Title, columns, rows.
 Section = tuple[str, Sequence[str], Sequence[Sequence[str]]]

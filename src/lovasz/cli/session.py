@@ -10,21 +10,21 @@ from rich.table import Table
 
 from lovasz.cli.tables import titled
 from lovasz.cli.workers import is_first, team
-from lovasz.study import store
-from lovasz.study.classes import Classes, numbered, read_classes
-from lovasz.study.compare import Comparison, summarise
-from lovasz.study.config import Config, write_config
-from lovasz.study.data import TEST, TRAIN, VAL, Data
-from lovasz.study.files import read_mask
-from lovasz.study.folder import load_folder, missing_from
-from lovasz.study.layout import Layout, find
-from lovasz.study.report import write_report
-from lovasz.study.results import write_csv, write_json
-from lovasz.study.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
-from lovasz.study.scene import load_indian_pines
-from lovasz.study.settings import Settings
-from lovasz.study.stats import NOT_CORRECTED
-from lovasz.study.store import Run
+from lovasz.study.data.folder import load_folder, missing_from
+from lovasz.study.data.layout import Layout, find
+from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
+from lovasz.study.data.scene import load_indian_pines
+from lovasz.study.io.classes import Classes, numbered, read_classes
+from lovasz.study.io.files import read_mask
+from lovasz.study.report.report import write_report
+from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.results import write_csv, write_json
+from lovasz.study.summary.stats import NOT_CORRECTED
+from lovasz.study.train import store
+from lovasz.study.train.config import Config, write_config
+from lovasz.study.train.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Run
 
 
 class Session:

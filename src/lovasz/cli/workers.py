@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lovasz.study.claims import Team
+    from lovasz.study.train.claims import Team
 
 RANK = "LOVASZ_WORKER"  # ours alone: LOCAL_RANK is set in many shells
 # The file by which the first process tells the others which run is next.
@@ -35,7 +35,7 @@ def team() -> "Team":
     """Returns the processes that train together, of which this is one; alone it is the only one."""
     import torch
 
-    from lovasz.study.claims import Team
+    from lovasz.study.train.claims import Team
 
     if not is_worker():
         return Team()

@@ -1,0 +1,1 @@
+"""What a comparison trains and tests on."""

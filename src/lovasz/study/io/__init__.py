@@ -1,0 +1,1 @@
+"""Files in and out: masks, images, classes, tables; knows neither training nor scores."""

@@ -1,0 +1,1 @@
+"""Pages and pictures; the only room with templates."""

@@ -1,0 +1,138 @@
+"""The test images that differ most between losses, as pictures: image, truth, predictions, errors."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lovasz.study.data.parts import IGNORE_INDEX, TEST
+from lovasz.study.report.maps import Map, error_map, photo, prediction_map, truth_map
+from lovasz.study.score.scores import image_iou, image_miou
+from lovasz.study.summary.compare import Comparison
+from lovasz.study.train.predict import Tested, shown
+
+# Images shown, and bytes of all their pictures.
+MOST, BUDGET = 24, 2_800_000
+# Longer sides of a picture in pixels: the first with which all images fit.
+SIDES = (320, 240, 160)
+
+
+@dataclass(frozen=True)
+class View:
+    """One image with one loss.
+
+    Attributes:
+        loss: Name of the loss.
+        miou: Mean IoU in percent over the classes in the image's label.
+        change: What that is more than with the baseline, in points; None for the baseline.
+        gained: Percent of the labelled pixels shown that are right here and wrong with the baseline.
+        lost: Percent that are wrong here and right with the baseline.
+        prediction: The prediction.
+        errors: Which pixels are wrong.
+    """
+
+    loss: str
+    miou: float
+    change: float | None
+    gained: float
+    lost: float
+    prediction: Map
+    errors: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image.
+
+    Attributes:
+        name: Its name.
+        range: By how many points its mIoU differs between the losses.
+        image: The image.
+        truth: Its target.
+        views: One a loss.
+        tags: Labels of the classes in it; ``gained1`` and ``lost1`` where its mIoU is higher or lower
+            with loss 1 than with the baseline.
+    """
+
+    name: str
+    range: float
+    image: str
+    truth: Map
+    views: list[View]
+    tags: list[str]
+
+
+def changed_images(comparison: Comparison) -> list[Item]:
+    """Draws the images of the first seed that differ most between losses; of one loss, the worst.
+
+    Args:
+        comparison: What to show; predictions are kept of some of its test images.
+
+    Returns:
+        Up to ``MOST``, as many as fit into ``BUDGET``, those that differ most first.
+    """
+    tested = [comparison.runs[loss, comparison.seeds[0]].tested for loss in comparison.losses]
+    scores = 100 * np.stack([_scores(one) for one in tested], axis=1)  # (N, losses)
+    kept = tested[0].kept
+    spans = scores.max(1) - scores.min(1) if len(tested) > 1 else -scores[:, 0]
+    known = [place for place, index in enumerate(kept.tolist()) if math.isfinite(spans[index])]
+    ranked = sorted(known, key=lambda place: -spans[kept[place]])[:MOST]
+    items: list[Item] = []
+    for side in SIDES:
+        items = [_item(comparison, tested, scores, place, side) for place in ranked]
+        sizes = np.cumsum([_size(item) for item in items])
+        if not len(sizes) or sizes[-1] <= BUDGET:
+            break
+    else:
+        items = items[: int((sizes <= BUDGET).sum())]
+    return items
+
+
+def _scores(tested: Tested) -> NDArray[np.float64]:
+    hit, false, missed = np.moveaxis(tested.images, 1, 0)
+    return image_miou(image_iou(np.stack([hit, hit + missed, hit + false], axis=-1)))
+
+
+def _item(comparison: Comparison, tested: list[Tested], scores: NDArray[np.float64], place: int, side: int) -> Item:
+    index = int(tested[0].kept[place])
+    part, colours = comparison.data.parts[TEST], comparison.data.colours
+    image, whole = part.samples[index]
+    shape = shown(whole)
+    target = whole[shape].numpy()
+    void = target == IGNORE_INDEX
+    labelled = max(1, int((~void).sum()))
+    views: list[View] = []
+    tags = np.flatnonzero(tested[0].images[index, 0] + tested[0].images[index, 2]).astype(str).tolist()
+    before: NDArray[np.bool_] | None = None
+    for number, one in enumerate(tested):
+        prediction = one.predictions[place].astype(np.int64)
+        wrong = (prediction != target) & ~void
+        change = None if before is None else float(scores[index, number] - scores[index, 0])
+        if change is not None and round(change, 1):
+            tags.append(f"{'gained' if change > 0 else 'lost'}{number}")
+        views.append(
+            View(
+                loss=comparison.losses[number],
+                miou=float(scores[index, number]),
+                change=change,
+                gained=0.0 if before is None else 100 * int((before & ~wrong).sum()) / labelled,
+                lost=0.0 if before is None else 100 * int((wrong & ~before).sum()) / labelled,
+                prediction=prediction_map(prediction, void, colours, side),
+                errors=error_map(wrong, before, void, side),
+            )
+        )
+        before = wrong if before is None else before
+    return Item(
+        name=part.names[index],
+        range=float(scores[index].max() - scores[index].min()),
+        image=photo(image[(slice(None), *shape)].numpy(), side),
+        truth=truth_map(target, void, colours, side),
+        views=views,
+        tags=tags,
+    )
+
+
+def _size(item: Item) -> int:
+    views = sum(len(view.prediction.source) + len(view.errors) for view in item.views)
+    return len(item.image) + len(item.truth.source) + views

@@ -1,0 +1,98 @@
+"""The report of an evaluation: one HTML page that needs no network and stays small for any number of files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lovasz.study.environment import versions
+from lovasz.study.io.classes import Classes, numbered
+from lovasz.study.io.palette import palette
+from lovasz.study.io.text import printable
+from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
+from lovasz.study.report.gallery import RIGHT, VOID, WRONG, gallery
+from lovasz.study.report.page import render
+from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.scores import Scores
+from lovasz.study.summary.evaluation_results import Outcome, naming
+from lovasz.study.train.store import write_text
+
+# Classes of which every pair is shown; more would not be legible, nor small.
+MATRIX = 150
+# Problems that the page lists; results.json has all.
+PROBLEMS = 200
+BINS = 20
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many images have a mIoU from low to high percent, and the height of the bar in percent of the highest."""
+
+    low: int
+    high: int
+    images: int
+    height: float
+
+
+def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], worst: int, path: Path) -> Path:
+    """Writes ``report.html``.
+
+    Args:
+        outcome: What to report; it has scores.
+        classes: Names and colours.
+        photos: Photos by name, to show beside the worst masks.
+        worst: How many of the worst images to show.
+        path: The file to write; it loads nothing from anywhere else.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: If it cannot be written; the message names it.
+    """
+    evaluation, scores = outcome.evaluation, outcome.scores
+    if scores is None:
+        raise ValueError("outcome must have scores, got none")
+    colours = classes.colours or palette(evaluation.num_classes)
+    shown = _shown(evaluation)
+    page = render(
+        "evaluation.html.j2",
+        outcome=outcome,
+        evaluation=evaluation,
+        scores=scores,
+        predictions=printable(evaluation.pairs.predictions),
+        targets=printable(evaluation.pairs.targets),
+        names=evaluation.names,
+        numbered=evaluation.names == numbered(evaluation.num_classes).names,
+        colours=colours,
+        problems=evaluation.problems[:PROBLEMS],
+        matrix=cells(evaluation.confusion, shown),
+        shown=shown,
+        written=len(shown) <= WRITTEN,
+        shades=SHADES,
+        confused=confused(evaluation.confusion),
+        bars=_bars(scores),
+        items=gallery(evaluation, scores, colours, photos, worst),
+        keys={"right": RIGHT, "wrong": WRONG, "void": VOID},
+        versions=versions(),
+    )
+    with naming(path):
+        write_text(path, page)
+    return path
+
+
+def _shown(evaluation: Evaluation) -> list[int]:
+    """Returns the classes of the matrix: all, or those with most labelled and predicted pixels."""
+    pixels = evaluation.confusion.sum(0) + evaluation.confusion.sum(1)
+    most = np.argsort(-pixels, kind="stable")[:MATRIX]
+    return sorted(int(label) for label in most)
+
+
+def _bars(scores: Scores) -> list[Bar]:
+    known = scores.images[~np.isnan(scores.images)]
+    numbers = np.bincount(np.minimum((known * BINS).astype(np.int64), BINS - 1), minlength=BINS)
+    width = 100 // BINS
+    return [
+        Bar(width * index, width * (index + 1), number, 100 * number / max(1, int(numbers.max())))
+        for index, number in enumerate(numbers.tolist())
+    ]

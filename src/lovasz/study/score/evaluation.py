@@ -1,0 +1,202 @@
+"""Counting two folders of masks: all cores, any number of files, any number of processes."""
+
+import concurrent.futures
+import itertools
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lovasz.study.io.files import TooLargeError, UnreadableFileError, check_same_place, open_mask
+from lovasz.study.io.text import printable
+from lovasz.study.processes import Ranks
+from lovasz.study.score.pairing import Pairs, Problem
+from lovasz.study.score.rows import Rows
+from lovasz.study.score.tally import LabelError, confusion
+
+# Images a thread takes at a time, so that handing them out costs little beside reading them.
+CHUNK = 16
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was counted.
+
+    Attributes:
+        pairs: Which files belong together.
+        names: The names of the classes.
+        ignored: Labels whose pixels do not count.
+        confusion: Pixels of every pair of label (row) and prediction (column), (C, C) int64.
+        rows: The counts of each image, in the order of names.
+        problems: The names left out, and why.
+        counted: How many images were counted.
+        stopped: Whether it was interrupted before the last image.
+    """
+
+    pairs: Pairs
+    names: tuple[str, ...]
+    ignored: frozenset[int]
+    confusion: NDArray[np.int64]
+    rows: Rows
+    problems: list[Problem]
+    counted: int
+    stopped: bool
+
+    @property
+    def images(self) -> int:
+        """How many images there should have been: one for each target."""
+        return len(self.pairs.files) + sum(problem.kind == "missing" for problem in self.pairs.problems)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.names)
+
+
+@dataclass
+class _Chunk:
+    """What one thread found in a few images."""
+
+    confusion: NDArray[np.int64]
+    counts: list[tuple[int, NDArray[np.int64]]]
+    problems: list[Problem]
+    tried: int = 0
+
+
+def evaluate(
+    pairs: Pairs,
+    names: tuple[str, ...],
+    ignored: frozenset[int],
+    workers: int,
+    stop: threading.Event,
+    on_images: Callable[[int, int], None],
+    ranks: Ranks,
+) -> Evaluation:
+    """Counts every pair of masks; each of several processes takes every n-th.
+
+    Threads read and count, as decoders and counting leave Python's lock to others. At most three
+    chunks a thread are under way. Held in memory are the names, (C, C) integers a thread, and a
+    buffer of `Rows`; the counts of each image go to a temporary file.
+
+    Args:
+        pairs: What belongs together.
+        names: The names of the classes.
+        ignored: Labels whose pixels do not count.
+        workers: Threads.
+        stop: Ends the work after the images that are being read.
+        on_images: Is told how many more images this process has done, and how many it left out.
+        ranks: The processes.
+
+    Returns:
+        What all processes counted: all of it on the first; on the others without the rows.
+    """
+    mine = range(ranks.rank, len(pairs.files), ranks.world_size)
+    size = min(CHUNK, max(1, len(mine) // (8 * workers)))
+    total = np.zeros((len(names), len(names)), dtype=np.int64)
+    rows, problems, tried = Rows(len(mine), len(names)), [], 0
+
+    def work(chunk: range) -> _Chunk:
+        return _count(pairs, chunk, len(names), ignored, stop)
+
+    chunks = (mine[first : first + size] for first in range(0, len(mine), size))
+    for chunk in _in_order(work, itertools.takewhile(lambda _: not stop.is_set(), chunks), workers):
+        total += chunk.confusion
+        problems += chunk.problems
+        tried += chunk.tried
+        for image, counts in chunk.counts:
+            rows[image // ranks.world_size] = counts
+        on_images(chunk.tried, len(problems))
+    counted, done = ranks.sum(np.array([tried - len(problems), tried])).tolist()
+    found = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
+    return Evaluation(
+        pairs,
+        names,
+        ignored,
+        ranks.sum(total),
+        rows.to_first(ranks, len(pairs.files)),
+        pairs.problems + found,
+        counted,
+        stopped=done < len(pairs.files),
+    )
+
+
+def most_classes(workers: int, memory: int) -> int:
+    """Returns for how many classes the matrices of pixels fit into some bytes of memory.
+
+    There are 8 bytes for every pair of classes in two matrices of all images, and for each thread
+    in those of three chunks under way, of an image and of the pairs that occur in it.
+    """
+    return math.isqrt(memory // (8 * (2 + 5 * workers)))
+
+
+def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
+    """Returns the evaluation in which no image was counted."""
+    zeros = np.zeros((len(names), len(names)), dtype=np.int64)
+    return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, counted=0, stopped=False)
+
+
+def _in_order(work: Callable[[range], _Chunk], chunks: Iterable[range], workers: int) -> Iterator[_Chunk]:
+    """Yields the results of threads in order; only a few chunks are under way at a time."""
+    # OpenMP inside each of many threads would only get in their way.
+    with concurrent.futures.ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        under_way: deque[concurrent.futures.Future[_Chunk]] = deque()
+        for chunk in chunks:
+            under_way.append(pool.submit(work, chunk))
+            if len(under_way) >= 3 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+
+
+def _count(pairs: Pairs, images: range, num_classes: int, ignored: frozenset[int], stop: threading.Event) -> _Chunk:
+    found = _Chunk(np.zeros((num_classes, num_classes), dtype=np.int64), [], [])
+    for image in images:
+        if stop.is_set():
+            break
+        found.tried += 1
+        result = _confusion(pairs, image, num_classes, ignored)
+        if isinstance(result, Problem):
+            found.problems.append(result)
+            continue
+        found.confusion += result
+        found.counts.append((image, np.stack([result.diagonal(), result.sum(1), result.sum(0)], axis=-1)))
+    return found
+
+
+def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[int]) -> NDArray[np.int64] | Problem:
+    """Returns the counts of one pair, or why there are none."""
+    name, (prediction_path, target_path) = pairs.files[image][0], pairs.paths(image)
+    try:
+        with open_mask(prediction_path, pairs.most) as predicted, open_mask(target_path, pairs.most) as labelled:
+            mismatch = _mismatch(prediction_path, target_path, predicted.shape, labelled.shape)
+            if mismatch:
+                return Problem(name, "mismatched", mismatch)
+            prediction, target = predicted.read(), labelled.read()
+    except TooLargeError as error:
+        return Problem(name, "unreadable", f"{error}, or read it with --max-values {error.values}")
+    except UnreadableFileError as error:
+        return Problem(name, "unreadable", str(error))
+    try:
+        return confusion(prediction, target, num_classes, ignored)
+    except LabelError as error:
+        path = target_path if error.in_target else prediction_path
+        return Problem(name, "labels", f"{printable(path)} {error}")
+
+
+def _mismatch(prediction: Path, target: Path, predicted: tuple[int, ...], labelled: tuple[int, ...]) -> str:
+    """Says why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
+    if predicted != labelled:
+        scores = len(predicted) == len(labelled) + 1
+        hint = "; expected class indices: of scores take the argmax over the classes" if scores else ""
+        return f"{printable(prediction)} has the shape {predicted}, {printable(target)} {labelled}{hint}"
+    try:
+        check_same_place(prediction, target)
+    except UnreadableFileError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,1 @@
+"""From finished runs, or scored predictions, to differences, intervals and tables."""

@@ -1,0 +1,193 @@
+"""The comparison: what finished runs add up to."""
+
+import platform
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import torch
+
+from lovasz.study.data.iou import iou_per_class
+from lovasz.study.data.parts import TEST, Data
+from lovasz.study.environment import versions
+from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
+from lovasz.study.train.config import Config
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Run
+
+# Test pixels from which a class counts as large. In a class of six pixels one pixel is worth about
+# 17 points of IoU, and a sixteenth of that in the mean over sixteen classes.
+LARGE_CLASS = 50
+
+
+@dataclass(frozen=True)
+class LossSummary:
+    """What the seeds of one loss add up to; IoUs are percentages.
+
+    Attributes:
+        loss: Its name.
+        scores: Test mIoU of each seed.
+        mean: Their mean.
+        spread: Their standard deviation; None for one seed.
+        large_scores: Test mIoU over the large classes alone, for each seed; NaN if there are none.
+        large_mean: Their mean.
+        val: Mean validation mIoU.
+        classes: Test IoU of each class, the mean over seeds; NaN where it never occurs.
+        seconds_per_step: Median over the steps of all seeds, which a busy minute moves little.
+        loss_share: Median time in the loss over that.
+        loss_mib: Peak memory of the loss beyond logits, target and gradient; None if not measured.
+        lr: Learning rate at the start.
+        diverged: Seeds whose last loss was not finite.
+    """
+
+    loss: str
+    scores: list[float]
+    mean: float
+    spread: float | None
+    large_scores: list[float]
+    large_mean: float
+    val: float
+    classes: list[float]
+    seconds_per_step: float
+    loss_share: float
+    loss_mib: float | None
+    lr: float
+    diverged: list[int]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Finished runs of several losses over the same seeds, and what they show.
+
+    Attributes:
+        data: The data.
+        config: What was asked for.
+        tried: Mean validation mIoU in percent of each loss with each learning rate tried on the first
+            seed; empty if there was one rate.
+        runs: Each run by loss and seed.
+        summaries: One a loss, the baseline first.
+        differences: Each other loss against the baseline, over all classes.
+        large: Indices of the classes with at least ``LARGE_CLASS`` test pixels.
+        large_differences: The differences over these; empty if they are all classes or none.
+        verdict: What the differences show, in sentences.
+        versions: Versions of everything involved.
+        machine: System, processor and interpreter.
+        finished: When it was added up.
+    """
+
+    data: Data
+    config: Config
+    tried: dict[str, dict[float, float]]
+    runs: dict[tuple[str, int], Run]
+    summaries: list[LossSummary]
+    differences: list[Difference]
+    large: list[int]
+    large_differences: list[Difference]
+    verdict: list[str]
+    versions: dict[str, str]
+    machine: str
+    finished: str
+
+    @property
+    def losses(self) -> list[str]:
+        """Names of the losses, the baseline first."""
+        return [summary.loss for summary in self.summaries]
+
+    @property
+    def over_large(self) -> str:
+        """Names the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
+        number = len(self.large)
+        return _over_large(number) if 0 < number < self.data.num_classes else ""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds each loss was trained with."""
+        return sorted({seed for _, seed in self.runs})
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the first run; all but loss and seed hold for every run."""
+        return next(iter(self.runs.values())).settings
+
+
+def summarise(
+    data: Data, config: Config, runs: Sequence[Run], tried: dict[str, dict[float, float]] | None = None
+) -> Comparison:
+    """Adds runs up to a comparison; the first run's loss is the baseline.
+
+    Args:
+        data: The data.
+        config: What was asked for.
+        runs: Every loss with the same seeds.
+        tried: Validation mIoU of each loss with each learning rate tried.
+
+    Returns:
+        Means, differences, and the verdict.
+    """
+    table = {(run.settings.loss, run.settings.seed): run for run in runs}
+    losses = list(dict.fromkeys(run.settings.loss for run in runs))
+    seeds = sorted({run.settings.seed for run in runs})
+    large = [index for index, pixels in enumerate(data.parts[TEST].pixels) if pixels >= LARGE_CLASS]
+    summaries = [_summary(loss, [table[loss, seed] for seed in seeds], large) for loss in losses]
+    first, others = summaries[0], summaries[1:]
+    differences = [paired_difference(other.loss, first.loss, other.scores, first.scores) for other in others]
+    large_differences = []
+    if 0 < len(large) < data.num_classes:
+        large_differences = [
+            paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
+        ]
+    return Comparison(
+        data=data,
+        config=config,
+        tried=tried or {},
+        runs=table,
+        summaries=summaries,
+        differences=differences,
+        large=large,
+        large_differences=large_differences,
+        verdict=[
+            *verdict(
+                differences,
+                {summary.loss: summary.mean for summary in summaries},
+                large_differences,
+                f"Over the {_over_large(len(large))}",
+            ),
+            *(
+                f"{summary.loss} diverged with seed {', '.join(map(str, summary.diverged))}: its last loss is not "
+                "a finite number, and its score says nothing of the loss."
+                for summary in summaries
+                if summary.diverged
+            ),
+        ],
+        versions=versions(),
+        machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
+        finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _over_large(number: int) -> str:
+    return f"{number} {'class' if number == 1 else 'classes'} with at least {LARGE_CLASS} test pixels"
+
+
+def _summary(loss: str, runs: Sequence[Run], large: Sequence[int]) -> LossSummary:
+    scores = [run.test_miou for run in runs]
+    large_scores = [run.test_miou_over(large) for run in runs]
+    step = statistics.median(seconds for run in runs for seconds in run.step_seconds)
+    classes = torch.stack([iou_per_class(run.test_counts) for run in runs])
+    n = len(runs)
+    return LossSummary(
+        loss=loss,
+        scores=scores,
+        mean=sum(scores) / n,
+        spread=spread(scores),
+        large_scores=large_scores,
+        large_mean=sum(large_scores) / n,
+        val=sum(run.val_miou for run in runs) / n,
+        classes=(100 * classes.nanmean(0)).tolist(),
+        seconds_per_step=step,
+        loss_share=statistics.median(seconds for run in runs for seconds in run.loss_seconds) / step,
+        loss_mib=next((run.loss_mib for run in runs if run.loss_mib is not None), None),
+        lr=runs[0].settings.lr,
+        diverged=[run.settings.seed for run in runs if run.diverged],
+    )

@@ -1,0 +1,65 @@
+"""How much memory a loss needs beyond logits, target and gradient, measured on one step of its own."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from lovasz.study.train.losses import named_loss
+
+
+def loss_mib(
+    name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int] | None = None
+) -> float | None:
+    """Measures one forward and backward of a loss on logits of this shape, in a process of its own.
+
+    In a running training, memory that was freed and not given back would hide what the loss takes.
+
+    Args:
+        name: Name of the loss.
+        shape: Of the logits, (N, C, *).
+        device: "cpu" or "cuda"; elsewhere there is nothing to measure with.
+        precision: "32" or "bf16".
+        fine: Spatial size of the target, if it is finer than the logits.
+
+    Returns:
+        MiB at the peak, or None where it cannot be measured.
+    """
+    if device not in ("cpu", "cuda") or (device == "cpu" and not os.access("/proc/self/clear_refs", os.W_OK)):
+        return None
+    # Freed blocks of 64 KiB and more go back to the system at once.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    for inherited in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+        environment.pop(inherited, None)
+    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])})"
+    code = f"from lovasz.study.train.memory import measure; print({call})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    return float(done.stdout.split()[-1]) if done.returncode == 0 else None
+
+
+def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int]) -> float:
+    """Returns what ``loss_mib`` asks for, of this process."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    loss = named_loss(name, [1] * shape[1])
+    # What is loaded and built at the first call is no memory of the loss.
+    for part in (4, 1):
+        sides, fine_sides = ([-(-side // part) for side in size] for size in (shape[2:], fine))
+        logits = torch.randn(*shape[:2], *sides, dtype=dtype, device=device).requires_grad_()
+        target = torch.randint(shape[1], (shape[0], *fine_sides), device=device)
+        size = logits.numel() * logits.element_size() / 2**20
+        if device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated() / 2**20
+            loss(logits, target, 1.0).backward()
+            peak = torch.cuda.max_memory_allocated() / 2**20
+        else:
+            before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+            loss(logits, target, 1.0).backward()
+            peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    return max(peak - before - size, 0.0)

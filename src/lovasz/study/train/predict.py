@@ -1,0 +1,115 @@
+"""The test part through a trained network: predictions and everything that is counted from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lovasz import count
+from lovasz.study.data.iou import confusion
+from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
+
+# Predictions of so many test images are kept for the report, spread evenly over all.
+KEPT = 200
+# Points of a class's Jaccard curve.
+CURVE = 101
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a network did on the test part.
+
+    Attributes:
+        counts: Labelled pixels of each image by (target, prediction), summed over images, (C, C).
+        images: For each image and class, the true positives, false positives and false negatives,
+            (N, 3, C).
+        thresholds: Errors at which the Jaccard curves are given, (101,).
+        curves: The Jaccard loss of the pixels whose error is at least each threshold, (C, 101); NaN
+            for a class without test pixels. The area under a curve is the class's Lovász loss.
+        kept: Indices of the images whose predictions are kept.
+        predictions: The class of every pixel of each of these; of a volume, the slice with the most
+            different classes.
+    """
+
+    counts: NDArray[np.int64]
+    images: NDArray[np.int64]
+    thresholds: NDArray[np.float32]
+    curves: NDArray[np.float32]
+    kept: NDArray[np.int64]
+    predictions: list[NDArray[np.uint16]]
+
+
+def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> Tensor:
+    """Returns the logits of one image (1, C_in, *): of a volume by windows of the crop's size, blended."""
+    if crop is None or len(crop) == 2:
+        logits: Tensor = network(image)
+        return logits
+    from monai.inferers.utils import sliding_window_inference
+
+    result: Any = sliding_window_inference(image, crop, 1, network, overlap=0.25, mode="gaussian")
+    return result
+
+
+def shown(target: Tensor) -> tuple[Any, ...]:
+    """Returns the index of what is shown of a target: a picture whole, of a volume one slice."""
+    if target.ndim == 2:
+        return (...,)
+    labels = [target[..., index].unique() for index in range(target.shape[-1])]
+    return (..., max(range(len(labels)), key=lambda index: len(labels[index])))
+
+
+def kept_indices(number: int) -> list[int]:
+    """Returns which of so many test images are kept, evenly spread."""
+    return sorted({round(index) for index in np.linspace(0, number - 1, min(number, KEPT)).tolist()})
+
+
+def evaluate(network: nn.Module, data: Data, crop: Sequence[int] | None) -> Tested:
+    """Runs the network over every test image.
+
+    Args:
+        network: In evaluation mode, on its device.
+        data: The data.
+        crop: Size of the windows of a volume, or None.
+    """
+    part, device = data.parts[TEST], next(network.parameters()).device
+    classes = data.num_classes
+    total, rows, predictions, counts = torch.zeros(classes, classes, dtype=torch.int64), [], [], None
+    keep = kept_indices(len(part.samples))
+    with torch.inference_mode():
+        for index in range(len(part.samples)):
+            image, target = part.samples[index]
+            logits = logits_of(network, image[None].to(device), crop).float()
+            preds = logits.argmax(1)[0].cpu()
+            one = confusion(preds, target, classes)
+            total += one
+            hit = one.diag()
+            rows.append(torch.stack([hit, one.sum(0) - hit, one.sum(1) - hit]))
+            # At one number of bins, so that the counts of images of any size add up.
+            more = count(logits, target[None].to(device), ignore_index=IGNORE_INDEX, bins=4096)
+            counts = more if counts is None else counts + more
+            if index in keep:
+                predictions.append(preds[shown(target)].numpy().astype(np.uint16))
+    assert counts is not None
+    thresholds, curves = _curves(counts, total.sum(1) > 0)
+    return Tested(
+        counts=total.numpy(),
+        images=torch.stack(rows).numpy(),
+        thresholds=thresholds,
+        curves=curves,
+        kept=np.array(keep, dtype=np.int64),
+        predictions=predictions,
+    )
+
+
+def _curves(counts: Any, present: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Takes the curves at errors that lie closer towards 0 and 1, where a trained network's pixels are."""
+    thresholds, curves = (tensor.cpu().numpy() for tensor in counts.curve())
+    places = (1 - np.cos(np.pi * np.linspace(0, 1, CURVE))) / 2
+    order = np.argsort(thresholds)
+    taken = np.stack([np.interp(places, thresholds[order], curve[order]) for curve in curves[0]])
+    taken[~present.numpy()] = np.nan
+    return places.astype(np.float32), taken.astype(np.float32)

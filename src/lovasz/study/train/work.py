@@ -1,0 +1,142 @@
+"""Doing the missing runs of a comparison, beside other commands that do them too."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+
+from lovasz.study.data.parts import Data
+from lovasz.study.train import network, store
+from lovasz.study.train.claims import Team, claim
+from lovasz.study.train.config import Config
+from lovasz.study.train.settings import Settings
+from lovasz.study.train.store import Run
+
+# Seconds after which runs that another command does are asked for again.
+PAUSE = 1.0
+
+Kept = TypeVar("Kept")
+
+
+class Listener(Protocol):
+    """Hears how the runs get on."""
+
+    def on_damaged(self, said: str) -> None:
+        """Hears of a run on disk that is damaged, and what becomes of it."""
+
+    def on_wait(self, number: int) -> None:
+        """Hears that all of the runs that are missing, so many, are done by other commands."""
+
+    def on_start(self, settings: Settings) -> None:
+        """Hears of a run that begins, or goes on."""
+
+    def on_step(self, step: int) -> None:
+        """Hears the number of steps done in it."""
+
+    def on_finish(self, run: Run) -> None:
+        """Hears of a run that is finished and on disk."""
+
+
+def loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
+    """Loads those of some runs that the folder holds; a damaged one counts as missing."""
+    found = {}
+    for settings in wanted:
+        # Set aside when it is its turn and is claimed.
+        with contextlib.suppress(store.DamagedRunError):
+            run = store.load(folder, settings)
+            if run is not None:
+                found[settings] = run
+    return found
+
+
+def lead(
+    missing: list[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
+) -> dict[Settings, Run]:
+    """Does every run that no other command has claimed, and waits for the others."""
+    done: dict[Settings, Run] = {}
+    waiting = 0
+    while missing:
+        run = _next(missing, config, data, folder, listener, team)
+        if run is not None:
+            done[run.settings] = run
+            missing.remove(run.settings)
+            listener.on_finish(run)
+            continue
+        if waiting != len(missing):
+            listener.on_wait(waiting := len(missing))
+        time.sleep(PAUSE)
+    team.decide("")
+    return done
+
+
+def _next(
+    missing: Sequence[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
+) -> Run | None:
+    """Does the first run that can be claimed, or loads it if it is finished by now; None if others do them all."""
+    for settings in missing:
+        with claim(folder, settings) as claimed:
+            if not claimed:
+                continue
+            run = _kept(store.load, folder, settings, listener)
+            if run is None:
+                _kept(store.check_state, folder, settings, listener)
+                team.decide(settings.key)
+                run = _trained(settings, config, data, folder, listener)
+            return run
+    return None
+
+
+def follow(
+    missing: list[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
+) -> dict[Settings, Run]:
+    """Trains what the first process trains, and loads what other commands have done."""
+    from lovasz.study.train.training import train
+
+    by_key = {settings.key: settings for settings in missing}
+    for key in team.decided():
+        train(by_key[key], config, data, folder, listener.on_step, False)
+    return loaded(missing, folder)
+
+
+def _kept(
+    read: Callable[[Path, Settings], Kept], folder: Path, settings: Settings, listener: Listener
+) -> Kept | None:
+    """Reads what the folder holds of a run; what is damaged is set aside and counts as missing."""
+    try:
+        return read(folder, settings)
+    except store.DamagedRunError as error:
+        aside = store.set_aside(error.folder)
+        listener.on_damaged(f"{error}; it is kept as {aside.name}, and the run is done again")
+        return None
+
+
+def _trained(settings: Settings, config: Config, data: Data, folder: Path, listener: Listener) -> Run:
+    from lovasz.study.train.memory import loss_mib
+    from lovasz.study.train.training import train
+
+    listener.on_start(settings)
+    run = train(settings, config, data, folder, listener.on_step, True)
+    if settings.seed == 0:
+        shape, fine = sizes_of_loss(settings, config, data)
+        mib = loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision, fine)
+        run = replace(run, loss_mib=mib)
+    store.save(folder, run)
+    return run
+
+
+def sizes_of_loss(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
+    """Returns the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
+    sides = list(settings.crop or max(data.sizes))
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
+            image, target = torch.zeros(1, data.channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
+            logits, target = network.logits_for_training(built, image, target)
+        places, fine = list(logits.shape[2:]), list(target.shape[1:])
+    except Exception:  # of a network that looks at its values; the run is finished and must not be lost
+        places = fine = sides
+    return [settings.batch, data.num_classes, *places], fine
