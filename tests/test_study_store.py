@@ -1,10 +1,12 @@
 """Finished runs are kept, never repeated, and never half there."""
 
+import errno
 import itertools
 import math
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -270,6 +272,22 @@ def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypat
     (place,) = (tmp_path / "runs").iterdir()
     assert renamed[-1] == place
     assert place.parent.stat().st_ino in flushed  # its name as well
+
+
+def test_file_systems_that_cannot_flush_a_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, fsync = errno.EINVAL, os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "of a folder")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    store.save(tmp_path, made_up())
+    assert store.load(tmp_path, SETTINGS) is not None
+    number = errno.EIO
+    with pytest.raises(OSError, match="of a folder"):
+        store.save(tmp_path, made_up(replace(SETTINGS, seed=1)))
 
 
 def one_run(folder: Path, stop: int = 0) -> tuple[Run, Quiet]:
