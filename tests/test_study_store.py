@@ -249,20 +249,22 @@ def test_run_without_digests_is_not_used(tmp_path: Path) -> None:
 
 
 def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: list[int] = []
+    flushed: set[int] = set()
     renamed: list[Path] = []
     fsync, rename = os.fsync, os.replace
 
     def noted(descriptor: int) -> None:
-        flushed.append(os.fstat(descriptor).st_ino)
+        flushed.add(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
     def checked(old: Path, new: Path) -> None:
+        # What was renamed last has its name on disk, unless its folder gets another name itself.
+        for last in renamed[-1:]:
+            assert last.parent.stat().st_ino in flushed or last.parent.name.endswith(f".{os.getpid()}"), last
         for path in [old, *old.glob("*")]:
             assert path.stat().st_ino in flushed, path
         rename(old, new)
-        if new.parent.stat().st_ino in flushed:
-            flushed.remove(new.parent.stat().st_ino)
+        flushed.discard(new.parent.stat().st_ino)
         renamed.append(new)
 
     monkeypatch.setattr(os, "fsync", noted)
