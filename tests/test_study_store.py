@@ -1,10 +1,12 @@
 """Finished runs are kept, never repeated, and never half there."""
 
+import errno
 import itertools
 import math
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -248,20 +250,22 @@ def test_run_without_digests_is_not_used(tmp_path: Path) -> None:
 
 
 def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flushed: list[int] = []
+    flushed: set[int] = set()
     renamed: list[Path] = []
     fsync, rename = os.fsync, os.replace
 
     def noted(descriptor: int) -> None:
-        flushed.append(os.fstat(descriptor).st_ino)
+        flushed.add(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
     def checked(old: Path, new: Path) -> None:
+        # What was renamed last has its name on disk, unless its folder gets another name itself.
+        for last in renamed[-1:]:
+            assert last.parent.stat().st_ino in flushed or last.parent.name.endswith(f".{os.getpid()}"), last
         for path in [old, *old.glob("*")]:
             assert path.stat().st_ino in flushed, path
         rename(old, new)
-        if new.parent.stat().st_ino in flushed:
-            flushed.remove(new.parent.stat().st_ino)
+        flushed.discard(new.parent.stat().st_ino)
         renamed.append(new)
 
     monkeypatch.setattr(os, "fsync", noted)
@@ -271,6 +275,22 @@ def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypat
     (place,) = (tmp_path / "runs").iterdir()
     assert renamed[-1] == place
     assert place.parent.stat().st_ino in flushed  # its name as well
+
+
+def test_file_systems_that_cannot_flush_a_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number, fsync = errno.EINVAL, os.fsync
+
+    def refused(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "of a folder")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refused)
+    store.save(tmp_path, made_up())
+    assert store.load(tmp_path, SETTINGS) is not None
+    number = errno.EIO
+    with pytest.raises(OSError, match="of a folder"):
+        store.save(tmp_path, made_up(replace(SETTINGS, seed=1)))
 
 
 def one_run(folder: Path, stop: int = 0) -> tuple[Run, Quiet]:

@@ -1,5 +1,6 @@
 """Files that are on disk in full before they have their name, so that a power cut leaves the old or the new."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,14 @@ def flushed(path: Path, newline: str | None = None, binary: bool = False) -> Ite
 
 
 def flush_folder(folder: Path) -> None:
-    """Writes to disk which names a folder holds; Windows has no call for it."""
+    """Writes to disk which names a folder holds; Windows and some network file systems have no call for it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
