@@ -189,3 +189,16 @@ def test_the_versions_agree():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert pyproject["project"]["version"] in (ROOT / "CHANGELOG.md").read_text()
     assert f"version: {pyproject['project']['version']}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_every_lower_bound_was_tested():
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    oldest = re.search(r"\*\*oldest:\*\*(.*?)\n-", (ROOT / "CONTRIBUTING.md").read_text(), re.S)[1]
+    tested = dict(re.findall(r"([\w-]+) (\d[\d.]*\d)", oldest))
+    extras = project["optional-dependencies"].values()
+    for requirement in [*project["dependencies"], *(r for extra in extras for r in extra)]:
+        name, bound = re.fullmatch(r"([\w-]+)(?:\[.*\]|[>=]=(.+))", requirement).groups()
+        if name != "lovasz":
+            assert f"{tested[name]}.0".startswith(f"{bound}."), requirement
