@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from lovasz.cli.app import app
-from lovasz.study.data.parts import augment
+from lovasz.study.data import augment
 from lovasz.study.train import losses, network, store
 from lovasz.study.train.losses import check_names
 from lovasz.study.train.network import build_network

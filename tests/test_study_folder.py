@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lovasz.study.data.parts import folder
+from lovasz.study.data import folder
 from lovasz.study.data.augment import Augmentation
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import LayoutError, find

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from lovasz.study.data.parts import split
+from lovasz.study.data import split
 from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
 from lovasz.study.data.parts import TEST as TEST_PART
 from lovasz.study.data.scene import COMPONENTS, load_indian_pines, principal_components

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lovasz.study.data.parts import split
+from lovasz.study.data import split
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
 from lovasz.study.io.palette import palette
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lovasz.study.data.parts import augment
+from lovasz.study.data import augment
 from lovasz.study.data.parts import TEST
 from lovasz.study.io.classes import numbered
 from lovasz.study.report.changes import changed_images

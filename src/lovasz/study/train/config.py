@@ -10,7 +10,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from lovasz.study.data.parts import augment
+from lovasz.study.data import augment
 from lovasz.study.data.parts import MOST_CLASSES
 from lovasz.study.train import losses
 from lovasz.study.train.network import check_network
