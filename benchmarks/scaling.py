@@ -122,12 +122,12 @@ def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
     """What is timed: whole steps as called, and the operators alone."""
     logits, target = blobs(shape, MID.spread, MID.shift)
     bins = binning.default_bins(shape[1], "softmax")
-    pixels = (logits.clone().flatten(2), target.flatten(1), None, [-100], "softmax")
-    table, _, sums = torch.ops.lovasz.count(*pixels, bins, False)
+    pixels = (logits.clone().flatten(2), target.flatten(1), None, [-100], "softmax", None)
+    table, _, _ = torch.ops.lovasz.count(*pixels, bins, False, None, None)
     coefficients = torch.full((1, shape[1]), 1 / shape[1], dtype=torch.float64)
-    reduced = (table, sums, coefficients, True, 1.0, 1.0, None, None, None)
-    weights = torch.ops.lovasz.loss(*pixels, *reduced)[2]
-    backward = (torch.ones(()), None, *pixels, weights, None, None, None)
+    weighing = (table, "softmax", coefficients, torch.float32, 1.0, 1.0)
+    _, weights = torch.ops.lovasz.weigh(*weighing)
+    one = torch.ones(())
 
     def step(loss: measure.Loss) -> Callable[[], object]:
         return lambda: measure.step(loss, logits, target)
@@ -136,9 +136,9 @@ def small_calls(shape: tuple[int, ...]) -> dict[str, Callable[[], object]]:
         "cross_entropy": step(F.cross_entropy),
         "lovasz": step(lovasz.lovasz_softmax),
         "lovasz + ce": step(lovasz.lovasz_cross_entropy),
-        "operator count": lambda: torch.ops.lovasz.count(*pixels, bins, False),
-        "operator loss": lambda: torch.ops.lovasz.loss(*pixels, *reduced),
-        "operator loss_backward": lambda: torch.ops.lovasz.loss_backward(*backward),
+        "operator count": lambda: torch.ops.lovasz.count(*pixels, bins, False, None, None),
+        "operator weigh": lambda: torch.ops.lovasz.weigh(*weighing),
+        "operator apply": lambda: torch.ops.lovasz.apply(*pixels, weights, one, None, None, None),
     }
 
 

@@ -90,7 +90,7 @@ struct Call {
     if (smoothing) {
       check(!binary, "the cross-entropy is that of the softmax");
       problem.smoothing = *smoothing;
-      check(class_weights.empty() || class_weights.size() == logits.shape(1), "ce_weights must be empty or (C,)");
+      check(class_weights.empty() || class_weights.size() == logits.shape(1), "class_weights must be empty or (C,)");
       problem.class_weights = class_weights.empty() ? nullptr : class_weights.data();
     }
     const size_t spatial = logits.ndim() - 2;
@@ -254,7 +254,7 @@ NB_MODULE(_compiled, m) {
   m.doc() = "Count, weigh and apply for the CPU. Called by lovasz._kernels.cpu alone.";
   m.def("kernels", &names, "Names of the kernels that this processor can run, the best first.");
   m.def("count", &count, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
-        "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "ce_weights"_a, "threads"_a,
+        "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "class_weights"_a, "threads"_a,
         "table"_a.noconvert(), "pixels"_a.noconvert(), "lower"_a.noconvert().none(), "weight"_a.noconvert().none(),
         "Fills table and the numbers of valid and of foreground pixels; returns the number of labels that are no class, "
         "and the sums of the cross-entropy and of its weights.");
@@ -262,7 +262,7 @@ NB_MODULE(_compiled, m) {
         "alpha"_a, "beta"_a, "threads"_a, "losses"_a.noconvert(), "weights"_a.noconvert(),
         "Fills losses, and weights with those of each bin times the coefficient of its class.");
   m.def("apply", &apply, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
-        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "ce_weights"_a, "scale"_a, "ce_scale"_a,
+        "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "class_weights"_a, "scale"_a, "ce_scale"_a,
         "weights"_a.noconvert(), "threads"_a, "gradient"_a.noconvert(), "lower"_a.noconvert().none(),
         "weight"_a.noconvert().none(), "Fills gradient, or adds to it where there is lower.");
   m.def("exponential", &exponential, "kernel"_a, "in"_a.noconvert(), "out"_a.noconvert(),

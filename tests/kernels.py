@@ -4,8 +4,38 @@ import importlib
 import os
 
 from lovasz._kernels import cpu, plain
+from lovasz._kernels.contract import CrossEntropy, Pixels
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 COMPILED = [cpu.Kernel(name) for name in cpu.names()]
 OTHERS = COMPILED + ([importlib.import_module("lovasz._kernels.triton.passes")] if INTERPRETED else [])
 KERNELS = [plain, *OTHERS]
+
+
+def _records(pixels, class_weights, smoothing, interpolation):
+    ce = None if smoothing is None else CrossEntropy(class_weights, smoothing)
+    return Pixels(*pixels, interpolation), ce
+
+
+def count_with(
+    kernel, logits, target, mask, ignored, form, bins, per_image, class_weights=None, smoothing=None,
+    interpolation=None,
+):  # fmt: skip
+    """`count` of a kernel, of flat arguments."""
+    pixels, ce = _records((logits, target, mask, ignored, form), class_weights, smoothing, interpolation)
+    return kernel.count(pixels, bins, per_image, ce)
+
+
+def weigh_with(kernel, table, form, coefficients, dtype, measure=(1.0, 1.0)):
+    """`weigh` of a kernel, by default for the Jaccard index."""
+    alpha, beta = (measure.alpha, measure.beta) if hasattr(measure, "alpha") else measure
+    return kernel.weigh(table, form, coefficients, dtype, alpha, beta)
+
+
+def apply_with(
+    kernel, logits, target, mask, ignored, form, weights, grad=None, ce_grad=None, class_weights=None,
+    smoothing=None, interpolation=None,
+):  # fmt: skip
+    """`apply` of a kernel, of flat arguments."""
+    pixels, ce = _records((logits, target, mask, ignored, form), class_weights, smoothing, interpolation)
+    return kernel.apply(pixels, weights, grad, ce, ce_grad)

@@ -11,7 +11,7 @@ from lovasz._kernels import plain
 from lovasz._math import binning, jaccard, sorting
 
 from .cases import CASES, FORMS, LOSSES, name, random
-from .kernels import KERNELS
+from .kernels import KERNELS, apply_with, count_with
 from .oracle import gradient
 
 
@@ -48,8 +48,8 @@ def test_the_loss_is_within_its_certified_bound(case, bins):
 def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
     x, t, m, ignore, form = canonical(case)
     bins, per_image = 128, case.arguments.get("per_image", False)
-    table, pixels, _ = kernel.count(x, t, m, ignore, form, bins, per_image)
-    x, t, m, _ = layouts.flat(layouts.Pixels(x, t, m))
+    table, pixels, _ = count_with(kernel, x, t, m, ignore, form, bins, per_image)
+    x, t, m = layouts.flat(x, t, m)
     labels = layouts.canonical_target(t, m, ignore, layouts.num_labels(form, x.shape[1]))
     errors, foreground, valid = sorting.errors(x.float(), labels, form)
     slots = binning.index(errors, bins, form)
@@ -73,9 +73,9 @@ def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
     generator = torch.Generator().manual_seed(0)
     rows = N if per_image else 1
     weights = torch.rand(rows, C, 2, bins + 1, dtype=torch.float64, generator=generator)
-    found = kernel.apply(x, t, m, ignore, form, weights, torch.tensor(0.3))
+    found = apply_with(kernel, x, t, m, ignore, form, weights, torch.tensor(0.3))
     assert (found.dtype, found.shape) == (x.dtype, x.shape)
-    x, t, m, _ = layouts.flat(layouts.Pixels(x, t, m))
+    x, t, m = layouts.flat(x, t, m)
     found = found.flatten(2)
 
     labels = layouts.canonical_target(t, m, ignore, layouts.num_labels(form, C))

@@ -17,7 +17,7 @@ from lovasz._kernels import cpu, plain
 from lovasz._math import binning, jaccard
 
 from .cases import FORMS, LOSSES, random
-from .kernels import COMPILED, KERNELS, OTHERS
+from .kernels import COMPILED, KERNELS, OTHERS, apply_with, count_with, weigh_with
 from .oracle import gradient
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +87,7 @@ def test_a_kernel_weighs_as_the_formula_says(other, form, bins):
     table[1, 2, 0, -1] = 1
     coefficients = torch.rand(2, 4, generator=generator).double()
     coefficients[1, 2] = 0
-    expected_losses, expected = plain.weigh(table, form, coefficients, torch.float64)
+    expected_losses, expected = weigh_with(plain, table, form, coefficients, torch.float64)
     assert expected_losses.isnan().tolist() == [[False] * 4, [False, True, False, False]]
     for dtype, rtol in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
         losses, found = other.weigh(table, form, coefficients, dtype)
@@ -113,7 +113,7 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     weight = torch.rand(C, generator=torch.Generator().manual_seed(1)).double() + 0.1 if weighted else None
     x, t, *_ = layouts.softmax_pixels(logits, target, None)
     fused = (weight, smoothing)
-    table, _, sums = kernel.count(x, t, None, [255], "softmax", 64, False, *fused)
+    table, _, sums = count_with(kernel, x, t, None, [255], "softmax", 64, False, *fused)
     exact = logits.double().requires_grad_()
     ce = F.cross_entropy(exact, target, weight, ignore_index=255, reduction="sum", label_smoothing=smoothing)
     w = torch.ones(C).double() if weight is None else weight
@@ -121,7 +121,7 @@ def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weight
     assert_close(sums, torch.stack((ce.detach(), w[target[target != 255]].sum())), **tight)
 
     weights = torch.zeros(table.shape, dtype=plain.compute_dtype(x))
-    found = kernel.apply(x, t, None, [255], "softmax", weights, None, torch.tensor(0.7), *fused)
+    found = apply_with(kernel, x, t, None, [255], "softmax", weights, None, torch.tensor(0.7), *fused)
     expected = layouts.softmax_pixels(0.7 * gradient(ce, exact), target, None).logits
     near = {"rtol": 1e-2, "atol": 1e-6} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-6}
     assert_close(found.double(), expected, **near)
@@ -154,7 +154,7 @@ def test_the_fused_loss_keeps_the_digits_of_confident_pixels_and_far_logits(kern
         logits = logits + offset
         exact = F.cross_entropy(logits.double(), target, reduction="sum", label_smoothing=smoothing)
         usual = F.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
-        _, _, sums = kernel.count(logits, target, None, [], "softmax", 64, False, None, smoothing)
+        _, _, sums = count_with(kernel, logits, target, None, [], "softmax", 64, False, None, smoothing)
         assert (sums[0] - exact).abs() <= 2 * (usual.double() - exact).abs() + 1e-6 * exact
 
 
@@ -166,11 +166,11 @@ def test_the_fused_loss_keeps_the_digits_of_confident_pixels_and_far_logits(kern
 def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     logits, target = random(form, (1, 6, 20000), 34, scale=4.0)
     logits = logits + (offset if form == "softmax" else 0)
-    table, _, _ = plain.count(logits.double(), target, None, [], form, 4096, False)
-    _, weights = plain.weigh(table, form, torch.ones(1, 6, dtype=torch.float64), torch.float32)
-    exact = plain.apply(logits.double(), target, None, [], form, weights)
-    usual = (plain.apply(logits, target, None, [], form, weights).double() - exact).norm()
-    found = (compiled.apply(logits, target, None, [], form, weights).double() - exact).norm()
+    table, _, _ = count_with(plain, logits.double(), target, None, [], form, 4096, False)
+    _, weights = weigh_with(plain, table, form, torch.ones(1, 6, dtype=torch.float64), torch.float32)
+    exact = apply_with(plain, logits.double(), target, None, [], form, weights)
+    usual = (apply_with(plain, logits, target, None, [], form, weights).double() - exact).norm()
+    found = (apply_with(compiled, logits, target, None, [], form, weights).double() - exact).norm()
     assert found <= 1.5 * usual + 1e-7 * exact.norm()
 
 
@@ -193,8 +193,8 @@ INTEGERS = [
 def test_every_integer_target_counts_alike(kernel, form, dtype):
     logits, target = random(form, (2, 3, 333), 35)
     target.view(-1)[::5] = 100
-    expected = kernel.count(logits, target, None, [100], form, 64, False)
-    found = kernel.count(logits, target.to(dtype), None, [100, 101], form, 64, False)
+    expected = count_with(kernel, logits, target, None, [100], form, 64, False)
+    found = count_with(kernel, logits, target.to(dtype), None, [100, 101], form, 64, False)
     assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -202,7 +202,7 @@ def test_labels_beyond_int64_are_neither_classes_nor_ignored(kernel):
     target = torch.tensor([[0, 2**64 - 1, 1]], dtype=torch.uint64)
     for ignore in ([], [-1], [2**63 - 1]):
         with pytest.raises(ValueError, match=r"9223372036854775807 \(1x\)"):
-            kernel.count(torch.zeros(1, 2, 3), target, None, ignore, "softmax", 64, False)
+            count_with(kernel, torch.zeros(1, 2, 3), target, None, ignore, "softmax", 64, False)
 
 
 @pytest.mark.parametrize("label", [-7, -1, 4])
@@ -211,10 +211,10 @@ def test_labels_out_of_range_are_counted_and_named(kernel, number, label):
     logits, target = random("softmax", (3, 4, 2000), 36)
     target.view(-1)[:number] = label
     with pytest.raises(ValueError, match=rf"got {number} other: {label} \({number}x\)"):
-        kernel.count(logits, target, None, [255], "softmax", 64, False)
+        count_with(kernel, logits, target, None, [255], "softmax", 64, False)
     mask = torch.ones(target.shape, dtype=torch.bool)
     mask.view(-1)[:number] = False
-    assert kernel.count(logits, target, mask, [255], "softmax", 64, False)[1][0, 0, 0] == 6000 - number
+    assert count_with(kernel, logits, target, mask, [255], "softmax", 64, False)[1][0, 0, 0] == 6000 - number
 
 
 @pytest.mark.parametrize("label", [-1, 2])
@@ -223,7 +223,7 @@ def test_binary_labels_out_of_range_are_counted_and_named(kernel, form, label):
     logits, target = random(form, (2, 3, 100), 36)
     target[1, 2, 3:5] = label
     with pytest.raises(ValueError, match=rf"got 2 other: {label} \(2x\)"):
-        kernel.count(logits, target, None, [255], form, 64, False)
+        count_with(kernel, logits, target, None, [255], form, 64, False)
 
 
 @needs_compiled
@@ -232,7 +232,7 @@ def test_apply_reads_nothing_out_of_bounds_for_labels_out_of_range(compiled, for
     logits, target = random(form, (2, 3, 500), 37)
     target.view(-1)[::3] = 2**40
     target.view(-1)[::4] = -(2**40)
-    grad = compiled.apply(logits, target, None, [], form, torch.rand(1, 3, 2, 65))
+    grad = apply_with(compiled, logits, target, None, [], form, torch.rand(1, 3, 2, 65))
     assert grad.isfinite().all()
 
 
@@ -280,12 +280,12 @@ def test_class_last_memory_gives_the_bits_of_planar_memory(compiled):
         logits, target = random("softmax", shape, 39)
         x, t = logits.flatten(2), target.flatten(1)
         y = logits.contiguous(memory_format=torch.channels_last).flatten(2)
-        tables = [compiled.count(v, t, None, [], "softmax", 128, False, None, 0.1) for v in (x, y)]
+        tables = [count_with(compiled, v, t, None, [], "softmax", 128, False, None, 0.1) for v in (x, y)]
         assert_close(tables[1], tables[0], rtol=0, atol=0)
         coefficients = torch.ones(1, shape[1], dtype=torch.float64)
-        _, weights = compiled.weigh(tables[0][0], "softmax", coefficients, torch.float32)
+        _, weights = weigh_with(compiled, tables[0][0], "softmax", coefficients, torch.float32)
         fused = (torch.ones(()), torch.ones(()), None, 0.1)
-        grads = [compiled.apply(v, t, None, [], "softmax", weights, *fused) for v in (x, y)]
+        grads = [apply_with(compiled, v, t, None, [], "softmax", weights, *fused) for v in (x, y)]
         assert grads[1].stride() == y.stride()
         assert_close(grads[1], grads[0], rtol=0, atol=0)
 
@@ -300,10 +300,10 @@ def test_gradients_too_large_for_a_cache_are_the_same(compiled, dtype):
     ):
         t = target.flatten(1)
         weights = torch.rand(1, 11, 2, 65, generator=torch.Generator().manual_seed(0))
-        whole = compiled.apply(x, t, None, [], "softmax", weights)
+        whole = apply_with(compiled, x, t, None, [], "softmax", weights)
         assert whole.numel() * whole.element_size() >= 2**22
         for n in range(0, 16, 5):
-            alone = compiled.apply(x[n : n + 1], t[n : n + 1], None, [], "softmax", weights)
+            alone = apply_with(compiled, x[n : n + 1], t[n : n + 1], None, [], "softmax", weights)
             assert_close(whole[n : n + 1], alone, rtol=0, atol=0)
 
 
@@ -313,13 +313,13 @@ def test_half_precision_is_read_and_rounded_as_pytorch_does(compiled, dtype):
     every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(dtype)
     x = every[every.isfinite()][None, None]
     target = torch.zeros(1, 1, x.numel(), dtype=torch.uint8)
-    found = compiled.count(x, target, None, [], "hinge", 4096, False)[0]
-    assert_close(found, compiled.count(x.float(), target, None, [], "hinge", 4096, False)[0], rtol=0, atol=0)
+    found = count_with(compiled, x, target, None, [], "hinge", 4096, False)[0]
+    assert_close(found, count_with(compiled, x.float(), target, None, [], "hinge", 4096, False)[0], rtol=0, atol=0)
     weights = torch.rand(1, 1, 2, 65, generator=torch.Generator().manual_seed(0)) * 1e-4
     weights[..., :20] *= 1e-4  # subnormal in float16
     assert_close(
-        compiled.apply(x, target, None, [], "hinge", weights),
-        compiled.apply(x.float(), target, None, [], "hinge", weights).to(dtype),
+        apply_with(compiled, x, target, None, [], "hinge", weights),
+        apply_with(compiled, x.float(), target, None, [], "hinge", weights).to(dtype),
         rtol=0,
         atol=0,
     )
@@ -335,10 +335,12 @@ def test_any_number_of_threads_gives_the_same_bits_in_large_inputs(compiled, per
     for number in (1, 2, 3, 8):
         with threads(number):
             x, t = logits.flatten(2), target.flatten(1)
-            counted = compiled.count(x, t, None, [], "softmax", 256, per_image, None, 0.1)
+            counted = count_with(compiled, x, t, None, [], "softmax", 256, per_image, None, 0.1)
             coefficients = torch.ones(counted[0].shape[:2], dtype=torch.float64)
-            losses, weights = compiled.weigh(counted[0], "softmax", coefficients, torch.float32)
-            grad = compiled.apply(x, t, None, [], "softmax", weights, torch.ones(()), torch.ones(()), None, 0.1)
+            losses, weights = weigh_with(compiled, counted[0], "softmax", coefficients, torch.float32)
+            grad = apply_with(
+                compiled, x, t, None, [], "softmax", weights, torch.ones(()), torch.ones(()), None, 0.1
+            )
             results.append((*counted, losses, weights, grad))
     for result in results[1:]:
         assert_close(result, results[0], rtol=0, atol=0)
@@ -432,7 +434,7 @@ print(lovasz.lovasz_softmax(torch.zeros(300, 2), torch.zeros(300, dtype=torch.lo
 
 def test_the_extension_refuses_what_does_not_fit(compiled):
     """Whatever reaches it: no memory is touched that is not there."""
-    call, array = cpu._kernel, cpu._array
+    call, array = cpu._compiled, cpu._array
     x, t = torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.long)
     table, pixels = torch.zeros(1, 3, 2, 17, dtype=torch.int64), torch.zeros(2, 1, 3, dtype=torch.int64)
 
@@ -472,11 +474,11 @@ def test_the_slots_of_the_bin_map_are_those_of_the_definition(compiled):
     for form, logits in (("sigmoid", torch.linspace(-30, 30, 200001)), ("hinge", torch.linspace(-3, 300, 200001))):
         for bins in (16, 333, 8192, 65536):
             x, t = logits[None, None], torch.zeros(1, 1, logits.numel(), dtype=torch.uint8)
-            found = compiled.count(x, t, None, [], form, bins, False)[0][0, 0, 0, :-1]
+            found = count_with(compiled, x, t, None, [], form, bins, False)[0][0, 0, 0, :-1]
             m = logits.double().sigmoid() if form == "sigmoid" else (1 + logits.double()).relu()
             expected = binning.index(m, bins, form).long().bincount(minlength=bins)
             shifted = (found.cumsum(0) - expected.cumsum(0)).abs()
             assert shifted.max() <= 1 + 2e-6 * bins * logits.numel() / 10, (form, bins, shifted.max())
             assert_close(
-                jaccard.pixels(compiled.count(x, t, None, [], form, bins, False)[0])[0].item(), len(logits)
+                jaccard.pixels(count_with(compiled, x, t, None, [], form, bins, False)[0])[0].item(), len(logits)
             )

@@ -17,7 +17,7 @@ from lovasz._kernels import plain
 from lovasz._math import jaccard
 
 from .cases import FORMS, LOSSES, random
-from .kernels import KERNELS
+from .kernels import KERNELS, weigh_with
 from .oracle import jaccard_loss_of_set, lovasz_by_definition, tversky_loss_of_set
 
 MEASURES = [
@@ -188,8 +188,8 @@ def test_a_kernel_weighs_as_the_mathematics(kernel, measure):
         coefficients[:, 4] = 0
         index = arguments.parse_measure(measure)
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
-            found = kernel.weigh(table, form, coefficients, dtype, index)
-            expected = plain.weigh(table, form, coefficients, torch.float64, index)
+            found = weigh_with(kernel, table, form, coefficients, dtype, index)
+            expected = weigh_with(plain, table, form, coefficients, torch.float64, index)
             for a, b in zip(found, expected, strict=True):
                 assert_close(a.double(), b, rtol=tolerance, atol=1e-15, equal_nan=True)
 

@@ -15,6 +15,7 @@ import lovasz
 from lovasz._kernels import cpu, operators, plain
 
 from .cases import FORMS, LOSSES, MODULES, random
+from .kernels import apply_with, count_with
 
 MODES = ("auto", 256, None)
 
@@ -31,17 +32,16 @@ def test_opcheck(form, per_image):
     logits, target, mask = operands(form)
     labels = 3 if form == "softmax" else 2
     torch.library.opcheck(torch.ops.lovasz.labels.default, (target, mask, [255], labels))
-    args = (logits, target, mask, [255, -1], form)
-    torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, per_image))
-    table, _, sums = torch.ops.lovasz.count(*args, 64, per_image)
+    args = (logits, target, mask, [255, -1], form, None)
+    torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, per_image, None, None))
+    table, _, _ = torch.ops.lovasz.count(*args, 64, per_image, None, None)
     coefficients = torch.rand(table.shape[:2], dtype=torch.float64)
-    for total in (False, True):
-        reduced = (*args, table, sums, coefficients, total, 1.0, 1.0, None, None, None)
-        loss, _, weights = torch.ops.lovasz.loss(*reduced)
-        for grad in ((torch.rand(loss.shape), torch.rand(())), (torch.rand(loss.shape), None)):
-            torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, weights, None, None, None))
-        leaf = (logits.clone().requires_grad_(), *reduced[1:])
-        torch.library.opcheck(torch.ops.lovasz.loss.default, leaf)
+    weighing = (table, form, coefficients, torch.float32, 1.0, 1.0)
+    torch.library.opcheck(torch.ops.lovasz.weigh.default, weighing)
+    _, weights = torch.ops.lovasz.weigh(*weighing)
+    for grad, ce_grad in ((torch.rand(()), torch.rand(())), (torch.rand(()), None), (None, None)):
+        ce = (None, 0.1) if form == "softmax" and ce_grad is not None else (None, None)
+        torch.library.opcheck(torch.ops.lovasz.apply.default, (*args, weights, grad, *ce, ce_grad))
 
 
 @pytest.mark.parametrize("bins", MODES)
@@ -168,21 +168,42 @@ def forward_mode(loss, x):
     [
         forward_mode,
         lambda loss, x: torch.func.jvp(loss, (x,), (torch.ones_like(x),))[1],
-        lambda loss, x: torch.func.grad(loss)(x).sum(),
         lambda loss, x: torch.func.jacfwd(loss)(x).sum(),
     ],
-    ids=["forward mode", "jvp", "grad", "jacfwd"],
+    ids=["forward mode", "jvp", "jacfwd"],
 )
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # PyTorch's own, in forward mode
 @pytest.mark.parametrize("form", FORMS)
-def test_other_derivatives_say_what_to_do(form, derivative):
+def test_a_derivative_that_goes_forward_says_what_to_do(form, derivative):
     logits, target = random(form, (2, 3, 4, 4))
-    with pytest.raises(RuntimeError, match="pass bins=None to sort"):
+    with pytest.raises(RuntimeError, match="no forward-mode derivative when they count; pass bins=None to sort"):
         derivative(lambda x: LOSSES[form](x, target, bins=64), logits)
     x = logits.clone().requires_grad_()
     LOSSES[form](x, target, bins=None).backward()
     found = derivative(lambda x: LOSSES[form](x, target, bins=None), logits)
     assert_close(found, x.grad.sum(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # vmap goes batch by batch
+@pytest.mark.parametrize("bins", [64, None])
+@pytest.mark.parametrize("form", FORMS)
+def test_transforms_of_torch_func(form, bins):
+    """Gradients, and one loss for each of several batches, with their gradients."""
+    logits, target = random(form, (3, 2, 3, 4, 4) if form == "softmax" else (3, 2, 3, 16))
+    if form == "softmax":
+        logits, target = logits.reshape(3, 2, 3, 4, 4), torch.randint(0, 3, (3, 2, 4, 4))
+    else:
+        logits, target = logits[..., None], target[..., None]
+    x = logits.clone().requires_grad_()
+    expected = torch.stack([LOSSES[form](a, b, bins=bins) for a, b in zip(x, target, strict=True)])
+    expected.sum().backward()
+
+    def loss(a, b):
+        return LOSSES[form](a, b, bins=bins)
+
+    assert_close(torch.func.grad(loss)(logits[0], target[0]), x.grad[0], rtol=0, atol=0)
+    assert_close(torch.vmap(loss)(logits, target), expected.detach())
+    assert_close(torch.vmap(torch.func.grad(loss))(logits, target), x.grad)
 
 
 def test_a_graph_that_is_kept_can_be_used_twice():
@@ -249,7 +270,7 @@ def test_the_kernels_that_serve_are_those_that_info_lists():
     assert on_gpu == ("PyTorch" if importlib.util.find_spec("triton") is None else "Triton")
     assert kernel == ("PyTorch" if chosen is None else f"C++, {chosen}")
     assert reason == why
-    for name in ("count", "loss", "loss_backward"):
+    for name in ("count", "weigh", "apply"):
         keys = torch._C._dispatch_dump(f"lovasz::{name}")
         assert "CompositeExplicitAutograd" in keys
         assert "\nCUDA: " in keys
@@ -262,10 +283,10 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
     for form in FORMS:
         target = torch.zeros((2, 40) if form == "softmax" else (2, 3, 40), dtype=torch.uint8, device="meta")
         logits = torch.zeros(2, 3, 40, device="meta")
-        table, _, _ = plain.count(logits, target, None, [255], form, 64, False)
+        table, _, _ = count_with(plain, logits, target, None, [255], form, 64, False)
         assert table.shape == (1, 3, 2, 65)
         weights = torch.zeros(1, 3, 2, 65, dtype=torch.float64, device="meta")
-        assert plain.apply(logits, target, None, [255], form, weights).shape == logits.shape
+        assert apply_with(plain, logits, target, None, [255], form, weights).shape == logits.shape
         arguments = {"ignore_index": 255, "classes": [0, 2], "bins": 64}
         loss = LOSSES[form](logits[..., None], target[..., None], **arguments)
         assert loss.device.type == "meta"
@@ -278,8 +299,8 @@ def test_without_triton_pytorch_serves_cuda_and_info_says_so(monkeypatch):
     assert operators._triton() is plain
     assert operators.kernels()[1] == ("cuda", "PyTorch", "Triton is not installed")
     logits, target = random("softmax", (2, 3, 40))
-    found = operators._CUDA.count(logits, target, None, [], "softmax", 64, False)
-    assert_close(found, plain.count(logits, target, None, [], "softmax", 64, False))
+    found = count_with(operators._CUDA, logits, target, None, [], "softmax", 64, False)
+    assert_close(found, count_with(plain, logits, target, None, [], "softmax", 64, False))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

@@ -24,6 +24,7 @@ LAYERS = (
     {"_inputs"},
     {"_kernels"},
     {"counts", "_counting_metric"},
+    {"_losses"},
     {"functional", "metrics"},
     {"modules", "berman"},
     {"__init__"},

@@ -12,7 +12,7 @@ from lovasz._kernels import operators, plain
 
 from .cases import CASES, FORMS, LOSSES, name, random
 from .coarse import problem
-from .kernels import INTERPRETED
+from .kernels import INTERPRETED, apply_with, count_with, weigh_with
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if not (INTERPRETED or DEVICE == "cuda"):
@@ -23,11 +23,11 @@ on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 
 def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None), upsample=None):
     """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
-    table, numbers, sums = kernel.count(logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
+    table, numbers, sums = count_with(kernel, logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
     coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
-    losses, weights = kernel.weigh(table, form, coefficients, plain.compute_dtype(logits))
+    losses, weights = weigh_with(kernel, table, form, coefficients, plain.compute_dtype(logits))
     grads = torch.tensor([0.3, 0.7], device=table.device)
-    gradient = kernel.apply(logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
+    gradient = apply_with(kernel, logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
     return table, numbers, sums, losses, weights, gradient
 
 
@@ -146,15 +146,15 @@ def test_weights_of_any_strides_are_read_as_they_are():
     for weight in (torch.arange(1.0, 11)[::2], torch.full((1,), 3.0).expand(5)):
         args = (logits, target, None, [], "softmax", 64, True, (weight.to(DEVICE), 0.1))
         agree(step(_triton, *args), step(plain, *args), logits)
-    table = plain.count(logits, target, None, [], "softmax", 64, True)[0]
+    table = count_with(plain, logits, target, None, [], "softmax", 64, True)[0]
     coefficients = torch.rand(5, 2, dtype=torch.float64, device=DEVICE).t()
     mixed = table.transpose(0, 1).contiguous().transpose(0, 1)
-    expected = plain.weigh(table, "softmax", coefficients, torch.float32)
-    found = _triton.weigh(mixed, "softmax", coefficients, torch.float32)
+    expected = weigh_with(plain, table, "softmax", coefficients, torch.float32)
+    found = weigh_with(_triton, mixed, "softmax", coefficients, torch.float32)
     assert_close(found, expected, rtol=1e-5, atol=1e-7)
     weights = expected[1].transpose(0, 1).contiguous().transpose(0, 1)
-    again = _triton.apply(logits, target, None, [], "softmax", weights)
-    assert_close(again, plain.apply(logits, target, None, [], "softmax", weights), rtol=1e-4, atol=1e-6)
+    again = apply_with(_triton, logits, target, None, [], "softmax", weights)
+    assert_close(again, apply_with(plain, logits, target, None, [], "softmax", weights), rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_to_count():

@@ -14,7 +14,7 @@ from lovasz._math import interpolation
 
 from .cases import FORMS, LOSSES, random
 from .coarse import SIZES, plain, problem, whole
-from .kernels import COMPILED
+from .kernels import COMPILED, apply_with, count_with, weigh_with
 
 sizes = pytest.mark.parametrize("size", list(SIZES))
 
@@ -98,14 +98,15 @@ def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch
     bins, ignore = 32, [255]
     for per_image in (False, True):
         x, t, m, how = pixels
-        table, numbers, _ = kernel.count(x, t, m, ignore, form, bins, per_image, None, None, how)
-        expected, same, _ = spec.count(fine, target, mask, ignore, form, bins, per_image)
+        table, numbers, _ = count_with(kernel, x, t, m, ignore, form, bins, per_image, None, None, how)
+        expected, same, _ = count_with(spec, fine, target, mask, ignore, form, bins, per_image)
         assert_close(numbers, same)
         # In float32 a few pixels lie so near the edge of a bin that rounding moves them.
         assert (table - expected).abs().sum() <= (0 if dtype == torch.float64 else 2 + target.numel() // 500)
         weights = torch.rand(table.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         weights = weights.cumsum(-1) / bins  # a step to the next bin is a small one
-        found = kernel.apply(
+        found = apply_with(
+            kernel,
             x,
             t,
             m,
@@ -121,7 +122,7 @@ def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch
         assert (found.dtype, found.stride()) == (logits.dtype, torch.empty_like(logits).stride())
         leaf = logits.double().requires_grad_()
         fine_leaf = whole(leaf, target.shape[-logits.ndim + 2 :], mode, corners)
-        g = spec.apply(fine_leaf.detach(), target, mask, ignore, form, weights, torch.tensor(0.3))
+        g = apply_with(spec, fine_leaf.detach(), target, mask, ignore, form, weights, torch.tensor(0.3))
         (correct,) = torch.autograd.grad(fine_leaf, leaf, g)
         tolerance = {torch.float64: 1e-12, torch.float32: 1e-3, torch.bfloat16: 1e-2, torch.float16: 2e-3}[dtype]
         assert (found.double() - correct).norm() <= tolerance * correct.norm()
@@ -137,9 +138,11 @@ def test_any_number_of_threads_gives_the_same_bits(kernel, form, size, monkeypat
     try:
         for threads in (1, 2, 3, 5, 2):
             torch.set_num_threads(threads)
-            table, _, _ = kernel.count(x, t, m, [255], form, 64, False, None, None, how)
-            _, weights = kernel.weigh(table, form, torch.ones(1, x.shape[1], dtype=torch.float64), torch.float32)
-            found.append((table, kernel.apply(x, t, m, [255], form, weights, None, None, None, None, how)))
+            table, _, _ = count_with(kernel, x, t, m, [255], form, 64, False, None, None, how)
+            _, weights = weigh_with(
+                kernel, table, form, torch.ones(1, x.shape[1], dtype=torch.float64), torch.float32
+            )
+            found.append((table, apply_with(kernel, x, t, m, [255], form, weights, None, None, None, None, how)))
     finally:
         torch.set_num_threads(before)
     for table, g in found[1:]:
@@ -171,7 +174,7 @@ def test_layouts_of_the_binary_losses():
 def test_equal_sizes_are_the_plain_loss():
     logits, target = random("softmax", (2, 3, 6, 5))
     for mode in ("nearest", "bilinear"):
-        assert layouts.softmax_pixels(logits, target, None, mode).upsample is None
+        assert layouts.softmax_pixels(logits, target, None, mode).interpolation is None
         assert lovasz.lovasz_softmax(logits, target, upsample=mode) == lovasz.lovasz_softmax(logits, target)
 
 
@@ -336,25 +339,12 @@ def test_predictions_are_not_interpolated():
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck_and_compile(form):
     logits, target, mask, mode, corners = problem(form, "a quarter")
-    args = (*layouts.view(logits, target, mask, form, mode, corners)[:3], [255], form)
-    torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, False, None, None, "linear"))
-    table, _, sums = torch.ops.lovasz.count(*args, 64, False, None, None, "linear")
-    reduced = (
-        *args,
-        table,
-        sums,
-        torch.ones(table.shape[:2], dtype=torch.float64),
-        True,
-        1.0,
-        1.0,
-        None,
-        None,
-        "linear",
-    )
-    weights = torch.ops.lovasz.loss(*reduced)[2]
-    grad = (torch.rand(()), None)
-    torch.library.opcheck(torch.ops.lovasz.loss_backward.default, (*grad, *args, weights, None, None, "linear"))
-    torch.library.opcheck(torch.ops.lovasz.loss.default, (logits.clone().requires_grad_(), *reduced[1:]))
+    args = (*layouts.view(logits, target, mask, form, mode, corners)[:3], [255], form, "linear")
+    torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, False, None, None))
+    table, _, _ = torch.ops.lovasz.count(*args, 64, False, None, None)
+    coefficients = torch.ones(table.shape[:2], dtype=torch.float64)
+    _, weights = torch.ops.lovasz.weigh(table, form, coefficients, torch.float32, 1.0, 1.0)
+    torch.library.opcheck(torch.ops.lovasz.apply.default, (*args, weights, torch.rand(()), None, None, None))
 
     torch._dynamo.reset()
     for bins in (64, None):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import functional
+from . import _losses, functional
 from ._inputs import layouts
 from ._math import jaccard
 
@@ -201,7 +201,7 @@ def lovasz_softmax(
         tensor(0.1500)
     """
     probas, labels = _with_classes(probas, labels)
-    probas, target, *_ = layouts.flat(layouts.softmax_pixels(probas, _integers(labels), None))
+    probas, target, *_ = layouts.flat(*layouts.softmax_pixels(probas, _integers(labels), None)[:3])
     foreground = torch.arange(probas.shape[1], device=probas.device)
     num_classes = len(foreground)
     if num_classes == 1:
@@ -214,8 +214,8 @@ def lovasz_softmax(
             raise ValueError(f"classes must name one class for one probability, got {classes!r}")
     target = torch.ops.lovasz.labels(target, None, _ignored(ignore), num_classes)[:, None]
     one_hot = (target == foreground[:, None]).to(torch.int8).masked_fill(target < 0, -1)
-    pixels = layouts.Pixels(_probabilities(probas, target >= 0), one_hot, None)
-    loss, _ = functional.lovasz(pixels, "probs", -1, classes, None, per_image, "mean", "auto")
+    view = layouts.View(_probabilities(probas, target >= 0), one_hot, None)
+    loss, _ = _losses.lovasz(view, "probs", ignore_index=-1, classes=classes, per_image=per_image)
     return loss.to(probas.dtype)
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ._inputs import arguments, layouts
-from ._kernels import operators as operators  # defines torch.ops.lovasz
+from ._kernels import operators
+from ._kernels.contract import Pixels
 from ._math import binning, jaccard
 from .measures import FBeta, Tversky
 
@@ -184,11 +185,10 @@ def count(
         >>> valid.tolist(), foreground.tolist()
         ([[2, 2]], [[1, 1]])
     """
-    pixels = layouts.view(logits, target, mask, form, upsample, align_corners)
-    number = arguments.parse_bins(bins, None, pixels.logits.shape[1], form)
+    view = layouts.view(logits, target, mask, form, upsample, align_corners)
+    number = arguments.parse_bins(bins, None, view.logits.shape[1], form)
     if number is None:
         raise ValueError("bins must be an integer here: counts always count")
-    ignore = arguments.parse_ignore_index(ignore_index)
-    x, t, m, mode = pixels
-    table, _, _ = torch.ops.lovasz.count(x.detach(), t, m, ignore, form, number, per_image, None, None, mode)
-    return Counts(table, form, per_image)
+    ignored = arguments.parse_ignore_index(ignore_index)
+    pixels = Pixels(*view[:3], ignored, form, view.interpolation)
+    return Counts(operators.count(pixels, number, per_image).table, form, per_image)

@@ -1,106 +1,18 @@
-"""The losses: check -> operator -> reduce."""
+"""The losses, as functions."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ._inputs import arguments, layouts
-from ._kernels import operators as operators  # defines torch.ops.lovasz
-from ._math import interpolation, jaccard, sorting
+from ._losses import lovasz
 from .counts import Counts
 from .measures import FBeta, Tversky
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-
-def lovasz(
-    pixels: layouts.Pixels,
-    form: str,
-    ignore_index: int | Sequence[int],
-    classes: str | Sequence[int],
-    weight: Tensor | None,
-    per_image: bool,
-    reduction: str,
-    bins: int | str | None,
-    group: "ProcessGroup | str | None" = None,
-    average_gradients: bool = True,
-    counts: Counts | None = None,
-    label_smoothing: float | None = None,
-    measure: str | Tversky | FBeta = "jaccard",
-) -> tuple[Tensor, Tensor]:
-    """The reduced loss of one form, float64 for float64 logits, else float32; not public.
-
-    With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
-    """
-    arguments.choice("reduction", reduction, arguments.REDUCTIONS)
-    processes = arguments.process_group(group)
-    if group is not None:
-        arguments.check_pooled(per_image, bins)
-    ignore = arguments.parse_ignore_index(ignore_index)
-    x, target, mask, upsample = pixels
-    N, C = x.shape[:2]
-    P = math.prod(target.shape[target.ndim - x.ndim + 2 :])
-    selection = arguments.class_selection(classes, C, x.device)
-    arguments.check_weight(weight, C, x.device)
-    index = arguments.parse_measure(measure)
-    if counts is not None:
-        bins = arguments.check_counts(counts, form, x, per_image, bins, group is not None)
-    pooled = None if group is not None else P if per_image else N * P
-    number = arguments.parse_bins(bins, pooled, C, form)
-    if number is None:
-        if upsample is not None:
-            axes = interpolation.axes(x, target, upsample)
-            x = interpolation.interpolate(x if x.dtype == torch.float64 else x.float(), axes)
-        x, target, mask, _ = layouts.flat(layouts.Pixels(x, target, mask))
-        labels = torch.ops.lovasz.labels(target, mask, ignore, layouts.num_labels(form, C))
-        losses, valid, foreground, bad = sorting.losses(x, labels, form, per_image, index)
-        part = arguments.takes_part(valid, foreground, selection)
-        coefficients = jaccard.coefficients(part, weight, per_image, reduction)
-        # A product hands the NaN on to the gradient; a class that takes no part has neither.
-        losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
-        loss = jaccard.weighted(losses, coefficients)
-        loss = (loss if reduction == "none" else jaccard.block_sum(loss.flatten())).to(losses.dtype)
-        ce, pixels_weight = losses.new_zeros(2)
-        if label_smoothing is not None:
-            ce, pixels_weight = sorting.cross_entropy(x, labels, weight, label_smoothing)
-    else:
-        args: tuple[Any, ...] = (x, target, mask, ignore, form)
-        fused = (None if label_smoothing is None else weight, label_smoothing)
-        if counts is None:
-            settings = (number, per_image, *fused, upsample)
-            table, numbers, sums = torch.ops.lovasz.count(x.detach(), *args[1:], *settings)
-            if processes is not None:
-                kind = arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
-                table = torch.ops.lovasz.all_reduce(table, processes.group_name, kind)
-                numbers = torch.stack(jaccard.pixels(table))
-                if label_smoothing is not None:
-                    sums = torch.ops.lovasz.all_reduce(sums, processes.group_name, [])
-        else:  # nobody has read these labels yet
-            labels = torch.ops.lovasz.labels(target, mask, ignore, layouts.num_labels(form, C))
-            args = (x, labels, None, [-1], form)
-            table, numbers = counts.table.contiguous(), torch.stack(counts.pixels())
-            sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-        valid, foreground = numbers
-        part = arguments.takes_part(valid, foreground, selection)
-        coefficients = jaccard.coefficients(part, weight, per_image, reduction)
-        reduced = (table, sums, coefficients, reduction != "none", index.alpha, index.beta)
-        loss, ce, _ = torch.ops.lovasz.loss(*args, *reduced, *fused, upsample)
-        pixels_weight = sums[1].to(ce.dtype)
-        if processes is not None and average_gradients:
-            world_size = torch.distributed.get_world_size(processes)
-            loss, ce = _times(loss, world_size), _times(ce, world_size)
-    if reduction == "mean" and label_smoothing is not None:
-        ce = ce / torch.where(pixels_weight == 0, 1.0, pixels_weight)
-    return (jaccard.per_class(loss, part, per_image) if reduction == "none" else loss), ce
-
-
-def _times(value: Tensor, factor: int) -> Tensor:
-    """The value, and its gradient times a factor."""
-    return value.detach() + factor * (value - value.detach())
 
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
@@ -168,9 +80,13 @@ def lovasz_softmax(
         tensor(0.5000)
     """
     # References: Berman et al. (CVPR 2018), https://arxiv.org/abs/1705.08790
-    pixels = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "softmax", *args, measure=measure)[0], logits)
+    view = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
+    loss, _ = lovasz(
+        view, "softmax", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
+        reduction=reduction, bins=bins, group=group, average_gradients=average_gradients, counts=counts,
+        measure=measure,
+    )  # fmt: skip
+    return _result(loss, logits)
 
 
 def lovasz_sigmoid(
@@ -221,9 +137,13 @@ def lovasz_sigmoid(
         >>> lovasz_sigmoid(logits, torch.tensor([1, 0, 0, 0]))  # IoU 1/2
         tensor(0.5000)
     """
-    pixels = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "sigmoid", *args, measure=measure)[0], logits)
+    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
+    loss, _ = lovasz(
+        view, "sigmoid", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
+        reduction=reduction, bins=bins, group=group, average_gradients=average_gradients, counts=counts,
+        measure=measure,
+    )  # fmt: skip
+    return _result(loss, logits)
 
 
 def lovasz_hinge(
@@ -273,9 +193,13 @@ def lovasz_hinge(
     References:
         Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
     """
-    pixels = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients, counts)
-    return _result(lovasz(pixels, "hinge", *args, measure=measure)[0], logits)
+    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
+    loss, _ = lovasz(
+        view, "hinge", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
+        reduction=reduction, bins=bins, group=group, average_gradients=average_gradients, counts=counts,
+        measure=measure,
+    )  # fmt: skip
+    return _result(loss, logits)
 
 
 def lovasz_cross_entropy(
@@ -328,7 +252,10 @@ def lovasz_cross_entropy(
     arguments.choice("reduction", reduction, ("mean", "sum"))
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
-    pixels = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
-    args = (ignore_index, classes, weight, per_image, reduction, bins, group, average_gradients)
-    extension, ce = lovasz(pixels, "softmax", *args, label_smoothing=float(label_smoothing), measure=measure)
+    view = layouts.softmax_pixels(logits, target, mask, upsample, align_corners)
+    extension, ce = lovasz(
+        view, "softmax", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
+        reduction=reduction, bins=bins, group=group, average_gradients=average_gradients,
+        label_smoothing=float(label_smoothing), measure=measure,
+    )  # fmt: skip
     return _result(ce_weight * ce + lovasz_weight * extension, logits)

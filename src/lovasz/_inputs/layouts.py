@@ -23,16 +23,16 @@ FORMS = ("softmax", "sigmoid", "hinge")
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-class Pixels(NamedTuple):
+class View(NamedTuple):
     """The one view of the pixels that everything behind this module works on.
 
-    Where `upsample` is not None, the spatial axes of the logits are coarser than those of target and mask.
+    Where `interpolation` is not None, the spatial axes of the logits are coarser than those of target and mask.
     """
 
     logits: Tensor
     target: Tensor
     mask: Tensor | None
-    upsample: str | None = None
+    interpolation: str | None = None
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -66,20 +66,18 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
             raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
 
 
-def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, upsample: str | None) -> Pixels:
+def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, mode: str | None) -> View:
     """The one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
     if logits.ndim == 2:  # a point cloud (P, C) is one image (1, C, P)
         one = (lambda t: t.t()[None]) if channels else (lambda t: t[None])
-        return Pixels(logits.t()[None], one(target), None if mask is None else one(mask))
-    pixels = Pixels(logits, target, mask, upsample)
-    return pixels if logits.ndim <= 5 else flat(pixels)
+        return View(logits.t()[None], one(target), None if mask is None else one(mask))
+    return View(logits, target, mask, mode) if logits.ndim <= 5 else View(*flat(logits, target, mask))
 
 
-def flat(pixels: Pixels) -> Pixels:
+def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """The same with one spatial axis, a copy where need be; for labels as fine as the logits."""
-    logits, target, mask, _ = pixels
     first = target.ndim - logits.ndim + 2
-    return Pixels(logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first))
+    return logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first)
 
 
 def _fine(
@@ -133,7 +131,7 @@ def softmax_pixels(
     mask: Tensor | None,
     upsample: str | None = None,
     align_corners: bool = False,
-) -> Pixels:
+) -> View:
     """Logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
     _check_tensors(logits, target, mask)
     if logits.ndim < 2 or logits.shape[1] == 0:
@@ -157,7 +155,7 @@ def binary_pixels(
     mask: Tensor | None,
     upsample: str | None = None,
     align_corners: bool = False,
-) -> Pixels:
+) -> View:
     """Logits with one foreground per channel, target of 0 and 1.
 
     With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
@@ -204,11 +202,11 @@ def view(
     form: str,
     upsample: str | None = None,
     align_corners: bool = False,
-) -> Pixels:
+) -> View:
     """The one view of the pixels, for a form of the loss."""
     choice("form", form, FORMS)
-    pixels = softmax_pixels if form == "softmax" else binary_pixels
-    return pixels(logits, target, mask, upsample, align_corners)
+    check = softmax_pixels if form == "softmax" else binary_pixels
+    return check(logits, target, mask, upsample, align_corners)
 
 
 def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:

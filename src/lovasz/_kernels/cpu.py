@@ -7,7 +7,6 @@ environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTo
 import functools
 import importlib
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from .._inputs import layouts
 from .._math import binning, interpolation
-from ..measures import JACCARD, Tversky
+from .contract import Counted, CrossEntropy, Pixels
 from .plain import compute_dtype
 
 try:
-    _kernel: Any = importlib.import_module("._compiled", __package__)
+    _compiled: Any = importlib.import_module("._compiled", __package__)
 except ImportError as error:
-    _kernel = None
+    _compiled = None
     _missing = str(error)
 
 _FORMS = ("softmax", "sigmoid", "hinge", "probs")  # as csrc/kernel.hpp numbers them
@@ -29,12 +28,12 @@ _FORMS = ("softmax", "sigmoid", "hinge", "probs")  # as csrc/kernel.hpp numbers 
 
 def names() -> list[str]:
     """The kernels that this processor can run, the best first; none where nothing was compiled."""
-    return [] if _kernel is None else _kernel.kernels()
+    return [] if _compiled is None else _compiled.kernels()
 
 
 def select() -> tuple[str | None, str]:
     """The kernel that serves, or None, and why."""
-    if _kernel is None:
+    if _compiled is None:
         return None, f"the compiled kernel is not installed (a C++17 compiler was missing?): {_missing}"
     found, wanted = names(), os.environ.get("LOVASZ_CPU_KERNEL", "")
     if wanted == "off":
@@ -49,23 +48,25 @@ def _array(tensor: Tensor) -> Any:
     return torch.utils.dlpack.to_dlpack(tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor)
 
 
-def _pixels(
-    logits: Tensor, target: Tensor, mask: Tensor | None, ignore_index: Sequence[int]
-) -> tuple[Any, Any, Any, list[int]]:
-    return _array(logits), _array(target), None if mask is None else _array(mask), list(ignore_index)
+def _pixels(pixels: Pixels) -> dict[str, Any]:
+    """The pixels by the names of the extension: axes say where those of each axis lie among the logits' places."""
+    logits, target, mask, ignored, form, mode = pixels
+    lower = weight = None
+    if mode is not None:
+        axes = interpolation.axes(logits, target, mode)
+        lower = _array(torch.cat([axis.lower for axis in axes]).int())
+        weight = _array(torch.cat([axis.weight for axis in axes]))
+    return {
+        "logits": _array(logits), "target": _array(target), "mask": None if mask is None else _array(mask),
+        "ignore": list(ignored), "form": _FORMS.index(form), "lower": lower, "weight": weight,
+    }  # fmt: skip
 
 
-def _cross_entropy(weight: Tensor | None, label_smoothing: float | None) -> tuple[float | None, list[float]]:
-    return label_smoothing, [] if weight is None or label_smoothing is None else weight.tolist()
-
-
-def _axes(logits: Tensor, target: Tensor, upsample: str | None) -> tuple[Any, Any]:
-    """Where the pixels of each axis lie among the places of the logits."""
-    if upsample is None:
-        return None, None
-    axes = interpolation.axes(logits, target, upsample)
-    lower = torch.cat([axis.lower for axis in axes]).int()
-    return _array(lower), _array(torch.cat([axis.weight for axis in axes]))
+def _cross_entropy(ce: CrossEntropy | None) -> dict[str, Any]:
+    if ce is None:
+        return {"smoothing": None, "class_weights": []}
+    weights = [] if ce.class_weights is None else ce.class_weights.tolist()
+    return {"smoothing": ce.smoothing, "class_weights": weights}
 
 
 @functools.lru_cache(maxsize=16)
@@ -81,68 +82,50 @@ class Kernel:
         self.name = name
         self.__name__ = f"lovasz._kernels.cpu.{name}"
 
-    def count(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        mask: Tensor | None,
-        ignore_index: Sequence[int],
-        form: str,
-        bins: int,
-        per_image: bool,
-        ce_weight: Tensor | None = None,
-        label_smoothing: float | None = None,
-        upsample: str | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `plain.count`."""
-        N, C = logits.shape[:2]
+    def count(self, pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
+        """Counts the pixels, on as many threads as PyTorch has."""
+        N, C = pixels.logits.shape[:2]
         rows = N if per_image else 1
         table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64)
-        pixels = torch.empty(2, rows, C, dtype=torch.int64)
-        bad, loss, weight = _kernel.count(
-            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form), binning.steps(bins, form),
-            per_image, *_cross_entropy(ce_weight, label_smoothing), torch.get_num_threads(), _array(table),
-            _array(pixels), *_axes(logits, target, upsample),
+        numbers = torch.empty(2, rows, C, dtype=torch.int64)
+        bad, loss, weight = _compiled.count(
+            kernel=self.name, **_pixels(pixels), **_cross_entropy(ce), steps=binning.steps(bins, pixels.form),
+            per_image=per_image, threads=torch.get_num_threads(), table=_array(table), pixels=_array(numbers),
         )  # fmt: skip
         if bad:  # raises, and names them
-            layouts.canonical_target(target, mask, ignore_index, layouts.num_labels(form, C))
-        return table, pixels, torch.tensor((loss, weight), dtype=torch.float64)
+            _, target, mask, ignored, form, _ = pixels
+            layouts.canonical_target(target, mask, ignored, layouts.num_labels(form, C))
+        return Counted(table, numbers, torch.tensor((loss, weight), dtype=torch.float64))
 
     def weigh(
-        self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+        self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
     ) -> tuple[Tensor, Tensor]:
-        """The losses and the weights of a table, as `plain.weigh`."""
+        """Weighs a table, in one walk down the bins of each class."""
         losses = torch.empty(coefficients.shape, dtype=torch.float64)
         weights = torch.empty(table.shape, dtype=dtype)
-        _kernel.weigh(
-            self.name, _array(table), _array(_steps(table.shape[-1] - 1, form)), _array(coefficients),
-            measure.alpha, measure.beta, torch.get_num_threads(), _array(losses), _array(weights),
+        _compiled.weigh(
+            kernel=self.name, table=_array(table), steps=_array(_steps(table.shape[-1] - 1, form)),
+            coefficients=_array(coefficients), alpha=alpha, beta=beta, threads=torch.get_num_threads(),
+            losses=_array(losses), weights=_array(weights),
         )  # fmt: skip
         return losses, weights
 
     def apply(
         self,
-        logits: Tensor,
-        target: Tensor,
-        mask: Tensor | None,
-        ignore_index: Sequence[int],
-        form: str,
+        pixels: Pixels,
         weights: Tensor,
         grad: Tensor | None = None,
+        ce: CrossEntropy | None = None,
         ce_grad: Tensor | None = None,
-        ce_weight: Tensor | None = None,
-        label_smoothing: float | None = None,
-        upsample: str | None = None,
     ) -> Tensor:
-        """The gradient in the logits, as `plain.apply`."""
+        """Applies the weights of the bins to the pixels."""
+        logits, finer = pixels.logits, pixels.interpolation is not None
         dtype = compute_dtype(logits)
-        out = torch.empty_like(logits) if upsample is None else torch.zeros_like(logits, dtype=dtype)
-        scale = 1.0 if grad is None else grad.item()
-        ce_scale = 0.0 if ce_grad is None else ce_grad.item()
-        _kernel.apply(
-            self.name, *_pixels(logits, target, mask, ignore_index), _FORMS.index(form),
-            binning.steps(weights.shape[-1] - 1, form), *_cross_entropy(ce_weight, label_smoothing), scale,
-            ce_scale, _array(weights.to(dtype)), torch.get_num_threads(), _array(out),
-            *_axes(logits, target, upsample),
+        out = torch.zeros_like(logits, dtype=dtype) if finer else torch.empty_like(logits)
+        _compiled.apply(
+            kernel=self.name, **_pixels(pixels), **_cross_entropy(ce),
+            steps=binning.steps(weights.shape[-1] - 1, pixels.form), scale=1.0 if grad is None else grad.item(),
+            ce_scale=0.0 if ce_grad is None else ce_grad.item(), weights=_array(weights.to(dtype)),
+            threads=torch.get_num_threads(), gradient=_array(out),
         )  # fmt: skip
-        return out if upsample is None else out.to(logits.dtype)
+        return out.to(logits.dtype) if finer else out

@@ -1,16 +1,15 @@
-"""The operators: schema, fake and autograd once, and which kernel serves which device.
+"""The operators of `torch.library`, which kernel serves which device, and the gradient of a loss that counts.
 
-`count` makes the table, `loss` weighs it, `loss_backward` applies the weights to the pixels. Nothing but the
-weights of the bins is kept between forward and backward. With `label_smoothing`, the same passes make the sum of
-the cross-entropy and its gradient. A kernel has the functions `count`, `weigh` and `apply` of `plain`;
-registering it for its device is all that a new one needs here.
+`count` makes the table, `weigh` the losses and weights of its bins, `apply` brings these to the pixels. Nothing but
+the weights of the bins is kept between forward and backward. A kernel is what `contract.Kernel` says; registering
+it for its device is all that a new one needs here.
 """
 
 import functools
 import importlib
 import importlib.util
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,27 +17,24 @@ from torch import Tensor
 
 from .._inputs import layouts
 from .._math import jaccard
-from ..measures import Tversky
 from . import cpu, plain
+from .contract import Counted, CrossEntropy, Kernel, Pixels
 
-_PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignore_index, str form"
-_CROSS_ENTROPY = "Tensor? ce_weight, float? label_smoothing"
+_PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignored, str form, str? interpolation"
+_CE = "Tensor? class_weights, float? smoothing"
 
 _library = torch.library.Library("lovasz", "DEF")
-_library.define("labels(Tensor target, Tensor? mask, int[] ignore_index, int num_classes) -> Tensor")
+_library.define("labels(Tensor target, Tensor? mask, int[] ignored, int num_classes) -> Tensor")
+_library.define(f"count({_PIXELS}, int bins, bool per_image, {_CE}) -> (Tensor, Tensor, Tensor)")
 _library.define(
-    f"count({_PIXELS}, int bins, bool per_image, Tensor? ce_weight=None, float? label_smoothing=None, "
-    "str? upsample=None) -> (Tensor, Tensor, Tensor)"
+    "weigh(Tensor table, str form, Tensor coefficients, ScalarType dtype, float alpha, float beta)"
+    " -> (Tensor, Tensor)"
 )
 _library.define(
-    f"loss({_PIXELS}, Tensor table, Tensor sums, Tensor coefficients, bool total, float alpha, float beta, "
-    f"{_CROSS_ENTROPY}, str? upsample) -> (Tensor, Tensor, Tensor)"
+    f"loss({_PIXELS}, Tensor table, Tensor ce_sum, Tensor coefficients, bool total, float alpha, float beta, {_CE})"
+    " -> (Tensor, Tensor)"
 )
-_library.define(
-    f"loss_backward(Tensor? grad, Tensor? ce_grad, {_PIXELS}, Tensor weights, {_CROSS_ENTROPY}, str? upsample)"
-    " -> Tensor"
-)
-
+_library.define(f"apply({_PIXELS}, Tensor weights, Tensor? grad, {_CE}, Tensor? ce_grad) -> Tensor")
 _library.define("all_reduce(Tensor counts, str group, str[] kind) -> Tensor")
 
 #: Groups and kinds of counts on an accelerator whose agreement has been read back once, at the price of waiting.
@@ -88,76 +84,55 @@ def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
     return total[: counts.numel()].view(counts.shape)
 
 
-def _loss(kernel: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
-    def loss(
-        logits: Tensor,
-        target: Tensor,
-        mask: Tensor | None,
-        ignore_index: Sequence[int],
-        form: str,
-        table: Tensor,
-        sums: Tensor,
-        coefficients: Tensor,
-        total: bool,
-        alpha: float,
-        beta: float,
-        ce_weight: Tensor | None = None,
-        label_smoothing: float | None = None,
-        upsample: str | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        dtype = plain.compute_dtype(logits)
-        losses, weights = kernel.weigh(table, form, coefficients, dtype, Tversky(alpha, beta))
-        loss = jaccard.block_sum(losses.flatten()) if total else losses
-        return loss.to(dtype), sums[0].to(dtype, copy=True), weights
-
-    return loss
+# ---- which kernel serves which device ----
 
 
-def _loss_backward(kernel: Any) -> Callable[..., Tensor]:
-    def loss_backward(
-        grad: Tensor | None,
-        ce_grad: Tensor | None,
-        logits: Tensor,
-        target: Tensor,
-        mask: Tensor | None,
-        ignore_index: Sequence[int],
-        form: str,
-        weights: Tensor,
-        ce_weight: Tensor | None = None,
-        label_smoothing: float | None = None,
-        upsample: str | None = None,
-    ) -> Tensor:
-        if grad is None:
-            grad = weights.new_zeros(())
-        if grad.ndim:  # of each class
-            weights, grad = jaccard.weighted(weights, grad[..., None, None]), None
-        cross_entropy = (ce_grad, ce_weight, label_smoothing)
-        return kernel.apply(logits, target, mask, ignore_index, form, weights, grad, *cross_entropy, upsample)
+def _register(kernel: Kernel, key: str) -> None:
+    """Registers a kernel: the flat arguments of the schemas become the records of the contract."""
 
-    return loss_backward
+    def count(
+        logits: Tensor, target: Tensor, mask: Tensor | None, ignored: Sequence[int], form: str,
+        interpolation: str | None, bins: int, per_image: bool, class_weights: Tensor | None,
+        smoothing: float | None,
+    ) -> Counted:  # fmt: skip
+        pixels = Pixels(logits, target, mask, ignored, form, interpolation)
+        return kernel.count(pixels, bins, per_image, _ce(class_weights, smoothing))
+
+    def apply(
+        logits: Tensor, target: Tensor, mask: Tensor | None, ignored: Sequence[int], form: str,
+        interpolation: str | None, weights: Tensor, grad: Tensor | None, class_weights: Tensor | None,
+        smoothing: float | None, ce_grad: Tensor | None,
+    ) -> Tensor:  # fmt: skip
+        pixels = Pixels(logits, target, mask, ignored, form, interpolation)
+        return kernel.apply(pixels, weights, grad, _ce(class_weights, smoothing), ce_grad)
+
+    _library.impl("count", count, key)
+    _library.impl("weigh", kernel.weigh, key)
+    _library.impl("apply", apply, key)
 
 
-def _register(kernel: Any, key: str) -> None:
-    _library.impl("count", kernel.count, key)
-    _library.impl("loss", _loss(kernel), key)
-    _library.impl("loss_backward", _loss_backward(kernel), key)
+def _ce(class_weights: Tensor | None, smoothing: float | None) -> CrossEntropy | None:
+    return None if smoothing is None else CrossEntropy(class_weights, smoothing)
+
+
+def _flat(ce: CrossEntropy | None) -> CrossEntropy | tuple[None, None]:
+    return (None, None) if ce is None else ce
 
 
 @functools.cache
-def _triton() -> Any:
+def _triton() -> Kernel:
     """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
-    return (
-        plain
-        if importlib.util.find_spec("triton") is None
-        else importlib.import_module(".triton.passes", __package__)
-    )
+    if importlib.util.find_spec("triton") is None:
+        return plain
+    found: Any = importlib.import_module(".triton.passes", __package__)
+    return found
 
 
 class _CUDA:
     """Whatever `_triton` finds, found when it is called."""
 
     @staticmethod
-    def count(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def count(*args: Any) -> Counted:
         return _triton().count(*args)
 
     @staticmethod
@@ -179,7 +154,7 @@ if _cpu_kernel is not None:
 
 
 @torch.library.register_fake("lovasz::labels", lib=_library)
-def _labels_fake(target: Tensor, mask: Any, ignore_index: Any, num_classes: int) -> Tensor:
+def _labels_fake(target: Tensor, mask: Any, ignored: Any, num_classes: int) -> Tensor:
     return torch.empty_like(target, dtype=torch.int64)
 
 
@@ -190,88 +165,136 @@ def _all_reduce_fake(counts: Tensor, group: str, kind: Any) -> Tensor:
 
 @torch.library.register_fake("lovasz::count", lib=_library)
 def _count_fake(
-    logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, bins: int, per_image: bool,
-    ce_weight: Any = None, label_smoothing: Any = None, upsample: Any = None,
+    logits: Tensor, target: Tensor, mask: Any, ignored: Any, form: str, interpolation: Any, bins: int,
+    per_image: bool, class_weights: Any, smoothing: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     rows, C = logits.shape[0] if per_image else 1, logits.shape[1]
     table = logits.new_empty((rows, C, 2, bins + 1), dtype=torch.int64)
     return table, logits.new_empty((2, rows, C), dtype=torch.int64), logits.new_empty(2, dtype=torch.float64)
 
 
-@torch.library.register_fake("lovasz::loss", lib=_library)
-def _loss_fake(
-    logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str, table: Tensor, sums: Tensor,
-    coefficients: Tensor, total: bool, alpha: float, beta: float, ce_weight: Any = None,
-    label_smoothing: Any = None, upsample: Any = None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    dtype = plain.compute_dtype(logits)
-    loss = logits.new_empty(() if total else table.shape[:2], dtype=dtype)
-    return loss, logits.new_empty((), dtype=dtype), logits.new_empty(table.shape, dtype=dtype)
+@torch.library.register_fake("lovasz::weigh", lib=_library)
+def _weigh_fake(
+    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(coefficients), table.new_empty(table.shape, dtype=dtype)
 
 
-@torch.library.register_fake("lovasz::loss_backward", lib=_library)
-def _loss_backward_fake(
-    grad: Tensor, ce_grad: Tensor, logits: Tensor, target: Tensor, mask: Any, ignore_index: Any, form: str,
-    weights: Tensor, ce_weight: Any = None, label_smoothing: Any = None, upsample: Any = None,
-) -> Tensor:  # fmt: skip
+@torch.library.register_fake("lovasz::apply", lib=_library)
+def _apply_fake(logits: Tensor, target: Tensor, mask: Any, ignored: Any, form: str, *rest: Any) -> Tensor:
     return torch.empty_like(logits)
 
 
-_ONLY_BACKWARD = (
-    "the Lovász losses are differentiated by backward alone when they count, not forward or by torch.func; pass "
-    "bins=None to sort"
-)
+# ---- the loss and its gradient ----
+
+
+def count(pixels: Pixels, bins: int, per_image: bool = False, ce: CrossEntropy | None = None) -> Counted:
+    """Counts, with the kernel of the device; no graph."""
+    logits, *rest = pixels
+    counted = torch.ops.lovasz.count.default(logits.detach(), *rest, bins, per_image, *_flat(ce))
+    return Counted(*counted)
+
+
+def loss(
+    pixels: Pixels,
+    table: Tensor,
+    ce_sum: Tensor,
+    coefficients: Tensor,
+    total: bool,
+    alpha: float,
+    beta: float,
+    ce: CrossEntropy | None,
+) -> tuple[Tensor, Tensor]:
+    """Returns the losses times their coefficients, summed if `total`, and the sum of the cross-entropy.
+
+    Differentiable in the logits: once, and backward.
+    """
+    if _forward_mode(pixels.logits):
+        raise RuntimeError(
+            "the Lovász losses have no forward-mode derivative when they count; pass bins=None to sort"
+        )
+    args = (*pixels, table, ce_sum, coefficients, total, alpha, beta, *_flat(ce))
+    # An operator where one compiles: tracing an autograd.Function, Dynamo warns of its own doing.
+    return torch.ops.lovasz.loss.default(*args) if torch.compiler.is_compiling() else _loss(*args)
+
+
+def _loss(*args: Any) -> tuple[Tensor, Tensor]:
+    value, ce_value, _ = _Loss.apply(*args)
+    return value, ce_value
+
+
+_library.impl("loss", _loss, "CompositeImplicitAutograd")
+
+
+def _forward_mode(logits: Tensor) -> bool:
+    """Whether a derivative of the logits goes forward, by torch.autograd.forward_ad or by torch.func."""
+    forward = torch.autograd.forward_ad
+    if forward._current_level >= 0 and forward.unpack_dual(logits).tangent is not None:
+        return True
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    functorch: Any = torch._C._functorch
+    return any(i.key() == functorch.TransformType.Jvp for i in functorch.get_interpreter_stack())
 
 
 class _Loss(torch.autograd.Function):
-    """`loss` with its gradient; `torch.library.register_autograd` would cost 50 microseconds more a call."""
+    """The weights of the bins go from forward to backward, and nothing else that was computed."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        with torch._C._AutoDispatchBelowAutograd():
-            loss, ce, weights = torch.ops.lovasz.loss.default(*args)
-        logits, target, mask, ctx.ignore_index, ctx.form, *_, ce_weight, ctx.label_smoothing, ctx.upsample = args
+    def forward(
+        logits: Tensor, target: Tensor, mask: Tensor | None, ignored: Sequence[int], form: str,
+        interpolation: str | None, table: Tensor, ce_sum: Tensor, coefficients: Tensor, total: bool, alpha: float,
+        beta: float, class_weights: Tensor | None, smoothing: float | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        dtype = plain.compute_dtype(logits)
+        losses, weights = torch.ops.lovasz.weigh.default(table, form, coefficients, dtype, alpha, beta)
+        value = jaccard.block_sum(losses.flatten()) if total else losses
+        return value.to(dtype), ce_sum.to(dtype, copy=True), weights
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        logits, target, mask, ignored, form, interpolation, *_, class_weights, smoothing = inputs
+        weights = output[2]
+        ctx.save_for_backward(logits, target, mask, weights, class_weights)
+        ctx.rest = ignored, form, interpolation, smoothing
         ctx.mark_non_differentiable(weights)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(logits, target, mask, weights, ce_weight)
-        return loss, ce, weights
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, ce_grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
-        logits, target, mask, weights, ce_weight = ctx.saved_tensors
-        pixels = (logits, target, mask, ctx.ignore_index, ctx.form)
-        with torch.no_grad():
-            gradient = torch.ops.lovasz.loss_backward(
-                grad, ce_grad, *pixels, weights, ce_weight, ctx.label_smoothing, ctx.upsample
-            )
+        logits, target, mask, weights, class_weights = ctx.saved_tensors
+        ignored, form, interpolation, smoothing = ctx.rest
+        if grad is None:
+            grad = weights.new_zeros(())
+        if grad.ndim:  # of each class
+            weights, grad = jaccard.weighted(weights, grad[..., None, None]), None
+        gradient = torch.ops.lovasz.apply.default(
+            logits.detach(), target, mask, ignored, form, interpolation, weights, grad, class_weights, smoothing,
+            ce_grad,
+        )  # fmt: skip
         if torch.is_grad_enabled():  # a graph of the gradient is wanted
             gradient = _Once.apply(gradient, logits)
         return gradient, *(None,) * 13
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Any) -> None:
-        raise RuntimeError(_ONLY_BACKWARD)
-
-
-def _differentiable_loss(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    if torch._C._are_functorch_transforms_active():
-        raise RuntimeError(_ONLY_BACKWARD)
-    return _Loss.apply(*args)
 
 
 class _Once(torch.autograd.Function):
     """A gradient that has none of its own."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, logits: Tensor) -> Tensor:
+    def forward(gradient: Tensor, logits: Tensor) -> Tensor:
         return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> None:
         raise RuntimeError("the Lovász losses have no second derivative when they count; pass bins=None to sort")
-
-
-_library.impl("loss", _differentiable_loss, "Autograd")
 
 
 def kernels() -> list[tuple[str, str, str]]:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .._inputs.layouts import Pixels, canonical_target, flat, num_labels
+from .._inputs.layouts import canonical_target, flat, num_labels
 from .._math import binning, interpolation, jaccard
 from .._math.sorting import binary_errors, softmax
-from ..measures import JACCARD, Tversky
+from ..measures import Tversky
+from .contract import Counted, CrossEntropy, Pixels
 
 #: Elements of the logits per chunk: small enough for the caches of a CPU, large enough to amortise a call.
 CHUNK = {"cpu": 2**19}
@@ -32,17 +33,13 @@ class _Pixels:
     A part is a slice of images and one of places along the first spatial axis.
     """
 
-    def __init__(
-        self,
-        pixels: Pixels,
-        ignore_index: Sequence[int],
-        form: str,
-        gradient: bool = False,
-    ) -> None:
-        self.given, target, _, upsample = pixels
-        self.axes = interpolation.axes(self.given, target, upsample) if upsample else None
-        self.logits, target, mask, _ = pixels if self.axes else flat(pixels)
-        self.labels = canonical_target(target, mask, ignore_index, num_labels(form, self.logits.shape[1]))
+    def __init__(self, pixels: Pixels, gradient: bool = False) -> None:
+        self.given, target, mask, ignored, form, mode = pixels
+        self.axes = interpolation.axes(self.given, target, mode) if mode else None
+        self.logits = self.given
+        if not self.axes:
+            self.logits, target, mask = flat(self.given, target, mask)
+        self.labels = canonical_target(target, mask, ignored, num_labels(form, self.logits.shape[1]))
         self.dtype = compute_dtype(self.logits)
         if gradient:
             new = torch.zeros_like if self.axes else torch.empty_like  # a strip adds, a part fills
@@ -123,39 +120,23 @@ def _binary_slots(
     return slots, m, void
 
 
-def count(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    ignore_index: Sequence[int],
-    form: str,
-    bins: int,
-    per_image: bool,
-    ce_weight: Tensor | None = None,
-    label_smoothing: float | None = None,
-    upsample: str | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What is known of an input when its pixels have been counted.
-
-    The table, int64 (N or 1, C, 2, K + 1); the numbers of valid and of foreground pixels, int64 (2, N or 1, C);
-    the sums of the cross-entropy and of the class weights of its pixels, float64 (2,), where `label_smoothing`
-    asks for them. With `upsample` the logits are interpolated to the spatial axes of the target on the way, as
-    `interpolation` does it.
-    """
-    pixels = _Pixels(Pixels(logits, target, mask, upsample), ignore_index, form)
+def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
+    """Counts the pixels; with `interpolation` the logits are made as fine as the target on the way."""
+    logits, form = pixels.logits, pixels.form
+    parts = _Pixels(pixels)
     N, C = logits.shape[:2]
     rows = N if per_image else 1
     row = C * 2 * (bins + 1)
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     sums = torch.zeros(2, dtype=torch.float64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
-    for images, part in pixels.parts(row, per_image):
-        x, t = pixels.read(images, part)
+    for images, part in parts.parts(row, per_image):
+        x, t = parts.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
             slots, _, v = _softmax_slots(x, t, offsets, bins)
-            if label_smoothing is not None:
-                sums += _cross_entropy(x, t, ce_weight, label_smoothing)
+            if ce is not None:
+                sums += _cross_entropy(x, t, *ce)
         else:
             slots, _, v = _binary_slots(x, t, offsets, bins, form)
         void[images] += v.sum(-1)
@@ -166,41 +147,40 @@ def count(
             chunk.scatter_add_(0, slots.flatten().long(), chunk.new_ones(1).expand(slots.numel()))
     table = table.view(rows, C, 2, bins + 1)
     table[:, :, 0, 0] -= void if per_image else void.sum(0)
-    return table, torch.stack(jaccard.pixels(table)), sums
+    return Counted(table, torch.stack(jaccard.pixels(table)), sums)
 
 
 def _target_distribution(
-    labels: Tensor, weight: Tensor | None, smoothing: float, like: Tensor
+    labels: Tensor, class_weights: Tensor | None, smoothing: float, like: Tensor
 ) -> tuple[Tensor, Tensor]:
     """What the cross-entropy wants of each pixel: of its class (n, 1, p), and beyond that of each class (C, 1)."""
     C = like.shape[1]
-    w = like.new_ones(C) if weight is None else weight.to(like.dtype)
+    w = like.new_ones(C) if class_weights is None else class_weights.to(like.dtype)
     return (1 - smoothing) * w[labels.clamp(min=0)][:, None], smoothing / C * w[:, None]
 
 
-def _cross_entropy(x: Tensor, labels: Tensor, weight: Tensor | None, smoothing: float) -> Tensor:
+def _cross_entropy(x: Tensor, labels: Tensor, class_weights: Tensor | None, smoothing: float) -> Tensor:
     """Sums of the cross-entropy and of the class weights over the valid pixels of a part (n, C, p)."""
     valid = labels >= 0
     z = torch.where(valid[:, None], x, 0.0)
     z = z - z.amax(1, keepdim=True)
     log_sum = z.exp().sum(1, keepdim=True).log()
-    own, every = _target_distribution(labels, weight, smoothing, x)
+    own, every = _target_distribution(labels, class_weights, smoothing, x)
     loss = own * (log_sum - z.gather(1, labels.clamp(min=0)[:, None]))
     if smoothing > 0:
         loss = loss + (every * (log_sum - z)).sum(1, keepdim=True)
-    w = torch.ones_like(loss) if weight is None else weight.to(x.dtype)[labels.clamp(min=0)][:, None]
+    w = torch.ones_like(loss)
+    if class_weights is not None:
+        w = class_weights.to(x.dtype)[labels.clamp(min=0)][:, None]
     both = torch.stack((loss, w)).squeeze(2).double()
     return jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
 
 
 def weigh(
-    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """The loss of each class, float64 (N or 1, C), and the weights of its bins, both times its coefficient.
-
-    The weights are (N or 1, C, 2, K + 1). Where the coefficient is 0 so are both, for a class that takes no part
-    may hold NaN.
-    """
+    """Weighs a table, some rows of it at a time."""
+    measure = Tversky(alpha, beta)
     rows, block = table.flatten(0, 1), jaccard.block_of_rows(table)
     weights = torch.empty(rows.shape, dtype=dtype, device=table.device)
     factors = coefficients.flatten()[:, None, None]
@@ -212,41 +192,32 @@ def weigh(
 
 
 def apply(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    ignore_index: Sequence[int],
-    form: str,
+    pixels: Pixels,
     weights: Tensor,
     grad: Tensor | None = None,
+    ce: CrossEntropy | None = None,
     ce_grad: Tensor | None = None,
-    ce_weight: Tensor | None = None,
-    label_smoothing: float | None = None,
-    upsample: str | None = None,
 ) -> Tensor:
-    """∂(Σ weights · errors) / ∂logits times `grad`, a scalar; in the dtype and strides of the logits.
-
-    `weights` (N or 1, C, 2, K + 1) holds ∂loss / ∂error for background and foreground pixels of each bin. Where
-    `label_smoothing` asks for it, `ce_grad` times the gradient of the cross-entropy's sum is added.
-    """
+    """Applies the weights of the bins to the pixels, a part of them at a time."""
     if grad is not None:
         weights = weights * grad
-    pixels = _Pixels(Pixels(logits, target, mask, upsample), ignore_index, form, gradient=True)
+    logits, form = pixels.logits, pixels.form
+    parts = _Pixels(pixels, gradient=True)
     per_image = len(weights) > 1
     bins = weights.shape[-1] - 1
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(compute_dtype(logits)).flatten(1)
-    for images, part in pixels.parts(signed.shape[1], per_image):
-        x, t = pixels.read(images, part)
+    for images, part in parts.parts(signed.shape[1], per_image):
+        x, t = parts.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         chunk = (signed[images] if per_image else signed).flatten()
         if form == "softmax":
             slots, p, void = _softmax_slots(x, t, offsets, bins)
             g = chunk.index_select(0, slots.flatten()).view_as(p)
             g.mul_(p).addcmul_(p, g.sum(1, keepdim=True), value=-1)
-            if label_smoothing is not None and ce_grad is not None:
-                own, every = _target_distribution(t, ce_weight, label_smoothing, x)
+            if ce is not None and ce_grad is not None:
+                own, every = _target_distribution(t, *ce, x)
                 scale = ce_grad.to(x.dtype)
                 g.addcmul_(p, scale * (own + every.sum()))
                 g.sub_(scale * every).scatter_add_(1, t.clamp(min=0)[:, None], -scale * own)
@@ -258,5 +229,5 @@ def apply(
                 g.mul_(m * (1 - m))
             elif form == "hinge":
                 g.mul_(m > 0)
-        pixels.write(images, part, g.masked_fill_(void, 0))
-    return pixels.written()
+        parts.write(images, part, g.masked_fill_(void, 0))
+    return parts.written()

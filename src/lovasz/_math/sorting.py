@@ -73,13 +73,13 @@ def losses(
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, weight: Tensor | None, label_smoothing: float
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """Sums of the cross-entropy and of the class weights over the valid pixels, by PyTorch; scalars."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     x = torch.where(labels[:, None] >= 0, logits.to(dtype), 0.0)  # what is void may hold anything
-    weight = None if weight is None else weight.to(dtype)
-    loss = F.cross_entropy(x, labels, weight, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
-    per_pixel = 1.0 if weight is None else weight[labels.clamp(min=0)]
+    w = None if class_weights is None else class_weights.to(dtype)
+    loss = F.cross_entropy(x, labels, w, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
+    per_pixel = 1.0 if w is None else w[labels.clamp(min=0)]
     total = jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double())
     return loss, total.to(dtype)

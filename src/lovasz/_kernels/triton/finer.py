@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.layouts import Pixels
 from ..._math import interpolation
+from ..contract import Pixels
 from ..plain import compute_dtype
 
 #: Elements of a strip: its logits and their gradient are all that is made of them.
@@ -156,7 +156,7 @@ class Finer:
     """An input whose labels are finer than its logits, strip by strip."""
 
     def __init__(self, pixels: Pixels) -> None:
-        logits, self.target, self.mask, mode = pixels
+        logits, self.target, self.mask, mode = pixels.logits, pixels.target, pixels.mask, pixels.interpolation
         assert mode is not None
         self.spatial = logits.ndim - 2
         self.logits = self._three(logits)

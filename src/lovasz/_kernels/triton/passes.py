@@ -18,9 +18,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.layouts import Pixels, assert_on_device, canonical_target, flat, num_labels
+from ..._inputs.layouts import assert_on_device, canonical_target, flat, num_labels
 from ..._math import binning
-from ...measures import JACCARD, Tversky
+from ..contract import Counted, CrossEntropy, Pixels
 from ..plain import compute_dtype
 from .finer import Finer, Part, on
 
@@ -200,10 +200,10 @@ def _increment(counters, slot, wanted, is_first):
 
 
 @triton.jit
-def _class_weights(ce_weight, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr):
+def _class_weights(class_weights, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr):
     """The weights of classes in the cross-entropy, 0 beyond the last."""
     if HAS_WEIGHT:
-        return tl.load(ce_weight + c, mask=(c >= 0) & (c < CLASSES), other=0.0).to(REAL)
+        return tl.load(class_weights + c, mask=(c >= 0) & (c < CLASSES), other=0.0).to(REAL)
     return ((c >= 0) & (c < CLASSES)).to(REAL)
 
 
@@ -212,7 +212,7 @@ def _class_weights(ce_weight, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr
 
 @triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps", "size", "copies"])
 def _count_softmax(
-    logits, target, mask, counters, valid, bad, sums, ce_weight,
+    logits, target, mask, counters, valid, bad, sums, class_weights,
     pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
     ignored, bins, steps, size, copies,
     CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -236,13 +236,13 @@ def _count_softmax(
         wanted = there & (label >= 0)[:, None] & (own | (bin > 0))
         _increment(copy, slot, wanted, tl.arange(0, LENGTH)[:, None] == 0)
         if SMOOTHING > 0:
-            w = _class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL)
+            w = _class_weights(class_weights, c, CLASSES, HAS_WEIGHT, REAL)
             extra += tl.sum(tl.where(there, w[None, :] * (top[:, None] - x), 0.0), 1)
             every += tl.sum(w, 0)
     # After the loop: before it they would keep the compiler from reading the logits once for both loops.
     _add_pixels(valid + row, bad, label, wrong)
     if CROSS_ENTROPY:
-        w = _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
+        w = _class_weights(class_weights, label, CLASSES, HAS_WEIGHT, REAL)
         log = tl.log(total)
         loss = (1 - SMOOTHING) * w * (log + (top - own_logit))
         if SMOOTHING > 0:
@@ -380,7 +380,7 @@ def _weigh(
 
 @triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps"])
 def _apply_softmax(
-    logits, target, mask, gradient, weights, grad, ce_grad, ce_weight,
+    logits, target, mask, gradient, weights, grad, ce_grad, class_weights,
     pixels, tiles, image_stride, class_stride, pixel_stride, target_image, target_pixel, mask_image, mask_pixel,
     gradient_image, gradient_class, gradient_pixel, ignored, bins, steps,
     CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr,
@@ -406,13 +406,13 @@ def _apply_softmax(
         w = tl.load(row_weights + slot, mask=there & good[:, None], other=0.0).to(REAL)
         dot += tl.sum(tl.where(good[:, None], probability * tl.where(own, -w, w), 0.0), 1)
         if SMOOTHING > 0:
-            every += tl.sum(_class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL), 0)
+            every += tl.sum(_class_weights(class_weights, c, CLASSES, HAS_WEIGHT, REAL), 0)
     dot = tl.where(good, dot * scale, float("nan"))
     own_share = tl.zeros(p.shape, REAL)
     share = tl.zeros((), REAL)
     if CROSS_ENTROPY:
         ce_scale = tl.load(ce_grad).to(REAL)
-        own_share = ce_scale * (1 - SMOOTHING) * _class_weights(ce_weight, label, CLASSES, HAS_WEIGHT, REAL)
+        own_share = ce_scale * (1 - SMOOTHING) * _class_weights(class_weights, label, CLASSES, HAS_WEIGHT, REAL)
         if SMOOTHING > 0:
             share = (ce_scale * SMOOTHING / CLASSES).to(REAL)
         dot -= own_share + share * every
@@ -426,7 +426,7 @@ def _apply_softmax(
         if CROSS_ENTROPY:
             g -= tl.where(own, own_share[:, None], 0.0)
             if SMOOTHING > 0:
-                g -= share * _class_weights(ce_weight, c, CLASSES, HAS_WEIGHT, REAL)[None, :]
+                g -= share * _class_weights(class_weights, c, CLASSES, HAS_WEIGHT, REAL)[None, :]
         g = tl.where((label >= 0)[:, None], g, 0.0)
         out = (p * gradient_pixel)[:, None] + c.to(AT)[None, :] * gradient_class
         tl.store(gradient + out, g.to(gradient.dtype.element_ty), mask=there)
@@ -456,16 +456,14 @@ def _apply_binary(
 # ---- launches ----
 
 
-def _operands(
-    part: Part, ignore_index: Sequence[int], form: str
-) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
+def _operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
     """What the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
     x, t, m = part[3:]
-    if len(ignore_index) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        t, m, ignore_index = canonical_target(t, m, ignore_index, num_labels(form, x.shape[1])), None, [-1]
+    if len(ignored) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        t, m, ignored = canonical_target(t, m, ignored, num_labels(form, x.shape[1])), None, [-1]
     t = t.view(torch.uint8) if t.dtype == torch.bool else t
     m = None if m is None else m.view(torch.uint8)
-    return x, t, m, ignore_index[0] if ignore_index else None
+    return x, t, m, ignored[0] if ignored else None
 
 
 def _strides(x: Tensor, t: Tensor, m: Tensor | None) -> tuple[int, ...]:
@@ -499,10 +497,10 @@ def shape_of_tile(classes: int) -> tuple[int, int]:
 
 def _parts(pixels: Pixels) -> Iterator[Part]:
     """The pixels of an input: all of them, as many as can be counted at once, or strips."""
-    if pixels.upsample is not None:
+    if pixels.interpolation is not None:
         yield from Finer(pixels).parts()
         return
-    x, t, m, _ = flat(pixels)
+    x, t, m = flat(pixels.logits, pixels.target, pixels.mask)
     N, _, P = x.shape
     length = max(1, MOST_PIXELS // max(N, 1))
     for begin in range(0, P, length):
@@ -510,38 +508,32 @@ def _parts(pixels: Pixels) -> Iterator[Part]:
         yield Part(slice(0, N), begin, p.stop, x[..., p], t[..., p], None if m is None else m[..., p])
 
 
-def count(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    ignore_index: Sequence[int],
-    form: str,
-    bins: int,
-    per_image: bool,
-    ce_weight: Tensor | None = None,
-    label_smoothing: float | None = None,
-    upsample: str | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The table of an input, its numbers of pixels and the sums of its cross-entropy, as `plain.count`."""
+def _contiguous(ce: CrossEntropy | None) -> CrossEntropy | None:
+    """With the class weights as the kernels read them."""
+    if ce is None or ce.class_weights is None:
+        return ce
+    return CrossEntropy(ce.class_weights.contiguous(), ce.smoothing)
+
+
+def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
+    """Counts the pixels, in one launch for all that fit into counters of 32 bits."""
+    logits, target, mask, ignored, form, _ = pixels
     N, C = logits.shape[:2]
     bad = torch.zeros(1, dtype=torch.int64, device=logits.device)
-    ce_weight = None if ce_weight is None else ce_weight.contiguous()
-    rows = N if per_image else 1
-    new = functools.partial(_Counters, rows, C, form, bins, per_image, bad, ce_weight, label_smoothing)
+    new = functools.partial(_Counters, N if per_image else 1, C, form, bins, per_image, bad, _contiguous(ce))
     counters = [new()]
-    for part in _parts(Pixels(logits, target, mask, upsample)):
+    for part in _parts(pixels):
         if not counters[-1].holds(part):
             counters.append(new())
-        counters[-1].add(part, ignore_index)
+        counters[-1].add(part, ignored)
     if bad.device.type == "cuda":
         assert_on_device(bad == 0, num_labels(form, C))
     elif bad.item():  # raises, and names them
-        canonical_target(target, mask, ignore_index, num_labels(form, C))
+        canonical_target(target, mask, ignored, num_labels(form, C))
     counted = [one.merged() for one in counters]
     if len(counted) == 1:
         return counted[0]
-    table, numbers, sums = (torch.stack(same).sum(0) for same in zip(*counted, strict=True))
-    return table, numbers, sums
+    return Counted(*(torch.stack(same).sum(0) for same in zip(*counted, strict=True)))
 
 
 class _Counters:
@@ -555,11 +547,10 @@ class _Counters:
         bins: int,
         per_image: bool,
         bad: Tensor,
-        ce_weight: Tensor | None,
-        label_smoothing: float | None,
+        ce: CrossEntropy | None,
     ) -> None:
         self.rows, self.classes, self.form, self.bins, self.per_image = rows, classes, form, bins, per_image
-        self.bad, self.ce_weight, self.label_smoothing = bad, ce_weight, label_smoothing
+        self.bad, self.ce = bad, ce
         self.softmax = form == "softmax"
         self.size = rows * classes * 2 * (bins + 1)
         self.copies = max(1, min(MOST_COPIES, COPIES_BYTES // max(1, 4 * self.size)))
@@ -572,9 +563,9 @@ class _Counters:
         """Whether there is room for its pixels."""
         return self.pixels == 0 or self.pixels + part.logits[:, 0].numel() <= MOST_PIXELS
 
-    def add(self, part: Part, ignore_index: Sequence[int]) -> None:
+    def add(self, part: Part, ignored_labels: Sequence[int]) -> None:
         """Counts the pixels of a part; labels that are no class are added to `bad`."""
-        x, t, m, ignored = _operands(part, ignore_index, self.form)
+        x, t, m, ignored = _operands(part, ignored_labels, self.form)
         N, C, P = x.shape
         self.pixels += N * P
         first = part.images.start if self.per_image else 0
@@ -582,7 +573,7 @@ class _Counters:
         valid = self.valid[first * (1 if self.softmax else C) :]
         common = _settings(ignored, x, t, m) | {"PER_IMAGE": self.per_image}
         steps = binning.steps(self.bins, self.form)
-        smoothing = self.label_smoothing
+        class_weights, smoothing = self.ce or (None, None)
         with on(x.device):
             if self.softmax:
                 length, width = shape_of_tile(C)
@@ -590,10 +581,10 @@ class _Counters:
                 programs = N * tiles if smoothing is not None else 1
                 sums = torch.zeros(programs, 2, dtype=torch.float64, device=x.device)
                 _count_softmax[(N * tiles,)](
-                    x, t, m, counters, valid, self.bad, sums, self.ce_weight, P, tiles, *_strides(x, t, m),
+                    x, t, m, counters, valid, self.bad, sums, class_weights, P, tiles, *_strides(x, t, m),
                     ignored or 0, self.bins, steps, self.size, self.copies,
                     CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
-                    SMOOTHING=smoothing or 0.0, HAS_WEIGHT=self.ce_weight is not None, **common,
+                    SMOOTHING=smoothing or 0.0, HAS_WEIGHT=class_weights is not None, **common,
                 )  # fmt: skip
                 self.sums.append(sums)
             else:
@@ -603,7 +594,7 @@ class _Counters:
                     ignored or 0, self.bins, steps, self.size, self.copies, LENGTH=TILE, FORM=self.form, **common,
                 )  # fmt: skip
 
-    def merged(self) -> tuple[Tensor, Tensor, Tensor]:
+    def merged(self) -> Counted:
         """What `count` returns."""
         rows, C, bins, device = self.rows, self.classes, self.bins, self.bad.device
         table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=device)
@@ -614,73 +605,64 @@ class _Counters:
                 CLASSES_A_ROW=C if self.softmax else 1, BINS=bins, COPIES=self.copies, BLOCK=BLOCK, num_warps=WARPS,
             )  # fmt: skip
         sums = torch.cat(self.sums) if self.sums else torch.zeros(1, 2, dtype=torch.float64, device=device)
-        return table, numbers, sums.sum(0)
+        return Counted(table, numbers, sums.sum(0))
 
 
 def weigh(
-    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, measure: Tversky = JACCARD
+    table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """The losses and the weights of a table, as `plain.weigh`."""
+    """Weighs a table, one program for each row of it."""
     losses = torch.empty(table.shape[:2], dtype=torch.float64, device=table.device)
     weights = torch.empty(table.shape, dtype=dtype, device=table.device)
     bins = table.shape[-1] - 1
     with on(table.device):
         _weigh[(losses.numel(),)](
             table.contiguous(), coefficients.contiguous(), losses, weights, binning.steps(bins, form),
-            HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, ALPHA=measure.alpha, BETA=measure.beta,
-            num_warps=WEIGH_WARPS,
+            HINGE=form == "hinge", BINS=bins, BLOCK=WEIGH_BLOCK, ALPHA=alpha, BETA=beta, num_warps=WEIGH_WARPS,
         )  # fmt: skip
     return losses, weights
 
 
 def apply(
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor | None,
-    ignore_index: Sequence[int],
-    form: str,
+    pixels: Pixels,
     weights: Tensor,
     grad: Tensor | None = None,
+    ce: CrossEntropy | None = None,
     ce_grad: Tensor | None = None,
-    ce_weight: Tensor | None = None,
-    label_smoothing: float | None = None,
-    upsample: str | None = None,
 ) -> Tensor:
-    """The gradient in the logits, as `plain.apply`."""
+    """Applies the weights of the bins to the pixels, in one launch or strip by strip."""
+    logits, target, mask, ignored, form, mode = pixels
     weights = weights.to(compute_dtype(logits)).contiguous()
-    ce_weight = None if ce_weight is None else ce_weight.contiguous()
-    fused = label_smoothing is not None and ce_grad is not None
-    factors = (grad, ce_grad, ce_weight if fused else None, (label_smoothing or 0.0) if fused else None)
-    pixels = Pixels(logits, target, mask, upsample)
-    if upsample is not None:
+    factors = (grad, ce_grad, None if ce_grad is None else _contiguous(ce))
+    if mode is not None:
         finer = Finer(pixels)
         total = torch.zeros_like(logits, dtype=compute_dtype(logits))
         for part in finer.parts():
             gradient = torch.empty_like(part.logits)
             some = weights[part.images] if len(weights) > 1 else weights
-            _apply(part, ignore_index, form, some, *factors, gradient)
+            _apply(part, ignored, form, some, *factors, gradient)
             finer.collect(part, gradient, total)
         return total.to(logits.dtype)
-    x, t, m, _ = flat(pixels)
+    x, t, m = flat(logits, target, mask)
     out = torch.empty_like(logits)
     flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
-    _apply(Part(slice(0, x.shape[0]), 0, x.shape[2], x, t, m), ignore_index, form, weights, *factors, flat_out)
+    _apply(Part(slice(0, x.shape[0]), 0, x.shape[2], x, t, m), ignored, form, weights, *factors, flat_out)
     return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
 
 
 def _apply(
     part: Part,
-    ignore_index: Sequence[int],
+    ignored_labels: Sequence[int],
     form: str,
     weights: Tensor,
     grad: Tensor | None,
     ce_grad: Tensor | None,
-    ce_weight: Tensor | None,
-    smoothing: float | None,
+    ce: CrossEntropy | None,
     out: Tensor,
 ) -> None:
-    """Fills the gradient of a part (n, C, p); that of the cross-entropy is added unless `smoothing` is None."""
-    x, t, m, ignored = _operands(part, ignore_index, form)
+    """Fills the gradient of a part (n, C, p); that of the cross-entropy is added where there is one."""
+    x, t, m, ignored = _operands(part, ignored_labels, form)
+    class_weights, smoothing = ce or (None, None)
     N, C, P = x.shape
     bins = weights.shape[-1] - 1
     common = _settings(ignored, x, t, m, out) | {"PER_IMAGE": len(weights) > 1, "HAS_GRAD": grad is not None}
@@ -689,10 +671,10 @@ def _apply(
             length, width = shape_of_tile(C)
             tiles = triton.cdiv(P, length)
             _apply_softmax[(N * tiles,)](
-                x, t, m, out, weights, grad, ce_grad, ce_weight, P, tiles, *_strides(x, t, m),
+                x, t, m, out, weights, grad, ce_grad, class_weights, P, tiles, *_strides(x, t, m),
                 *out.stride(), ignored or 0, bins, binning.steps(bins, form),
                 CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
-                SMOOTHING=smoothing or 0.0, HAS_WEIGHT=ce_weight is not None, **common,
+                SMOOTHING=smoothing or 0.0, HAS_WEIGHT=class_weights is not None, **common,
             )  # fmt: skip
         else:
             tiles = triton.cdiv(P, TILE)
