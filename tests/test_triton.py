@@ -66,7 +66,7 @@ def test_labels_finer_than_the_logits(form, size, monkeypatch):
     pixels = layouts.view(*on_device(logits, target, mask), form, mode, corners)
     fused = (None, 0.1) if form == "softmax" else (None, None)
     for per_image in (False, True):
-        args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.upsample)
+        args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.interpolation)
         found, expected = step(_triton, *args), step(plain, *args)
         agree(found, expected, logits)
         assert found[-1].stride() == expected[-1].stride()
