@@ -279,6 +279,36 @@ def test_every_number_of_the_readme_is_a_kept_one():
     assert f"takes {min(best):.0f} to {max(best):.0f} times as long" in words
 
 
+def _told(page):
+    """What a translation must keep: code, links but those within the page, figures of prose, rows of tables."""
+    prose = re.sub(r"```.*?```", " ", page, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#][^)]*)\)", prose)
+    return {
+        "blocks": re.findall(r"```.*?```", page, re.DOTALL),
+        "code": sorted(re.findall(r"`[^`]+`", prose)),
+        "links": sorted(link for link in links if not link.startswith("README")),
+        "numbers": sorted(re.findall(r"[+−]?\d+\.\d+", re.sub(r"\]\([^)]*\)", " ", prose))),
+        "form": re.findall(r"^(?:#+|\d\.|-|\||!) ?", prose, re.MULTILINE),
+    }
+
+
+def test_the_chinese_readme_says_what_the_english_one_says():
+    chinese = (ROOT / "README.zh-CN.md").read_text()
+    theirs = _told(chinese)
+    for what, ours in _told(README).items():
+        assert theirs[what] == ours, what
+    assert "(README.zh-CN.md)" in README
+    assert "(README.md)" in chinese
+    for page in (README, chinese):
+        headings = [
+            re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall("^## (.*)", page, re.M)
+        ]
+        for anchor in re.findall(r"\]\(#([^)]*)\)", page):
+            assert anchor in headings, anchor  # as GitHub names them
+        for link in re.findall(r"\]\(([^)#]+)", page):
+            assert urlsplit(link).scheme or (ROOT / link).exists(), link
+
+
 def test_a_table_stands_once():
     """No measured table in the README: the docs make them from the rows."""
     for line in (*tables.speed().splitlines()[3:], *tables.accuracy().splitlines()[3:]):
