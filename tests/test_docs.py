@@ -73,6 +73,26 @@ def test_every_page_is_built(site):
         assert (site / f"{name}.html").exists(), name
 
 
+def _named(file):
+    """A file or folder as the pages for contributors name it: from the top, the package, or one of its folders."""
+    package = ROOT / "src" / "lovasz"
+    roots = (ROOT, package, *package.glob("*/"))
+    return next((root / file for root in roots if (root / file).exists()), None)
+
+
+def test_contributors_are_sent_to_what_is_there():
+    house, contributing = (DOCS / "house.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
+    for page in (house, contributing):
+        files = re.findall(r"`((?:[\w.]+/)*[\w.]+(?:/|\.py|\.hpp|\.md))`", page)
+        assert len(files) > 5
+        for file in files:
+            assert _named(file), file
+    names = re.findall(r"`(\w+)`\s(?:of|in)\s`([\w/.]+\.py)`", house + contributing)
+    assert len(names) >= 4
+    for name, file in names:
+        assert name in _named(file).read_text(), (name, file)
+
+
 def test_every_internal_link_leads_somewhere(site):
     pages = _pages(site)
     seen = 0
