@@ -63,7 +63,7 @@ def accuracy() -> str:
 
 
 def upsample() -> str:
-    """Logits coarser than the labels: the rows of `python -m benchmarks upsample`."""
+    """Return logits at a lower resolution than the labels: the rows of `python -m benchmarks upsample`."""
     head, rule, *rows = coarse.table()
     return "\n".join(("{.numbers}", head, rule, *rows))
 

@@ -97,7 +97,7 @@ class FBeta:
 
     @property
     def submodular(self) -> bool:
-        """Return False: the loss is not convex in the errors."""
+        """Return False, as the loss is not convex in the errors."""
         return False
 
 
