@@ -1,4 +1,4 @@
-"""Measured rows as CSV, and the README's figure drawn from them."""
+"""Measured rows as CSV, and the figure drawn from them."""
 
 import csv
 import statistics
@@ -100,7 +100,7 @@ def draw() -> None:
 
 
 def table() -> list[str]:
-    """The README's table of the kept rows: ratios to cross-entropy, memory in MiB."""
+    """The table of the kept rows: ratios to cross-entropy, memory in MiB."""
     rows = read("cpu")
     sorting = ("batched sort", "batched sort, compiled", "kornia", "torch-pointcloud")
     lines = []

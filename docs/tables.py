@@ -1,12 +1,9 @@
-"""The tables of the pages, made from the rows that the benchmarks keep and from the README."""
+"""The tables of the pages, made from the rows that the benchmarks keep."""
 
-import re
-from pathlib import Path
+import statistics
 
 from benchmarks import results
 from benchmarks import upsample as coarse
-
-ROOT = Path(__file__).parent.parent
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -31,10 +28,20 @@ def speed() -> str:
     return "\n".join((_table(head, []), *results.table()))
 
 
-def speed_range() -> str:
-    """The smallest and the largest ratio to cross-entropy over all rows of the loss alone."""
-    ratios = sorted(float(r["ratio"]) for r in results.read("cpu") if r["implementation"] == "lovasz")
-    return f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+def _ratios(implementation: str) -> list[float]:
+    """Return the times of an implementation's rows, in units of cross-entropy."""
+    return [float(r["ratio"]) for r in results.read("cpu") if r["implementation"] == implementation]
+
+
+def speed_range(implementation: str = "lovasz") -> str:
+    """Return the smallest and the largest ratio to cross-entropy over all rows, by default of the loss alone."""
+    ratios = _ratios(implementation)
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def speed_median() -> str:
+    """Return the median of the same ratios."""
+    return f"{statistics.median(_ratios('lovasz')):.2f}"
 
 
 def machine() -> str:
@@ -56,7 +63,7 @@ def accuracy() -> str:
 
 
 def upsample() -> str:
-    """Logits coarser than the labels: the rows of `python -m benchmarks upsample`."""
+    """Return logits at a lower resolution than the labels: the rows of `python -m benchmarks upsample`."""
     head, rule, *rows = coarse.table()
     return "\n".join(("{.numbers}", head, rule, *rows))
 
@@ -84,15 +91,7 @@ def scaling() -> str:
     return _table(head, cells)
 
 
-def limits() -> str:
-    """The README's limits, word for word, its links as they lead from a page of docs/."""
-    readme = (ROOT / "README.md").read_text()
-    text = readme.partition("\n## Limits\n")[2].partition("\n## ")[0].strip()
-    text = re.sub(r"\]\(docs/", "](", text)
-    return re.sub(r"\]\((benchmarks/)", r"](../\1", text)
-
-
 def substitutions() -> dict[str, str]:
     """What the pages may name between double braces."""
-    made = (speed, speed_range, machine, accuracy, upsample, small, scaling, limits)
+    made = (speed, speed_range, speed_median, machine, accuracy, upsample, small, scaling)
     return {table.__name__: table() for table in made}

@@ -324,10 +324,6 @@ def test_the_summary_of_upsampling_names_its_targets():
     ]
 
 
-def test_the_readme_shows_the_kept_rows_of_upsampling():
-    assert "\n".join(upsample.table()) in (Path(__file__).parent.parent / "README.md").read_text()
-
-
 # ---- the all-reduce ----
 
 

@@ -1,5 +1,6 @@
 """The documentation: it builds without a warning, its code runs, its pages need no network and fit a phone."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 import torch
 
+from benchmarks import results
+from lovasz._inputs.arguments import parse_bins
+from lovasz.study.summary.stats import signed
+from studies import tables as study_tables
 from tests.browser import chromium, open_page
 
 sys.path.append(str(Path(__file__).parent.parent / "docs"))
@@ -19,6 +24,7 @@ import tables
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+README = (ROOT / "README.md").read_text()
 RAN_HERE = ("index", "tutorial", "how")  # the pages whose code this file runs
 
 
@@ -65,6 +71,26 @@ def test_every_page_is_built(site):
     assert {"index", "tutorial", "how", "performance", "evidence", "scale", "limits", "api/losses"} <= names
     for name in names:
         assert (site / f"{name}.html").exists(), name
+
+
+def _named(file):
+    """A file or folder as the pages for contributors name it: from the top, the package, or one of its folders."""
+    package = ROOT / "src" / "lovasz"
+    roots = (ROOT, package, *package.glob("*/"))
+    return next((root / file for root in roots if (root / file).exists()), None)
+
+
+def test_contributors_are_sent_to_what_is_there():
+    house, contributing = (DOCS / "house.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
+    for page in (house, contributing):
+        files = re.findall(r"`((?:[\w.]+/)*[\w.]+(?:/|\.py|\.hpp|\.md))`", page)
+        assert len(files) > 5
+        for file in files:
+            assert _named(file), file
+    names = re.findall(r"`(\w+)`\s(?:of|in)\s`([\w/.]+\.py)`", house + contributing)
+    assert len(names) >= 4
+    for name, file in names:
+        assert name in _named(file).read_text(), (name, file)
 
 
 def test_every_internal_link_leads_somewhere(site):
@@ -225,17 +251,99 @@ def test_the_error_of_differences_grows_with_the_image(monkeypatch):
 
 
 def test_the_tables_are_the_kept_rows(site):
-    text = re.sub(r"<[^>]+>", " ", (site / "performance.html").read_text())
-    words = " ".join(text.split())
+    source = (DOCS / "performance.md").read_text()
+    words = " ".join(re.sub(r"<[^>]+>", " ", (site / "performance.html").read_text()).split())
+    for table in (tables.speed, tables.accuracy, tables.upsample, tables.small, tables.scaling):
+        assert f"{{{{ {table.__name__} }}}}" in source
+        lines = table().splitlines()[3:]
+        assert len(lines) >= 3
+        for line in lines:
+            cells = " ".join(line.replace("|", " ").replace("`", "").split())
+            assert cells.replace("'", "’") in words, cells
+
+
+def test_a_row_of_a_table_is_a_row_that_was_kept():
+    """Against the files themselves, read without the code that makes the tables."""
+    results = ROOT / "benchmarks" / "results"
+    with (results / "accuracy.csv").open() as file:
+        for r in csv.DictReader(file):
+            columns = ("exact_loss", "loss_error", "certified_bound", "gradient_error",
+                       "published_loss_error", "published_gradient_error")  # fmt: skip
+            numbers = " | ".join(f"{float(r[c]):.1e}" for c in columns)
+            row = f"{r['loss_name']} | {r['regime']} | 2^{int(r['pixels']).bit_length() - 1} | {numbers}"
+            assert row in tables.accuracy()
+    with (results / "cpu.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for case in dict.fromkeys(r["case"] for r in rows):
+        ours = [f"{float(r['ratio']):.2f}" for r in rows if (r["case"], r["implementation"]) == (case, "lovasz")]
+        assert re.search(rf"\| {re.escape(case)} \| .* \| {' '.join(ours)} \|", tables.speed()), case
+
+
+def test_every_number_of_the_readme_is_a_kept_one():
+    """Those with a decimal point or a percent sign, outside of code and links."""
+    alone, both = tables.speed_range(), tables.speed_range("lovasz + ce")
+    small = next(float(r["ratio"]) for r in results.read("small") if r["what"] == "lovasz")
+    ten = next(r for r in results.read("accuracy") if r["regime"] == "ten foreground pixels")
+    megabytes = 16 * 19 * (parse_bins("auto", None, 19, "softmax") + 1) / 1e6  # a table of 19 classes
+    kept = {
+        *alone.split(" to "),
+        *both.split(" to "),
+        f"{small:.1f}",
+        f"{100 * float(ten['gradient_error']):.0f} %",
+        f"{megabytes:.1f}",
+    }
+    for study in ("camvid", "nuclei", "scene"):
+        gap = study_tables.difference(study_tables.read(study), "ce+lovasz")
+        kept |= {signed(number).lstrip("+−") for number in (gap.mean, gap.low, gap.high)}
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", " ", README, flags=re.DOTALL)
+    found = set(re.findall(r"(?<![\d.:])(\d+\.\d+|\d+ %)(?![\d.])", prose.replace("CC BY 3.0", "")))
+    assert len(found) > 10
+    assert found <= kept | {"95 %", "2.6", "3.10"}, found - kept  # intervals; versions of PyTorch and Python
+    words = " ".join(README.split())
+    assert f"takes {alone} times as long as cross-entropy" in words
+    assert f"both losses in the same passes, takes {both}." in words
+    best = [float(cell) for line in tables.speed().splitlines()[3:] if (cell := line.split("|")[5]).strip()]
+    assert f"takes {min(best):.0f} to {max(best):.0f} times as long" in words
+
+
+def _told(page):
+    """What a translation must keep: code, links but those within the page, figures of prose, rows of tables."""
+    prose = re.sub(r"```.*?```", " ", page, flags=re.DOTALL)
+    links = re.findall(r"\]\(([^)#][^)]*)\)", prose)
+    return {
+        "blocks": re.findall(r"```.*?```", page, re.DOTALL),
+        "code": sorted(re.findall(r"`[^`]+`", prose)),
+        "links": sorted(link for link in links if not link.startswith("README")),
+        "numbers": sorted(re.findall(r"[+−]?\d+\.\d+", re.sub(r"\]\([^)]*\)", " ", prose))),
+        "form": re.findall(r"^(?:#+|\d\.|-|\||!) ?", prose, re.MULTILINE),
+    }
+
+
+def test_the_chinese_readme_says_what_the_english_one_says():
+    chinese = (ROOT / "README.zh-CN.md").read_text()
+    theirs = _told(chinese)
+    for what, ours in _told(README).items():
+        assert theirs[what] == ours, what
+    assert "(README.zh-CN.md)" in README
+    assert "(README.md)" in chinese
+    for page in (README, chinese):
+        headings = [
+            re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in re.findall("^## (.*)", page, re.M)
+        ]
+        for anchor in re.findall(r"\]\(#([^)]*)\)", page):
+            assert anchor in headings, anchor  # as GitHub names them
+        for link in re.findall(r"\]\(([^)#]+)", page):
+            assert urlsplit(link).scheme or (ROOT / link).exists(), link
+
+
+def test_a_table_stands_once():
+    """No measured table in the README: the docs make them from the rows."""
     for line in (*tables.speed().splitlines()[3:], *tables.accuracy().splitlines()[3:]):
-        cells = " ".join(line.replace("|", " ").split())
-        assert cells.replace("'", "’") in words, cells
+        assert line not in README
 
 
-def test_the_limits_are_the_readmes(site):
-    limits = tables.limits()
-    readme = (ROOT / "README.md").read_text()
-    assert limits.count("\n- ") > 15
-    assert limits.splitlines()[0] in readme
-    text = (site / "limits.html").read_text()
-    assert text.count("<li><p>") >= limits.count("\n- ")
+def test_every_limit_has_a_page_and_the_readme_leads_there(site):
+    limits = (DOCS / "limits.md").read_text()
+    assert "(docs/limits.md)" in README
+    assert limits.count("\n- ") > 20
+    assert (site / "limits.html").read_text().count("<li><p>") >= limits.count("\n- ")

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def _integers(labels: Tensor) -> Tensor:
-    """Labels as the file takes them: integers, or floats that hold integers."""
+    """Return labels as the file takes them: integers, or floats that hold integers."""
     if not labels.is_floating_point():
         return labels
     integers = labels.long()
@@ -33,12 +33,12 @@ def _integers(labels: Tensor) -> Tensor:
 
 
 def _wide(labels: Tensor) -> Tensor:
-    """Labels that any integer can be compared with: in uint8, -100 would equal 156."""
+    """Return labels that any integer can be compared with: in uint8, -100 would equal 156."""
     return labels if labels.is_floating_point() else labels.long()
 
 
 def _flatten(x: Tensor, labels: Tensor, ignore: int | None) -> tuple[Tensor, Tensor]:
-    """Rows of x and labels that are not ignored, the labels flattened."""
+    """Return the rows of x and labels that are not ignored, the labels flattened."""
     labels = labels.reshape(-1)
     if ignore is None:
         return x, labels
@@ -47,7 +47,7 @@ def _flatten(x: Tensor, labels: Tensor, ignore: int | None) -> tuple[Tensor, Ten
 
 
 def _with_classes(probas: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, C, *) and labels (N, *): both may have, and both may lack, an axis of size 1."""
+    """Return probabilities (N, C, *) and labels (N, *): both may have, and both may lack, an axis of size 1."""
     if labels.ndim >= max(probas.ndim, 2) and labels.shape[1] == 1:
         labels = labels.squeeze(1)
     return (probas.unsqueeze(1) if probas.shape == labels.shape else probas), labels
@@ -58,7 +58,7 @@ def _ignored(ignore: int | None) -> list[int]:
 
 
 def lovasz_grad(gt_sorted: Tensor) -> Tensor:
-    """Gradient of the Lovász extension with respect to errors sorted in decreasing order.
+    """Compute the gradient of the Lovász extension with respect to errors sorted in decreasing order.
 
     Args:
         gt_sorted: (P,), 1 for foreground and 0 for background, sorted by decreasing error.
@@ -84,7 +84,7 @@ def iou_binary(
     ignore: int | None = None,
     per_image: bool = True,
 ) -> float:
-    """IoU of the foreground in percent, averaged over images; EMPTY where the union is empty.
+    """Compute the IoU of the foreground in percent, averaged over images; EMPTY where the union is empty.
 
     Args:
         preds, labels: (N, *), 1 for foreground.
@@ -108,7 +108,7 @@ def iou(
     ignore: int | None = None,
     per_image: bool = False,
 ) -> Any:
-    """IoU of every class but the ignored one, in percent, as a NumPy array; EMPTY where a class is absent.
+    """Compute the IoU of every class but the ignored one, in percent, in NumPy; EMPTY where one is absent.
 
     Args:
         preds, labels: (N, *), class indices.
@@ -137,7 +137,7 @@ def _iou(preds: Tensor, labels: Tensor, c: int, empty: float, ignore: int | None
 
 
 def lovasz_hinge(logits: Tensor, labels: Tensor, per_image: bool = True, ignore: int | None = None) -> Tensor:
-    """Binary Lovász hinge loss.
+    """Compute the binary Lovász hinge loss.
 
     Args:
         logits: (N, H, W), unnormalised scores.
@@ -154,25 +154,25 @@ def lovasz_hinge(logits: Tensor, labels: Tensor, per_image: bool = True, ignore:
 
 
 def lovasz_hinge_flat(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary Lovász hinge loss of flat (P,) logits and labels of 0 and 1."""
+    """Compute the binary Lovász hinge loss of flat (P,) logits and labels of 0 and 1."""
     return functional.lovasz_hinge(logits, _integers(labels), ignore_index=[])
 
 
 def flatten_binary_scores(scores: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
-    """Scores and labels as flat (P,) tensors, without the pixels labelled `ignore`."""
+    """Return scores and labels as flat (P,) tensors, without the pixels labelled `ignore`."""
     return _flatten(scores.reshape(-1), labels, ignore)
 
 
 class StableBCELoss(nn.Module):
-    """Mean binary cross-entropy of logits with targets of 0 and 1 of the same shape."""
+    """Compute the mean binary cross-entropy of logits with targets of 0 and 1 of the same shape."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The loss; the names of the arguments are the published ones."""
+        """Compute the loss; the names of the arguments are the published ones."""
         return F.binary_cross_entropy_with_logits(input, target.to(input.dtype).expand_as(input))
 
 
 def binary_xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
-    """Mean binary cross-entropy of (N, H, W) logits, a zero where no pixel is valid."""
+    """Compute the mean binary cross-entropy of (N, H, W) logits, a zero where no pixel is valid."""
     logits, labels = flatten_binary_scores(logits, labels, ignore)
     if not len(logits):
         return logits.sum() * 0.0
@@ -186,7 +186,7 @@ def lovasz_softmax(
     per_image: bool = False,
     ignore: int | None = None,
 ) -> Tensor:
-    """Lovász-Softmax loss of class probabilities.
+    """Compute the Lovász-Softmax loss of class probabilities.
 
     Args:
         probas: (N, C, H, W), probabilities; (N, H, W) or C = 1 is read as the foreground's, class 1.
@@ -220,7 +220,7 @@ def lovasz_softmax(
 
 
 def _probabilities(probas: Tensor, valid: Tensor) -> Tensor:
-    """Clamped to [0, 1], beyond which only rounding and ignored pixels may reach."""
+    """Clamp to [0, 1], beyond which only rounding and ignored pixels may reach."""
     outside = ((probas < -1e-3) | (probas > 1 + 1e-3)) & valid
     if probas.device.type == "cuda":
         torch._assert_async(~outside.any(), "probas must be probabilities in [0, 1]")
@@ -233,7 +233,7 @@ def _probabilities(probas: Tensor, valid: Tensor) -> Tensor:
 
 
 def lovasz_softmax_flat(probas: Tensor, labels: Tensor, classes: str | Sequence[int] = "present") -> Tensor:
-    """Lovász-Softmax loss of flat probabilities (P, C) and labels (P,)."""
+    """Compute the Lovász-Softmax loss of flat probabilities (P, C) and labels (P,)."""
     return lovasz_softmax(probas, labels, classes)
 
 
@@ -243,7 +243,7 @@ def lovasz_softmax_logits(
     classes: str | Sequence[int] = "present",
     ignores: Sequence[int] = (255,),
 ) -> Tensor:
-    """Lovász-Softmax loss of flat logits (P, C), the variant with a list of ignored labels.
+    """Compute the Lovász-Softmax loss of flat logits (P, C), the variant with a list of ignored labels.
 
     Args:
         logits: (P, C), unnormalised scores.
@@ -255,13 +255,13 @@ def lovasz_softmax_logits(
 
 
 def flatten_probas(probas: Tensor, labels: Tensor, ignore: int | None = None) -> tuple[Tensor, Tensor]:
-    """Probabilities as (P, C) and labels as (P,), without the pixels labelled `ignore`."""
+    """Return probabilities as (P, C) and labels as (P,), without the pixels labelled `ignore`."""
     probas, labels = _with_classes(probas, labels)
     return _flatten(probas.movedim(1, -1).reshape(-1, probas.shape[1]), labels, ignore)
 
 
 def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
-    """Mean cross-entropy of (N, C, H, W) logits, a zero where no pixel is valid.
+    """Compute the mean cross-entropy of (N, C, H, W) logits, a zero where no pixel is valid.
 
     Without `ignore` the label 255 is left out, as the file does whatever it is told.
     """
@@ -272,12 +272,12 @@ def xloss(logits: Tensor, labels: Tensor, ignore: int | None = None) -> Tensor:
 
 
 def isnan(x: Any) -> Any:
-    """Whether x is not a number: true of nothing else, x differs from itself."""
+    """Return whether x is NaN: of nothing else is it true that x differs from itself."""
     return x != x
 
 
 def mean(l: Iterable[Any], ignore_nan: bool = False, empty: Any = 0) -> Any:  # noqa: E741
-    """Mean of an iterable, optionally of what in it is a number.
+    """Return the mean of an iterable, optionally leaving NaN out.
 
     Args:
         l: values that add; a generator will do.

@@ -17,8 +17,8 @@ from .measures import FBeta, Tversky
 class Counts:
     r"""How many pixels of each class lie in each bin of the error: all that a Lovász loss depends on.
 
-    Made by `count`. Counts of disjoint sets of pixels add to the counts of their union, in any order and to
-    the same bits, so a loss over any number of chunks, batches or processes is exact:
+    Made by `count`. Counts of disjoint sets of pixels add to the counts of their union, in any order and
+    bitwise identical, so a loss over any number of chunks, batches or processes is exact:
 
         count(a) + count(b) == count(a and b together)
 
@@ -26,7 +26,7 @@ class Counts:
 
     Attributes:
         table: int64 (1, C, 2, K + 1), or (N, C, 2, K + 1) per image: background and foreground pixels of
-            each of K bins, and last those whose error is not a number.
+            each of K bins, and last those whose error is NaN.
         form: "softmax", "sigmoid" or "hinge".
         per_image: whether the first axis of the table is the images.
         reduced: whether they are those of all processes of a group, made by `all_reduce`.
@@ -45,7 +45,7 @@ class Counts:
 
     @property
     def bins(self) -> int:
-        """Number of bins K."""
+        """Return the number of bins K."""
         return self.table.shape[-1] - 1
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -65,7 +65,7 @@ class Counts:
         return self if other == 0 else NotImplemented  # the start of `sum`
 
     def all_reduce(self, group: "torch.distributed.ProcessGroup | str | None" = "world") -> "Counts":
-        """The sum over all processes of `group` (default: all), the same bits on each; not per image."""
+        """Return the sum over all processes of `group` (default: all), identical on each; not per image."""
         if self.reduced:
             raise ValueError("these counts are those of all processes already")
         if self.per_image:
@@ -78,7 +78,7 @@ class Counts:
         return replace(self, table=table, reduced=True)
 
     def pixels(self) -> tuple[Tensor, Tensor]:
-        """Number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""
+        """Return the number of valid pixels and of foreground pixels, each int64 (N or 1, C)."""
         return jaccard.pixels(self.table)
 
     def loss(
@@ -89,13 +89,13 @@ class Counts:
         reduction: str = "mean",
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
-        """The loss, float32, reduced as by the loss functions; a value without a gradient.
+        """Return the loss, float32, reduced as by the loss functions; a value without a gradient.
 
         Args:
-            classes: as in the losses; None takes the default of the form.
-            weight: (C,), as in the losses.
+            classes: "present", "all", or class indices; None is "present" for the softmax, "all" for the others.
+            weight: (C,), weight of each class; the mean is normalised over the classes that take part.
             reduction: "mean", "sum" or "none".
-            measure: as in the losses; the counts are the same for all.
+            measure: "jaccard", "dice", `Tversky` or `FBeta`; the counts are the same for all.
         """
         return self._reduced(self._by_class(jaccard.losses, measure), classes, weight, reduction)
 
@@ -107,7 +107,7 @@ class Counts:
         reduction: str = "mean",
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
-        """Certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
+        """Return a certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
         return self._reduced(self._by_class(jaccard.bounds, measure), classes, weight, reduction)
 
     def _by_class(self, function: Callable[..., Tensor], measure: str | Tversky | FBeta) -> Tensor:
@@ -134,11 +134,11 @@ class Counts:
         return jaccard.block_sum(values.flatten()).float()
 
     def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
-        """∂loss / ∂error of a background and of a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
+        """Return ∂loss / ∂error of a background and a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""
         return self._by_class(jaccard.weights, measure)[..., :-1]
 
     def curve(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
-        """The Jaccard curves, or those of another measure, whose areas are the losses.
+        """Return the Jaccard curves, or those of another measure, whose areas are the losses.
 
         Returns:
             Thresholds (K,), float64, and (N or 1, C, K): 1 - measure where exactly the pixels whose error is at
@@ -160,23 +160,24 @@ def count(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> Counts:
-    """Counts the pixels of each class by their error, without a graph.
+    """Count the pixels of each class by their error, without a graph.
 
     Args:
         logits: (N, C, *), unnormalised scores, in the layouts of the loss of that form.
-        target: integers, as for that loss.
+        target: class indices (N, *) for the softmax, else 0 and 1 in the shape of logits; any integer type or bool.
         form: "softmax", "sigmoid" or "hinge".
         ignore_index: label or labels to leave out.
-        mask: bool, True where a pixel counts.
+        mask: bool, shape of target, True where a pixel counts.
         per_image: one table per image instead of one for all.
         bins: number of bins from 16 to 65536; "auto" takes the default for the form and C.
-        upsample, align_corners: as in the losses, for a target finer than the logits.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
 
     Returns:
         The `Counts`.
 
     Raises:
-        TypeError, ValueError: as the losses do.
+        TypeError, ValueError: for arguments that do not fit, before any work.
 
     Example:
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])  # two points, two classes

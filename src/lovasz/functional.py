@@ -42,7 +42,7 @@ def lovasz_softmax(
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
-    r"""Lovász-Softmax loss: the convex extension of 1 - IoU in the softmax probabilities, class by class.
+    r"""Compute the Lovász-Softmax loss: the convex extension of 1 - IoU in the probabilities, by class.
 
     ``loss_c = ∫ (k(t) + j(t)) / (G + j(t)) dt``, k and j the foreground and background pixels of class c whose
     error exceeds t, G its foreground pixels. At one-hot predictions it is 1 - IoU.
@@ -56,15 +56,15 @@ def lovasz_softmax(
         weight: (C,), weight of each class; the mean is normalised over the classes that take part.
         per_image: one loss per image, then the mean; a point cloud is one image.
         reduction: "mean", "sum" or "none".
-        bins: "auto" sorts few pixels and counts many; an integer counts in so many bins; None sorts.
-        group: of processes, "world" for all; the loss is that of all their pixels, the same bits on each. Counts.
+        bins: "auto" sorts few pixels and counts many; an integer counts in this many bins; None sorts.
+        group: processes, "world" for all; the loss is that of all their pixels, bitwise identical on each. Counts.
         average_gradients: whether the gradients of the processes of `group` are averaged afterwards, as DDP and
             FSDP do, or added. True multiplies the gradient by their number.
         counts: of a batch that these pixels are a part of, by `count` with the same `ignore_index` and `mask`: the
             loss is that of the batch, its gradient the part of these pixels.
-        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target finer than the logits: the loss is
-            that of the logits interpolated to it, of which counting makes a strip at a time.
-        align_corners: as in `F.interpolate`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the
+            logits: the loss is that of the logits interpolated to it, of which counting makes a strip at a time.
+        align_corners: that of `F.interpolate`.
         measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
 
     Returns:
@@ -107,7 +107,7 @@ def lovasz_sigmoid(
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
-    r"""Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
+    r"""Compute the Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
 
     ``error = 1 - σ(x)`` on foreground, ``σ(x)`` on background. With the default ``classes="all"`` a channel
     without foreground takes part with its largest error, so that its worst pixel is pushed down.
@@ -119,8 +119,16 @@ def lovasz_sigmoid(
         ignore_index: label or labels to leave out, channel by channel.
         mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts.
         classes: "all", "present" (channels with foreground), or channel indices.
-        weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_softmax`.
-        upsample, align_corners, measure: as in `lovasz_softmax`.
+        weight: (C,), weight of each channel; the mean is normalised over the channels that take part.
+        per_image: one loss per image, then the mean.
+        reduction: "mean", "sum" or "none".
+        bins: "auto" sorts few pixels and counts many; an integer counts in this many bins; None sorts.
+        group: processes, "world" for all; the loss is that of all their pixels, bitwise identical on each. Counts.
+        average_gradients: True where the gradients of processes are averaged afterwards, as by DDP, not added.
+        counts: of the batch that these pixels are a part of, by `count` with the same `ignore_index` and `mask`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image.
@@ -164,10 +172,10 @@ def lovasz_hinge(
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
-    r"""Lovász hinge: the binary Jaccard loss in margin form.
+    r"""Compute the Lovász hinge: the binary Jaccard loss in margin form.
 
     ``error = max(0, 1 - s·x)``, s = 1 on foreground and -1 on background: not bounded by 1. It is zero only
-    where every pixel is right by a margin of 1.
+    where every pixel is correct by a margin of 1.
 
     Args:
         logits: (N, 1, *), or (N, H, W) and (P,) without a channel axis; with (N, C, *) each channel has a
@@ -175,12 +183,20 @@ def lovasz_hinge(
         target: 0 and 1, any integer type or bool, shape of logits, or (N, *) for (N, 1, *).
         ignore_index: label or labels to leave out.
         mask: bool, shape of target, True where a pixel counts.
-        classes, weight, per_image, reduction, bins, group, average_gradients, counts: as in `lovasz_sigmoid`.
-        upsample, align_corners, measure: as in `lovasz_softmax`.
+        classes: "all", "present" (channels with foreground), or channel indices.
+        weight: (C,), weight of each channel; the mean is normalised over the channels that take part.
+        per_image: one loss per image, then the mean.
+        reduction: "mean", "sum" or "none".
+        bins: "auto" sorts few pixels and counts many; an integer counts in this many bins; None sorts.
+        group: processes, "world" for all; the loss is that of all their pixels, bitwise identical on each. Counts.
+        average_gradients: True where the gradients of processes are averaged afterwards, as by DDP, not added.
+        counts: of the batch that these pixels are a part of, by `count` with the same `ignore_index` and `mask`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
 
     Returns:
-        A scalar; for "none" (C,), or (N, C) per image. Counting reads an error beyond 4 * bins (2.6e5) as
-        that much.
+        A scalar; for "none" (C,), or (N, C) per image. Counting clips errors at 4 * bins (2.6e5).
 
     Raises:
         TypeError, ValueError: for arguments that do not fit, before any work.
@@ -222,7 +238,7 @@ def lovasz_cross_entropy(
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> Tensor:
-    """Cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.
+    """Compute cross-entropy plus Lovász-Softmax: ``ce_weight · CE + lovasz_weight · Lovász``, the usual recipe.
 
     Equal to ``F.cross_entropy(logits, target, weight, label_smoothing=...)`` and `lovasz_softmax` added.
 
@@ -232,11 +248,18 @@ def lovasz_cross_entropy(
         lovasz_weight: factor of the Lovász-Softmax loss.
         ce_weight: factor of the cross-entropy.
         label_smoothing: of the cross-entropy, 0 to 1.
-        ignore_index, mask: leave pixels out of both.
+        ignore_index: label or labels to leave out of both.
+        mask: bool, shape of target, True where a pixel counts, for both.
+        classes: "present" (classes with a pixel in target), "all", or class indices, of the Lovász-Softmax loss.
         weight: (C,), class weights of both.
-        classes, per_image, bins, measure: of the Lovász-Softmax loss.
-        group, average_gradients, upsample, align_corners: of both, as in `lovasz_softmax`.
+        per_image: one Lovász-Softmax loss per image, then the mean; the cross-entropy is that of all pixels.
         reduction: "mean" or "sum", of both; a loss per pixel and one per class cannot be added.
+        bins: "auto" sorts few pixels and counts many; an integer counts in this many bins; None sorts.
+        group: processes, "world" for all; both losses are those of all their pixels. Counts.
+        average_gradients: True where the gradients of processes are averaged afterwards, as by DDP, not added.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`, in the place of the Jaccard index.
 
     Returns:
         A scalar. Zero, with zero gradients, where no pixel is valid.

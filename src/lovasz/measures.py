@@ -1,4 +1,4 @@
-"""The measures that a loss may extend, other than the Jaccard index: what part of wrong pixels counts how much.
+"""The measures that a loss may extend, the Jaccard index among them: how much FP and FN weigh.
 
 All are the Tversky index of true positives TP, false positives FP and false negatives FN,
 
@@ -23,7 +23,7 @@ from typing import Any
 
 
 def _number(measure: object, name: str, value: Any, least: float, most: float) -> float:
-    """A number within limits, beyond which float64 would lose what it means."""
+    """Check a number against limits, beyond which float64 would lose what it means."""
     kind = type(measure).__name__
     allowed = isinstance(value, Real) and not isinstance(value, bool)
     if not allowed:
@@ -63,7 +63,7 @@ class Tversky:
 
     @property
     def submodular(self) -> bool:
-        """Whether the loss is convex in the errors."""
+        """Return whether the loss is convex in the errors."""
         return self.beta >= 1
 
 
@@ -91,13 +91,13 @@ class FBeta:
 
     @property
     def tversky(self) -> Tversky:
-        """The same measure by the weights of false positives and false negatives."""
+        """Return the same measure by the weights of false positives and false negatives."""
         square = self.beta * self.beta
         return Tversky(1 / (1 + square), square / (1 + square))
 
     @property
     def submodular(self) -> bool:
-        """False, as the loss is not convex in the errors."""
+        """Return False, as the loss is not convex in the errors."""
         return False
 
 

@@ -24,9 +24,9 @@ class ConfusionMatrix(CountingMetric):
     Args:
         num_classes: C.
         ignore_index: one label or several whose pixels do not count.
-        upsample: "nearest", "linear", "bilinear" or "trilinear" for scores coarser than the target: the class is
-            that of the largest score interpolated to it, a strip at a time.
-        align_corners: as in `F.interpolate`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the
+            target: the class is that of the largest score interpolated to it, a strip at a time.
+        align_corners: that of `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -61,7 +61,7 @@ class ConfusionMatrix(CountingMetric):
             mask: bool (N, *); True counts.
 
         Raises:
-            ValueError: shapes that do not match, or, at a pixel that counts, a value that is no class.
+            ValueError: shapes that do not match, or, at a pixel that counts, an invalid class.
             TypeError: a floating target.
         """
         preds, labels = self._pixels(preds, target, mask)
@@ -111,7 +111,8 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
         num_classes: C.
         average: "mean" gives a scalar, "none" the (C,) values.
         ignore_index: one label or several whose pixels do not count.
-        upsample, align_corners: as in `ConfusionMatrix`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
+        align_corners: that of `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -150,7 +151,8 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
 class DiceScore(JaccardIndex):
     """Compute the Dice score (F1) of the whole dataset, per class or as the mean over classes.
 
-    `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; arguments and absent classes as in `JaccardIndex`.
+    `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; an absent class is NaN and left out of the
+    mean. The arguments are those of `JaccardIndex`.
 
     Example:
         >>> dice = DiceScore(2, average="none")
@@ -164,9 +166,9 @@ class DiceScore(JaccardIndex):
 
 
 class PixelAccuracy(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
-    """Compute the share of the pixels that count whose prediction is their label.
+    """Compute the fraction of the pixels that count whose prediction is their label.
 
-    `accuracy = Σ_c M[c, c] / Σ M`; NaN if no pixel counts. Arguments as in `ConfusionMatrix`.
+    `accuracy = Σ_c M[c, c] / Σ M`; NaN if no pixel counts. The arguments are those of `ConfusionMatrix`.
 
     Example:
         >>> accuracy = PixelAccuracy(2)
@@ -196,7 +198,8 @@ class ImageJaccardIndex(Score, CountingMetric):
         average: "image" or "class" gives a scalar, "none" the (C,) values behind "class".
         worst: percent, 1 to 100, or several, whose results are averaged.
         ignore_index: one label or several whose pixels do not count.
-        upsample, align_corners: as in `ConfusionMatrix`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
+        align_corners: that of `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
 
     Example:
@@ -229,7 +232,13 @@ class ImageJaccardIndex(Score, CountingMetric):
         self.add_state("counts", [], dist_reduce_fx="cat")
 
     def update(self, preds: Tensor, target: Tensor, *, mask: Tensor | None = None) -> None:
-        """Add a batch of images (N, *), * not empty; arguments as in `ConfusionMatrix`."""
+        """Add a batch of images (N, *), * not empty.
+
+        Args:
+            preds: class indices (N, *), or floating scores (N, C, *), of which the largest is taken.
+            target: labels (N, *), integer or bool.
+            mask: bool (N, *); True counts.
+        """
         if target.ndim < 2:
             hint = "for one point cloud pass preds[None] and target[None]"
             raise ValueError(f"target must be (N, *), * not empty, got {tuple(target.shape)}; {hint}")

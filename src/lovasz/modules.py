@@ -32,12 +32,12 @@ class _Loss(nn.Module):
         self.arguments = given
 
     def extra_repr(self) -> str:
-        """The arguments as they were given."""
+        """Return the arguments as they were given."""
         return ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
 
 
 class LovaszSoftmaxLoss(_Loss):
-    """`lovasz_softmax` with its arguments stored.
+    """Compute `lovasz_softmax` with its arguments stored.
 
     Shape:
         logits (N, C, *) or (P, C); target (N, *); mask (N, *); result a scalar, see `reduction`.
@@ -73,17 +73,18 @@ class LovaszSoftmaxLoss(_Loss):
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
     ) -> Tensor:
-        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        """Compute the loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
         return functional.lovasz_softmax(
             logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
         )
 
 
 class LovaszSigmoidLoss(_Loss):
-    """`lovasz_sigmoid` with its arguments stored.
+    """Compute `lovasz_sigmoid` with its arguments stored.
 
     Shape:
-        logits (N, C, *), or without a channel axis; target and mask as in `lovasz_sigmoid`.
+        logits (N, C, *), or (N, H, W) and (P,) without a channel axis; target and mask of the same shape; result a
+        scalar, see `reduction`.
 
     Example:
         >>> import torch
@@ -114,17 +115,18 @@ class LovaszSigmoidLoss(_Loss):
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
     ) -> Tensor:
-        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        """Compute the loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
         return functional.lovasz_sigmoid(
             logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
         )
 
 
 class LovaszHingeLoss(_Loss):
-    """`lovasz_hinge` with its arguments stored.
+    """Compute `lovasz_hinge` with its arguments stored.
 
     Shape:
-        logits (N, 1, *), or without a channel axis; target and mask as in `lovasz_hinge`.
+        logits (N, 1, *), or (N, H, W) and (P,) without a channel axis; target and mask of the same shape; result a
+        scalar, see `reduction`.
 
     Example:
         >>> import torch
@@ -155,14 +157,14 @@ class LovaszHingeLoss(_Loss):
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
     ) -> Tensor:
-        """The loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
+        """Compute the loss of a batch, or of the batch of `counts` with the gradient of this part of it."""
         return functional.lovasz_hinge(
             logits, target, mask=mask, weight=self.weight, counts=counts, **self.arguments
         )
 
 
 class LovaszCrossEntropyLoss(_Loss):
-    """`lovasz_cross_entropy` with its arguments stored.
+    """Compute `lovasz_cross_entropy` with its arguments stored.
 
     Shape:
         logits (N, C, *) or (P, C); target (N, *); mask (N, *); result a scalar.
@@ -198,5 +200,5 @@ class LovaszCrossEntropyLoss(_Loss):
                          align_corners=align_corners, measure=measure)  # fmt: skip
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The loss of a batch."""
+        """Compute the loss of a batch."""
         return functional.lovasz_cross_entropy(logits, target, mask=mask, weight=self.weight, **self.arguments)
