@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from lovasz.cli import session, workers
+from lovasz.cli import session
 from lovasz.cli.app import app
+from lovasz.study import processes
 from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train import training
 from lovasz.study.train.config import Config, make_config, write_config
@@ -250,31 +251,31 @@ def test_settings_that_are_not_whole_are_not_resumed(
 
 WORKER = """#!/bin/sh
 test "$1 $2 $3" = "-m lovasz compare" || exit 9
-if [ $LOVASZ_WORKER$LOCAL_RANK = 11 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
+if [ $RANK$LOCAL_RANK = 11 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
 exec sleep 60
 """
 
 
-def test_a_worker_that_fails_ends_the_others_and_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+LAUNCH = "import sys; sys.executable = {!r}; from lovasz.study.processes import launch; sys.exit(launch(2))"
+
+
+def test_a_worker_that_fails_ends_the_others_and_is_heard(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text(WORKER)
     script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(sys, "argv", ["lovasz", "compare"])
     begin = time.monotonic()
-    assert workers.run_workers(2) == 3
-    assert time.monotonic() - begin < 30
-    assert capsys.readouterr().err == "no memory in 127.0.0.1\n"
+    code = LAUNCH.format(str(script))
+    done = subprocess.run([sys.executable, "-c", code, "compare"], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert time.monotonic() - begin < 50
+    assert done.stderr == "no memory in 127.0.0.1\n"
 
 
 def test_a_command_that_is_ended_ends_its_workers(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho $$ >> pids\nexec sleep 60\n")
     script.chmod(0o755)
-    code = f"import sys; sys.executable = {str(script)!r}; from lovasz.cli.workers import run_workers; " \
-           "sys.exit(run_workers(2))"  # fmt: skip
+    code = LAUNCH.format(str(script))
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
         deadline = time.monotonic() + 60
         pids = tmp_path / "pids"
@@ -292,8 +293,17 @@ def test_a_command_that_is_ended_ends_its_workers(tmp_path: Path) -> None:
 
 def test_a_shell_with_a_rank_is_not_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert workers.is_first()
-    assert not workers.is_worker()
+    assert processes.launched() == (0, 1)
+
+
+def test_torchrun_says_how_many_processes_there_are(
+    tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 4)
+    refused = invoke("compare", "--devices", "3", "--accelerator", "cpu", "--out", str(tmp_path / "out"))
+    assert_refused(refused, "--devices must be 2, the processes of torchrun, got 3")
 
 
 def test_interruption_keeps_finished_runs_and_says_how_to_resume(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from lovasz.study.data import augment
 from lovasz.study.data.parts import MOST_CLASSES
+from lovasz.study.processes import machines
 from lovasz.study.train import losses
 from lovasz.study.train.network import check_network
 
@@ -146,7 +147,7 @@ class Config(BaseModel):
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
             raise ValueError("--accelerator mps: PyTorch finds no Apple GPU on this machine")
         most = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[self.device]
-        if not 1 <= self.devices <= most:
+        if not 1 <= self.devices <= most * machines():
             raise ValueError(f"--devices must be from 1 to {most} on {self.device}, got {self.devices}")
 
 
