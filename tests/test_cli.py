@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,10 +17,12 @@ from typer.testing import CliRunner, Result
 from lovasz.cli import session
 from lovasz.cli.app import app
 from lovasz.study import processes
+from lovasz.study.data import augment
 from lovasz.study.summary.stats import NOT_CORRECTED
-from lovasz.study.train import training
+from lovasz.study.train import network, training
 from lovasz.study.train.config import Config, make_config, write_config
 from lovasz.study.train.losses import DESCRIPTIONS
+from lovasz.study.train.options import flag, help_text, option
 from lovasz.study.train.settings import Settings
 from tests.commands import assert_refused
 from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
@@ -30,7 +34,7 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
-from lovasz.study.train import training
+from lovasz.study.train import network, training
 from lovasz.study.train.config import Config, make_config
 from tests.tiny_data import tiny_scene
 session.load_indian_pines = tiny_scene
@@ -160,7 +164,8 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--optimizer", "adam"], ["--optimizer", "'adamw' or 'sgd'", "got 'adam'"]),
         (["--schedule", "step"], ["--schedule", "'cosine', 'poly' or 'constant'", "got 'step'"]),
         (["--precision", "16"], ["--precision", "'32' or 'bf16'", "got '16'"]),
-        (["--weight-decay", "-1"], ["--weight-decay", "got -1.0"]),
+        (["--weight-decay", "-1"], ["--weight-decay must be a number of at least 0, got -1.0"]),
+        (["--weight-decay", "nan"], ["--weight-decay must be a number of at least 0, got nan"]),
         (["--logger", "wandb"], ["--logger", "'csv' or 'tensorboard'", "got 'wandb'"]),
         (["--network", "resnet"], ["--network", "unet-small", "MODULE:FUNCTION", "got 'resnet'"]),
         (["--network", "smp:Unet"], ["smp:MODEL/ENCODER"]),
@@ -472,6 +477,30 @@ def test_help(arguments: list[str], invoke: Callable[..., Result]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == (0 if arguments else 2)
     assert "Usage: lovasz" in result.output
+
+
+def test_an_option_is_what_its_setting_declares(invoke: Callable[..., Result]) -> None:
+    """On the command line and in the table of docs/compare.md."""
+    said = " ".join(invoke("compare", "--help").stdout.replace("│", " ").split())
+    page = (ROOT / "docs" / "compare.md").read_text().split("## Options")[1]
+    table = dict(re.findall(r"^\| (\w+) \| (.*) \|$", page, re.M))
+    options: dict[str, set[str]] = {"files": {"--out", "--config", "--resume"}}
+    for name, field in Config.model_fields.items():
+        extra = option(Config, name)
+        options.setdefault(extra.group, set()).add(flag(Config, name))
+        assert f"{flag(Config, name)} " in said
+        assert f"{extra.metavar} " in said
+        assert help_text(Config, name) in said
+        for choice in get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+            assert f"`{choice}`" in table[extra.group]
+            assert choice in str(field.description)
+    assert {group: set(re.findall(r"--[a-z-]+", row)) for group, row in table.items()} == options
+    for names, group in (
+        (DESCRIPTIONS, "losses"),
+        (network.DESCRIPTIONS, "network"),
+        (augment.DESCRIPTIONS, "training"),
+    ):
+        assert {f"`{name}`" for name in names} <= set(re.findall("`[^`]+`", table[group]))
 
 
 def test_help_names_every_loss(invoke: Callable[..., Result]) -> None:
