@@ -2,22 +2,27 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from lovasz.cli import session, workers
+from lovasz.cli import session
 from lovasz.cli.app import app
+from lovasz.study import processes
+from lovasz.study.data import augment
 from lovasz.study.summary.stats import NOT_CORRECTED
-from lovasz.study.train import training
+from lovasz.study.train import network, training
 from lovasz.study.train.config import Config, make_config, write_config
 from lovasz.study.train.losses import DESCRIPTIONS
+from lovasz.study.train.options import flag, help_text, option
 from lovasz.study.train.settings import Settings
 from tests.commands import assert_refused
 from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
@@ -29,7 +34,7 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
-from lovasz.study.train import training
+from lovasz.study.train import network, training
 from lovasz.study.train.config import Config, make_config
 from tests.tiny_data import tiny_scene
 session.load_indian_pines = tiny_scene
@@ -159,7 +164,8 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--optimizer", "adam"], ["--optimizer", "'adamw' or 'sgd'", "got 'adam'"]),
         (["--schedule", "step"], ["--schedule", "'cosine', 'poly' or 'constant'", "got 'step'"]),
         (["--precision", "16"], ["--precision", "'32' or 'bf16'", "got '16'"]),
-        (["--weight-decay", "-1"], ["--weight-decay", "got -1.0"]),
+        (["--weight-decay", "-1"], ["--weight-decay must be a number of at least 0, got -1.0"]),
+        (["--weight-decay", "nan"], ["--weight-decay must be a number of at least 0, got nan"]),
         (["--logger", "wandb"], ["--logger", "'csv' or 'tensorboard'", "got 'wandb'"]),
         (["--network", "resnet"], ["--network", "unet-small", "MODULE:FUNCTION", "got 'resnet'"]),
         (["--network", "smp:Unet"], ["smp:MODEL/ENCODER"]),
@@ -250,31 +256,31 @@ def test_settings_that_are_not_whole_are_not_resumed(
 
 WORKER = """#!/bin/sh
 test "$1 $2 $3" = "-m lovasz compare" || exit 9
-if [ $LOVASZ_WORKER$LOCAL_RANK = 11 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
+if [ $RANK$LOCAL_RANK = 11 ]; then echo "no memory in $MASTER_ADDR" >&2; exit 3; fi
 exec sleep 60
 """
 
 
-def test_a_worker_that_fails_ends_the_others_and_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+LAUNCH = "import sys; sys.executable = {!r}; from lovasz.study.processes import launch; sys.exit(launch(2))"
+
+
+def test_a_worker_that_fails_ends_the_others_and_is_heard(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text(WORKER)
     script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(sys, "argv", ["lovasz", "compare"])
     begin = time.monotonic()
-    assert workers.run_workers(2) == 3
-    assert time.monotonic() - begin < 30
-    assert capsys.readouterr().err == "no memory in 127.0.0.1\n"
+    code = LAUNCH.format(str(script))
+    done = subprocess.run([sys.executable, "-c", code, "compare"], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert time.monotonic() - begin < 50
+    assert done.stderr == "no memory in 127.0.0.1\n"
 
 
 def test_a_command_that_is_ended_ends_its_workers(tmp_path: Path) -> None:
     script = tmp_path / "python"
     script.write_text("#!/bin/sh\necho $$ >> pids\nexec sleep 60\n")
     script.chmod(0o755)
-    code = f"import sys; sys.executable = {str(script)!r}; from lovasz.cli.workers import run_workers; " \
-           "sys.exit(run_workers(2))"  # fmt: skip
+    code = LAUNCH.format(str(script))
     with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
         deadline = time.monotonic() + 60
         pids = tmp_path / "pids"
@@ -292,8 +298,17 @@ def test_a_command_that_is_ended_ends_its_workers(tmp_path: Path) -> None:
 
 def test_a_shell_with_a_rank_is_not_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert workers.is_first()
-    assert not workers.is_worker()
+    assert processes.launched() == (0, 1)
+
+
+def test_torchrun_says_how_many_processes_there_are(
+    tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr(processes.os, "cpu_count", lambda: 4)
+    refused = invoke("compare", "--devices", "3", "--accelerator", "cpu", "--out", str(tmp_path / "out"))
+    assert_refused(refused, "--devices must be 2, the processes of torchrun, got 3")
 
 
 def test_interruption_keeps_finished_runs_and_says_how_to_resume(
@@ -462,6 +477,30 @@ def test_help(arguments: list[str], invoke: Callable[..., Result]) -> None:
     result = invoke(*arguments)
     assert result.exit_code == (0 if arguments else 2)
     assert "Usage: lovasz" in result.output
+
+
+def test_an_option_is_what_its_setting_declares(invoke: Callable[..., Result]) -> None:
+    """On the command line and in the table of docs/compare.md."""
+    said = " ".join(invoke("compare", "--help").stdout.replace("│", " ").split())
+    page = (ROOT / "docs" / "compare.md").read_text().split("## Options")[1]
+    table = dict(re.findall(r"^\| (\w+) \| (.*) \|$", page, re.M))
+    options: dict[str, set[str]] = {"files": {"--out", "--config", "--resume"}}
+    for name, field in Config.model_fields.items():
+        extra = option(Config, name)
+        options.setdefault(extra.group, set()).add(flag(Config, name))
+        assert f"{flag(Config, name)} " in said
+        assert f"{extra.metavar} " in said
+        assert help_text(Config, name) in said
+        for choice in get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+            assert f"`{choice}`" in table[extra.group]
+            assert choice in str(field.description)
+    assert {group: set(re.findall(r"--[a-z-]+", row)) for group, row in table.items()} == options
+    for names, group in (
+        (DESCRIPTIONS, "losses"),
+        (network.DESCRIPTIONS, "network"),
+        (augment.DESCRIPTIONS, "training"),
+    ):
+        assert {f"`{name}`" for name in names} <= set(re.findall("`[^`]+`", table[group]))
 
 
 def test_help_names_every_loss(invoke: Callable[..., Result]) -> None:

@@ -62,8 +62,14 @@ def test_version() -> None:
             "lovasz: compare needs monai, tensorly, from the study extra",
         ),
         (set(EXTRA) - {"typer", "rich", "pydantic"}, ["info"], 0, ""),
+        (
+            {"yaml"},
+            ["compare", "--seeds", "2"],
+            2,
+            "lovasz: compare needs yaml, from the study extra",
+        ),
     ],
-    ids=["typer", "help", "plain-info", "plain-version", "rich", "lightning", "monai-tensorly", "info"],
+    ids=["typer", "help", "plain-info", "plain-version", "rich", "lightning", "monai-tensorly", "info", "yaml"],
 )
 def test_missing_extra(absent: set[str], arguments: list[str], code: int, said: str) -> None:
     with python(WITHOUT.format(absent=absent, arguments=arguments)) as child:

@@ -61,6 +61,60 @@ def test_imports_flow_downward():
             assert inside or level[name] < level[own], f"{path.relative_to(PACKAGE)} imports {name}"
 
 
+#: Each room of the app may import those before it, and `train` not `score`: what scores masks trains nothing.
+ROOMS = ({"io", "environment", "processes"}, {"data", "score"}, {"train"}, {"summary"}, {"report"}, {"cli"})
+
+
+def _names(path):
+    """What a file of the app imports from the package: module and name, and what it reads of these modules."""
+    tree, modules = ast.parse(path.read_text()), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path.relative_to(PACKAGE)}: the app imports by whole names"
+            if node.module.split(".")[0] == "lovasz":
+                for alias in node.names:
+                    modules[alias.asname or alias.name] = node.module
+                    yield node.module, alias.name
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "lovasz":
+                    yield alias.name, ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def _room(module):
+    """The room of the app that a module lies in, None for the core."""
+    parts = module.split(".")[1:]
+    return parts[0] if parts[:1] == ["cli"] else parts[1] if parts[:1] == ["study"] and parts[1:] else None
+
+
+APP = [path for room in ("study", "cli") for path in sorted((PACKAGE / room).rglob("*.py"))]
+
+
+def test_the_rooms_of_the_app_import_downward():
+    level = {name: i for i, layer in enumerate(ROOMS) for name in layer}
+    seen = set()
+    for path in APP:
+        own = _room(".".join(("lovasz", *path.relative_to(PACKAGE).with_suffix("").parts)))
+        for module, name in _names(path):
+            room = _room(f"{module}.{name}")
+            if own == "__init__" or room in (None, own):
+                continue
+            assert level[room] < level[own], f"{path.relative_to(PACKAGE)} imports {module}.{name}"
+            assert (own, room) != ("train", "score"), path.name
+            seen.add((own, room))
+    assert {("cli", "report"), ("score", "io"), ("summary", "train")} <= seen
+
+
+def test_the_app_imports_public_names_only():
+    for path in APP:
+        for module, name in _names(path):
+            private = [part for part in (*module.split("."), name) if re.match("_(?!_)", part)]
+            assert not private, f"{path.relative_to(PACKAGE)} imports {module}.{name}"
+
+
 def test_the_core_imports_nothing_but_torch_and_torchmetrics():
     core = {"torch", "torchmetrics", *sys.stdlib_module_names}
     rooms = [PACKAGE, *(PACKAGE / room for room in ("_math", "_inputs", "_kernels", "_kernels/triton"))]
@@ -115,6 +169,35 @@ def test_every_public_name_is_documented():
         assert thing.__doc__
         assert ">>> " in thing.__doc__, name
         assert len(inspect.getdoc(thing).splitlines()) <= 45, name
+
+
+def test_every_module_can_be_imported_where_there_is_no_posix():
+    """On Windows; what other packages import is their own affair."""
+    done = _python(
+        "import builtins, pkgutil\n"
+        "posix = {'fcntl', 'grp', 'posix', 'pty', 'pwd', 'resource', 'syslog', 'termios', 'tty'}\n"
+        "find = builtins.__import__\n"
+        "def imported(name, globals=None, locals=None, fromlist=(), level=0):\n"
+        "    if name in posix and str((globals or {}).get('__name__')).startswith('lovasz'):\n"
+        "        raise ModuleNotFoundError(f\"{globals['__name__']} imports {name}\")\n"
+        "    return find(name, globals, locals, fromlist, level)\n"
+        "builtins.__import__ = imported\n"
+        "import importlib, lovasz\n"
+        "for module in pkgutil.walk_packages(lovasz.__path__, 'lovasz.'):\n"
+        "    if 'triton' not in module.name and not module.name.endswith('__main__'):\n"
+        "        importlib.import_module(module.name)\n"
+        "print(module.name)"
+    )
+    assert done.returncode == 0, done.stderr
+    for path in PACKAGE.rglob("*.py"):
+        assert "preexec_fn" not in path.read_text(), path.name
+
+
+def test_the_kernels_have_a_public_name():
+    from lovasz._kernels import operators
+
+    assert lovasz.kernels() == operators.kernels()
+    assert ">>> " in lovasz.kernels.__doc__
 
 
 def _python(code):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from lovasz.study.io import digests
+from lovasz.study.io import digests, disk
 from lovasz.study.train import memory, predict, store
 from lovasz.study.train.config import Config, make_config
 from lovasz.study.train.runs import plan, run_missing
@@ -422,17 +422,17 @@ def test_a_kill_between_any_two_writes_changes_nothing(
 
 
 def test_writable(tmp_path: Path) -> None:
-    store.check_writable(tmp_path / "new" / "folder")
+    disk.check_writable(tmp_path / "new" / "folder")
     assert list((tmp_path / "new" / "folder").iterdir()) == []
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match="cannot write results to"):
-            store.check_writable(folder)
+            disk.check_writable(folder)
 
 
 def test_text_is_replaced_whole(tmp_path: Path) -> None:
     for text in ("old", "new"):
-        store.write_text(tmp_path / "results.csv", text)
+        disk.write_text(tmp_path / "results.csv", text)
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
     assert (tmp_path / "results.csv").read_text() == "new"
 

@@ -2,17 +2,21 @@
 
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from lovasz.cli.workers import is_first, is_worker, run_workers
 from lovasz.study.environment import INSTALL, missing
+from lovasz.study.processes import is_first, launch, launched
 
 if TYPE_CHECKING:
     from lovasz.cli.session import Session
+
+# Seconds in which the first process tells what is wrong with all, and ends the others.
+GRACE = 3
 
 
 def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resume: Path | None) -> None:
@@ -32,9 +36,10 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
     if absent:
         fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
     # Not before: it needs the extra.
+    from lovasz.study.io.disk import check_writable
     from lovasz.study.io.files import UnreadableFileError
     from lovasz.study.train.config import make_config
-    from lovasz.study.train.store import DamagedRunError, check_writable
+    from lovasz.study.train.store import DamagedRunError
 
     try:
         if resume is not None:
@@ -45,13 +50,18 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
             file, out = resume / "config.yaml", resume
             if not file.is_file():
                 raise ValueError(f"--resume {resume}: there is no comparison, as there is no {file}")
+        _, processes = launched()
+        if processes > 1:
+            given = given | {"devices": given["devices"] or processes}
         config, out = make_config(given, file, whole=resume is not None), out or Path("lovasz-compare")
         config.check()
+        if processes not in (1, config.devices):
+            raise ValueError(f"--devices must be {processes}, the processes of torchrun, got {config.devices}")
         check_writable(out)
     except (ValueError, OSError) as error:
         fail(str(error))
-    if config.devices > 1 and not is_worker():
-        raise typer.Exit(run_workers(config.devices))
+    if config.devices > 1 and processes == 1:
+        raise typer.Exit(launch(config.devices))
     console = Console(highlight=False, quiet=not is_first())
     session: Session | None = None
     try:
@@ -66,11 +76,12 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
         session.compare(config, out, data, planned)
     except KeyboardInterrupt:
         done = f"{len(session.finished)} of {session.number}" if session and session.number else "No"
-        print(
-            f"Interrupted. {done} runs are finished and kept; resume with: "
-            f"{shlex.join(['lovasz', 'compare', '--resume', str(out)])}",
-            file=sys.stderr,
-        )
+        if is_first():
+            print(
+                f"Interrupted. {done} runs are finished and kept; resume with: "
+                f"{shlex.join(['lovasz', 'compare', '--resume', str(out)])}",
+                file=sys.stderr,
+            )
         raise typer.Exit(130) from None
     except (DamagedRunError, UnreadableFileError, OSError) as error:
         fail(str(error))
@@ -78,5 +89,8 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
 
 def fail(message: str) -> NoReturn:
     """Ends the command with one line on stderr and exit code 2."""
-    print(f"lovasz: {message}", file=sys.stderr)
+    rank, _ = launched()
+    if rank:
+        time.sleep(GRACE)
+    print(f"lovasz{f' (process {rank})' if rank else ''}: {message}", file=sys.stderr)
     raise typer.Exit(2)

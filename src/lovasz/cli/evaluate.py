@@ -17,6 +17,7 @@ from rich.console import Console
 from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.classes import Classes, numbered, read_classes
+from lovasz.study.io.disk import check_writable
 from lovasz.study.io.files import MOST_VALUES, UnreadableFileError, files_in, read_mask
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
@@ -26,7 +27,6 @@ from lovasz.study.score.evaluation import most_classes, nothing
 from lovasz.study.score.pairing import Pairs, pair
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
-from lovasz.study.train.store import check_writable
 
 # Bytes that are counted on where the system does not say how many there are.
 MEMORY = 8 * 2**30

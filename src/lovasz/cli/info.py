@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from lovasz._kernels.operators import kernels
+from lovasz import kernels
 from lovasz.study.environment import versions
 
 # Title, columns, rows.

@@ -9,18 +9,19 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from lovasz.cli.tables import titled
-from lovasz.cli.workers import is_first, team
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import Layout, find
 from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
 from lovasz.study.data.scene import load_indian_pines
 from lovasz.study.io.classes import Classes, numbered, read_classes
+from lovasz.study.io.disk import write_text
 from lovasz.study.io.files import read_mask
+from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
 from lovasz.study.summary.results import write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
-from lovasz.study.train import store
+from lovasz.study.train.claims import team
 from lovasz.study.train.config import Config, write_config
 from lovasz.study.train.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
 from lovasz.study.train.settings import Settings
@@ -67,7 +68,7 @@ class Session:
         check_fits(config, data)
         planned = plan(config, data, torch.get_num_threads())
         if is_first():
-            store.write_text(out / "config.yaml", write_config(config))
+            write_text(out / "config.yaml", write_config(config))
         self.number = planned.number
         self.known = finished_runs(planned, out)
         self.finished.update(self.known)

@@ -17,6 +17,7 @@ from torch import Tensor
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
 from lovasz.study.io.classes import Classes
+from lovasz.study.io.disk import write_text
 from lovasz.study.io.files import (
     UnreadableFileError,
     check_same_place,
@@ -27,7 +28,6 @@ from lovasz.study.io.files import (
 )
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
-from lovasz.study.train.store import write_text
 
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30

@@ -39,3 +39,27 @@ def flush_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replaces a file's content in one step."""
+    with replaced(path) as file:
+        file.write(text)
+
+
+def check_writable(folder: Path) -> None:
+    """Creates the folder if needed and checks that files can be written there.
+
+    Raises:
+        OSError: If they cannot; the message says where and why.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"cannot write results to {folder}: it is not a folder")
+    probe = folder / f".writable.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"cannot write results to {folder}: {reason}") from error

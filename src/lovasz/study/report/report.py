@@ -10,6 +10,7 @@ import numpy as np
 from lovasz.study.data import augment
 from lovasz.study.data.parts import TEST
 from lovasz.study.io.classes import numbered
+from lovasz.study.io.disk import write_text
 from lovasz.study.report.changes import changed_images
 from lovasz.study.report.charts import WIDTHS, Gain, curves, forest, gains, multiples, styles
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused, strokes
@@ -21,7 +22,6 @@ from lovasz.study.train import losses, network
 from lovasz.study.train.config import write_config
 from lovasz.study.train.predict import KEPT
 from lovasz.study.train.runs import pixels_of
-from lovasz.study.train.store import write_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup

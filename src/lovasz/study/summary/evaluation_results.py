@@ -1,6 +1,5 @@
 """The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
 
-import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from typing import Any
 
 from lovasz.study.environment import versions
 from lovasz.study.io.disk import replaced
+from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
-from lovasz.study.train.store import finite
 
 TABLES = ("images", "confusion")
 
@@ -55,8 +54,7 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
     """
     paths = [folder / "results.json"]
     with naming(paths[0]), replaced(paths[0], newline="") as file:
-        json.dump(_record(outcome), file, indent=1, allow_nan=False)
-        file.write("\n")
+        file.write(json_text(_record(outcome)))
     for table in TABLES:
         for name in (f"{table}.csv", f"{table}.partial.csv"):
             (folder / name).unlink(missing_ok=True)
@@ -102,10 +100,9 @@ def _record(outcome: Outcome) -> dict[str, object]:
     }
     if scores is not None:
         numbers = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float))}
-        record["scores"] = finite(numbers)
+        record["scores"] = numbers
         record["classes"] = [
-            {"name": name, **finite(asdict(one))}
-            for name, one in zip(evaluation.names, scores.classes, strict=True)
+            {"name": name, **asdict(one)} for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
     return record
 

@@ -1,6 +1,5 @@
 """A comparison as tables for other programs: results.csv and results.json."""
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -8,10 +7,11 @@ from typing import Any
 
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST, TRAIN, VAL
-from lovasz.study.io.disk import replaced
+from lovasz.study.io.disk import replaced, write_text
+from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.summary.compare import LARGE_CLASS, Comparison
-from lovasz.study.train.store import Run, finite, write_text
+from lovasz.study.train.store import Run
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
@@ -80,7 +80,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "machine": comparison.machine,
         "finished": comparison.finished,
     }
-    write_text(path, json.dumps(finite(record), indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(record))
 
 
 def _large(comparison: Comparison, run: Run) -> float | None:

@@ -1,18 +1,20 @@
 """Which process does which run: the one that claims it first, and those that train together with it."""
 
 import contextlib
+import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
+from lovasz.study.processes import launched
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import finished
 
-# The first process may wait for runs of another command; if it dies, the command ends the others.
-PATIENCE = timedelta(days=365)
+# Seconds between two looks at what the first process has decided; it may wait long for runs of another command.
+PAUSE = 0.05
 
 
 @contextlib.contextmanager
@@ -48,8 +50,6 @@ class Team:
 
     def __init__(self, first: bool = True, decisions: Any = None) -> None:
         self.first, self._decisions, self._number = first, decisions, 0
-        if decisions is not None:
-            decisions.set_timeout(PATIENCE)
 
     def decide(self, key: str) -> None:
         """Tells the others the key of the run that is trained next; an empty one when there is none."""
@@ -58,9 +58,24 @@ class Team:
 
     def decided(self) -> Iterator[str]:
         """Yields the keys that the first process decides on, until there is none."""
-        while key := self._decisions.get(self._next()).decode():
+        while True:
+            name = self._next()
+            while not self._decisions.check([name]):  # unlike `get` it can be interrupted
+                time.sleep(PAUSE)
+            key = self._decisions.get(name).decode()
+            if not key:
+                return
             yield key
 
     def _next(self) -> str:
         self._number += 1
         return str(self._number)
+
+
+def team() -> Team:
+    """Returns the processes that ``torchrun`` has started, of which this is one; alone it is the only one."""
+    rank, world_size = launched()
+    if world_size == 1:
+        return Team()
+    store, _, _ = next(torch.distributed.rendezvous("env://"))
+    return Team(rank == 0, torch.distributed.PrefixStore("lovasz", store))

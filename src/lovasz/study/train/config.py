@@ -4,83 +4,140 @@ import importlib.util
 import math
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lovasz.study.data import augment
 from lovasz.study.data.parts import MOST_CLASSES
+from lovasz.study.processes import machines
 from lovasz.study.train import losses
+from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.network import check_network
-
-# The embedded scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses:
-# 86.3 here, 83.6 at 0.003, where cross-entropy is not yet done after 150 steps. A baseline deserves a schedule
-# it can learn in.
-FOR_SCENE: dict[str, Any] = {
-    "network": "conv", "steps": 150, "batch": 1, "augment": ("turn",), "lr": (1e-2,), "weight_decay": 1e-4,
-}  # fmt: skip
-FOR_FILES: dict[str, Any] = {
-    "network": "unet", "epochs": 24, "batch": 8, "augment": ("flip", "scale", "light"), "lr": (3e-3,),
-    "weight_decay": 1e-4,
-}  # fmt: skip
+from lovasz.study.train.options import Option, default, flag, wrong
 
 
+# The scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses: 86.3 here,
+# 83.6 at 0.003, where cross-entropy is not yet done after 150 steps. A baseline deserves a schedule to learn in.
 class Config(BaseModel):
-    """A comparison, as asked for; the names are those of the options.
-
-    Attributes:
-        data: Folder or list of the images; None is the embedded scene.
-        classes: File with names and colours of the classes.
-        num_classes: Number of classes, where no file names them.
-        ignore: Labels left out of loss and score.
-        size: Images and masks are resized to this; None keeps them.
-        losses: Names of the losses, the baseline first.
-        seeds: Trainings of each loss, with seeds 0 to N - 1.
-        network: Name of the network.
-        epochs: Passes over the training images, or None.
-        steps: Optimiser steps, or None; one of the two is given.
-        batch: Images a step and device.
-        crop: Size of random crops, or None.
-        augment: Names of the augmentations.
-        optimizer: "adamw" or "sgd".
-        lr: Learning rates; of several each loss takes its best on validation.
-        schedule: "cosine" or "poly", both to 0, or "constant".
-        weight_decay: Of the optimiser.
-        precision: "32" or "bf16".
-        accelerator: "auto", "cpu", "cuda" or "mps".
-        devices: Processes that train together.
-        threads: CPU threads; 0: PyTorch chooses.
-        workers: Processes that read images ahead; 0: none.
-        logger: "csv", or "tensorboard" for both.
-    """
+    """A comparison, as asked for; what is said of an option anywhere is declared here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: Path | None = None
-    classes: Path | None = None
-    num_classes: int | None = None
-    ignore: tuple[int, ...] = ()
-    size: tuple[int, ...] | None = None
-    losses: tuple[str, ...] = ("ce", "lovasz", "ce+lovasz")
-    seeds: int = 5
-    network: str
-    epochs: int | None = None
-    steps: int | None = None
-    batch: int
-    crop: tuple[int, ...] | None = None
-    augment: tuple[str, ...]
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: tuple[float, ...]
-    schedule: Literal["cosine", "poly", "constant"] = "cosine"
-    weight_decay: float
-    precision: Literal["32", "bf16"] = "32"
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    threads: int = 0
-    workers: int = 0
-    logger: Literal["csv", "tensorboard"] = "csv"
+    data: Annotated[
+        Path | None,
+        Option("data", "PATH"),
+        Field(
+            description="Your images and masks: a folder with train, val and test, each with images and masks; a "
+            "folder as Pascal VOC's; or a CSV file with the columns part, image, mask. Without it, the embedded "
+            "scene."
+        ),
+    ] = None
+    classes: Annotated[
+        Path | None,
+        Option("data", "FILE"),
+        Field(description="Names of the classes, a line each, or JSON with names and colours."),
+    ] = None
+    num_classes: Annotated[
+        int | None,
+        Option("data", "N"),
+        Field(description="Number of classes, if no file names them.", ge=1, le=MOST_CLASSES),
+    ] = None
+    ignore: Annotated[
+        tuple[int, ...],
+        Option("data", "LABEL"),
+        Field(description="A label left out of loss and score; repeat for more."),
+    ] = ()
+    size: Annotated[
+        tuple[int, ...] | None,
+        Option("data", "HxW"),
+        Field(description="Resize images and masks; HxWxD for volumes."),
+    ] = None
+    losses: Annotated[
+        tuple[str, ...],
+        Option("losses", "NAME", name="loss", short="l"),
+        Field(
+            description="A loss to compare; repeat for more. The first is the baseline. One of "
+            f"{', '.join(repr(name) if '>' in name else name for name in DESCRIPTIONS)}, or your own as "
+            "MODULE:FUNCTION, called with logits and target."
+        ),
+    ] = ("ce", "lovasz", "ce+lovasz")
+    seeds: Annotated[
+        int, Option("losses", "N"), Field(description="Trainings of each loss, with seeds 0 to N - 1.", ge=1)
+    ] = 5
+    network: Annotated[
+        str,
+        Option("network", "NAME", files="unet", scene="conv"),
+        Field(
+            description="conv, unet-small, unet or unet-large (MONAI; 2-D and 3-D), smp:MODEL/ENCODER, or your own "
+            "as MODULE:FUNCTION."
+        ),
+    ]
+    epochs: Annotated[
+        int | None, Option("training", "N", files=24), Field(description="Passes over the training images.", ge=1)
+    ] = None
+    steps: Annotated[
+        int | None,
+        Option("training", "N", scene=150),
+        Field(description="Optimiser steps, in the place of epochs.", ge=1),
+    ] = None
+    batch: Annotated[
+        int, Option("training", "N", files=8, scene=1), Field(description="Images a step and device.", ge=1)
+    ]
+    crop: Annotated[
+        tuple[int, ...] | None,
+        Option("training", "HxW"),
+        Field(description="Train on random crops of this size."),
+    ] = None
+    augment: Annotated[
+        tuple[str, ...],
+        Option("training", "NAME", files=("flip", "scale", "light"), scene=("turn",)),
+        Field(description=f"{', '.join(augment.DESCRIPTIONS)}, or none; repeat for more."),
+    ]
+    optimizer: Annotated[
+        Literal["adamw", "sgd"], Option("training", "NAME"), Field(description="adamw or sgd.")
+    ] = "adamw"
+    lr: Annotated[
+        tuple[float, ...],
+        Option("training", "X", files=(0.003,), scene=(0.01,)),
+        Field(
+            description="Learning rate at the start. Given several times, each loss takes the one with which its "
+            "first seed does best on the validation part."
+        ),
+    ]
+    schedule: Annotated[
+        Literal["cosine", "poly", "constant"],
+        Option("training", "NAME"),
+        Field(description="cosine, poly or constant."),
+    ] = "cosine"
+    weight_decay: Annotated[float, Option("training", "X"), Field(description="", ge=0, allow_inf_nan=False)] = 1e-4
+    precision: Annotated[Literal["32", "bf16"], Option("training", "NAME"), Field(description="32 or bf16.")] = "32"
+    accelerator: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Option("machine", "NAME"),
+        Field(description="Where to train: auto, cpu, cuda or mps."),
+    ] = "auto"
+    devices: Annotated[
+        int,
+        Option("machine", "N"),
+        Field(
+            description="Processes that train together, at most one a core or GPU, each with a batch of its own in "
+            "every step. The Lovász losses are those of all batches at once."
+        ),
+    ] = 1
+    threads: Annotated[
+        int,
+        Option("machine", "N"),
+        Field(description="CPU threads, at most one a core; 0: PyTorch chooses.", ge=0),
+    ] = 0
+    workers: Annotated[
+        int, Option("machine", "N"), Field(description="Processes that read images ahead; 0: none.", ge=0)
+    ] = 0
+    logger: Annotated[
+        Literal["csv", "tensorboard"], Option("files", "NAME"), Field(description="csv, or tensorboard for both.")
+    ] = "csv"
 
     @field_validator("losses", "lr", "ignore", "augment", mode="before")
     @classmethod
@@ -108,29 +165,18 @@ class Config(BaseModel):
         check_network(self.network)
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"one of --epochs and --steps is needed, got {self.epochs} and {self.steps}")
-        for name in ("seeds", "epochs", "steps", "batch", "num_classes"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ValueError(f"{_option(name)} must be at least 1, got {number}")
-        if (self.num_classes or 0) > MOST_CLASSES:
-            raise ValueError(f"--num-classes must be at most {MOST_CLASSES}, got {self.num_classes}")
         if not self.lr or not all(math.isfinite(lr) and lr > 0 for lr in self.lr):
             raise ValueError(f"--lr must be a number above 0, got {', '.join(map(str, self.lr)) or 'none'}")
         if len(set(self.lr)) < len(self.lr):
             raise ValueError(f"--lr must be different numbers, got {', '.join(map(str, self.lr))}")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise ValueError(f"--weight-decay must be a number of at least 0, got {self.weight_decay}")
         for name in ("size", "crop"):
             sides = getattr(self, name)
             if sides is not None and (len(sides) not in (2, 3) or min(sides) < 1):
                 raise ValueError(f"--{name} must be 2 or 3 sides of at least 1, got {' x '.join(map(str, sides))}")
-        for name in ("threads", "workers"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")
         if self.data is None:
             for name in ("classes", "num_classes", "ignore", "size", "crop"):
                 if getattr(self, name):
-                    raise ValueError(f"{_option(name)} is for your own --data; the embedded scene has its own")
+                    raise ValueError(f"{flag(Config, name)} is for your own --data; the embedded scene has its own")
         elif self.classes and self.num_classes:
             raise ValueError("--classes already says how many there are; leave out --num-classes")
         if self.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
@@ -146,12 +192,8 @@ class Config(BaseModel):
         if self.accelerator == "mps" and not torch.backends.mps.is_available():
             raise ValueError("--accelerator mps: PyTorch finds no Apple GPU on this machine")
         most = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[self.device]
-        if not 1 <= self.devices <= most:
+        if not 1 <= self.devices <= most * machines():
             raise ValueError(f"--devices must be from 1 to {most} on {self.device}, got {self.devices}")
-
-
-def _option(name: str) -> str:
-    return "--loss" if name == "losses" else f"--{name.replace('_', '-')}"
 
 
 def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
@@ -189,7 +231,7 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
         if one in given and other not in given:
             values.pop(other, None)
     values |= given
-    defaults = dict(FOR_FILES if values.get("data") else FOR_SCENE)
+    defaults = {name: default(Config, name, not values.get("data")) for name in Config.model_fields}
     if values.get("steps") is not None:
         defaults.pop("epochs", None)
     if values.get("epochs") is not None:
@@ -203,8 +245,8 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
         if first["type"] == "extra_forbidden":
             known = ", ".join(Config.model_fields)
             raise ValueError(f"{where}there is no setting {name}; there are {known}") from error
-        option = _option(str(first["loc"][0]))
-        raise ValueError(f"{where}{option}: {_lower(first['msg'])}, got {first['input']!r}") from error
+        said = wrong(Config, first)
+        raise ValueError(f"{where if ':' in said.split(' ')[0] else ''}{said}") from error
 
 
 def write_config(config: Config) -> str:
@@ -214,7 +256,3 @@ def write_config(config: Config) -> str:
         if values[name] is not None:
             values[name] = str(Path(values[name]).resolve())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]

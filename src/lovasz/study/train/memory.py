@@ -1,7 +1,6 @@
 """How much memory a loss needs beyond logits, target and gradient, measured on one step of its own."""
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -58,7 +57,7 @@ def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: 
             loss(logits, target, 1.0).backward()
             peak = torch.cuda.max_memory_allocated() / 2**20
         else:
-            before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+            before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
             Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
             loss(logits, target, 1.0).backward()
             peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**10

@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import math
 import os
 import shutil
 import statistics
@@ -252,36 +251,3 @@ def write_curve(path: Path, curve: Sequence[Point]) -> None:
     """Writes a curve as CSV."""
     with replaced(path, newline="") as file:
         write_rows(file, [Point._fields, *curve])
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replaces a file's content in one step."""
-    with replaced(path) as file:
-        file.write(text)
-
-
-def finite(value: Any) -> Any:
-    """Returns a record with None, which JSON has a word for, in the place of what is no finite number."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def check_writable(folder: Path) -> None:
-    """Creates the folder if needed and checks that files can be written there.
-
-    Raises:
-        OSError: If they cannot; the message says where and why.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"cannot write results to {folder}: it is not a folder")
-    probe = folder / f".writable.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OSError(f"cannot write results to {folder}: {reason}") from error

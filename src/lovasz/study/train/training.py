@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from lovasz.study.data.iou import confusion, mean_iou
 from lovasz.study.data.parts import TRAIN, VAL, Data
+from lovasz.study.processes import machines
 from lovasz.study.train import store
 from lovasz.study.train.config import Config
 from lovasz.study.train.losses import named_loss
@@ -236,7 +237,8 @@ def train(
         training = Training(settings, config, data)
         trainer: Any = pl.Trainer(
             accelerator=settings.accelerator,
-            devices=settings.devices,
+            devices=settings.devices // machines(),
+            num_nodes=machines(),
             strategy="ddp" if settings.devices > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
             max_epochs=training.rounds,
