@@ -265,6 +265,6 @@ NB_MODULE(_compiled, m) {
         "ignore"_a, "form"_a, "steps"_a, "smoothing"_a.none(), "class_weights"_a, "scale"_a, "ce_scale"_a,
         "weights"_a.noconvert(), "threads"_a, "gradient"_a.noconvert(), "lower"_a.noconvert().none(),
         "weight"_a.noconvert().none(), "Fills gradient, or adds to it where there is lower.");
-  m.def("exponential", &exponential, "kernel"_a, "in"_a.noconvert(), "out"_a.noconvert(),
-        "Fills out with the exponentials that a kernel computes.");
+  m.def("exponential", &exponential, "kernel"_a, "x"_a.noconvert(), "out"_a.noconvert(),
+        "Fills out with the exponentials of x that a kernel computes.");
 }

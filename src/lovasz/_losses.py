@@ -1,5 +1,6 @@
 """One loss of one form: by sorting or by counting, and the tail that both share."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -54,10 +55,8 @@ def lovasz(
         bins = arguments.check_counts(counts, form, view.logits, per_image, bins, group is not None)
     number = arguments.parse_bins(bins, None if group is not None else _pooled(view, per_image), C, form)
 
-    def share(valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-        part = arguments.takes_part(valid, foreground, selection)
-        return part, jaccard.coefficients(part, weight, per_image, reduction)
-
+    # No closure: PyTorch 2.6 does not compile one with annotations.
+    share = functools.partial(_share, selection, weight, per_image, reduction)
     pixels = Pixels(*view[:3], ignored, form, view.interpolation)
     ce = None if label_smoothing is None else CrossEntropy(weight, label_smoothing)
     total = reduction != "none"
@@ -76,6 +75,19 @@ def lovasz(
     if reduction == "mean" and ce is not None:
         ce_sum = ce_sum / torch.where(weight_sum == 0, 1.0, weight_sum)
     return (loss if total else jaccard.per_class(loss, part, per_image)), ce_sum
+
+
+def _share(
+    selection: tuple[bool, Tensor | None],
+    weight: Tensor | None,
+    per_image: bool,
+    reduction: str,
+    valid: Tensor,
+    foreground: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Returns which classes take part, and what each counts for, from their numbers of pixels."""
+    part = arguments.takes_part(valid, foreground, selection)
+    return part, jaccard.coefficients(part, weight, per_image, reduction)
 
 
 def _pooled(view: layouts.View, per_image: bool) -> int:
