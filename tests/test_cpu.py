@@ -1,6 +1,8 @@
 """The compiled kernels: their exponential, fused cross-entropy, threads, processes, memory, and their absence."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -430,6 +432,19 @@ print(lovasz.lovasz_softmax(torch.zeros(300, 2), torch.zeros(300, dtype=torch.lo
     assert_close(float(value), 0.5, rtol=0.05, atol=0)  # 64 bins
     assert said.startswith("cpu | PyTorch | the compiled kernel is not installed")
     assert said.endswith("libm.so.7: no such file")
+
+
+def test_the_stub_is_that_of_the_extension(compiled):
+    """`python -m nanobind.stubgen -m lovasz._kernels._compiled -o src/lovasz/_kernels/_compiled.pyi` makes it."""
+    stub = ast.parse((Path(lovasz.__file__).parent / "_kernels" / "_compiled.pyi").read_text())
+    stated = {f.name: [a.arg for a in f.args.args] for f in stub.body if isinstance(f, ast.FunctionDef)}
+    found = {}
+    for name, function in vars(cpu._compiled).items():
+        if hasattr(function, "__nb_signature__"):
+            signature = function.__nb_signature__[0][0].partition("(")[2]
+            found[name] = re.findall(r"(?:^|, )(\w+): ", signature)
+    assert stated == found
+    assert len(found) == 5
 
 
 def test_the_extension_refuses_what_does_not_fit(compiled):

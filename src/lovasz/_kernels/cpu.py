@@ -5,7 +5,6 @@ environment variable LOVASZ_CPU_KERNEL names. "off" leaves the CPU to plain PyTo
 """
 
 import functools
-import importlib
 import os
 from typing import Any
 
@@ -18,9 +17,9 @@ from .contract import Counted, CrossEntropy, Pixels
 from .plain import compute_dtype
 
 try:
-    _compiled: Any = importlib.import_module("._compiled", __package__)
+    from . import _compiled
 except ImportError as error:
-    _compiled = None
+    _compiled = None  # type: ignore[assignment]
     _missing = str(error)
 
 _FORMS = ("softmax", "sigmoid", "hinge", "probs")  # as csrc/kernel.hpp numbers them
