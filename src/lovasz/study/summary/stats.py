@@ -68,7 +68,8 @@ def paired_difference(
     low = high = None
     # Differences that do not vary at all (to rounding) would give an interval of no width.
     if deviation is not None and deviation > 1e-12:
-        low, high = map(float, stats.t.interval(CONFIDENCE, n - 1, loc=mean, scale=deviation / math.sqrt(n)))
+        half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation / math.sqrt(n)
+        low, high = mean - half, mean + half
     return Difference(loss, baseline, values, mean, low, high)
 
 
