@@ -3,10 +3,7 @@
 import datetime
 import os
 import platform
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from lovasz.study.train import memory
+from lovasz.study.train.memory import in_a_fresh_process as in_a_fresh_process
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,25 +86,8 @@ def mib(tensor: Tensor) -> float:
 
 def peak_growth(loss: Loss, logits: Tensor, target: Tensor) -> float:
     """MiB by which one step raises what the GPU, or this process, holds, less the gradient itself."""
-    if logits.is_cuda:
-        logits.grad = None
-        torch.cuda.reset_peak_memory_stats()
-        held = torch.cuda.memory_allocated()
-        step(loss, logits, target)
-        return (torch.cuda.max_memory_allocated() - held) / 2**20 - mib(logits)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    step(loss, logits, target)
-    status = Path("/proc/self/status").read_text()
-    peak = int(status.split("VmHWM:")[1].split()[0]) / 2**10
-    return peak - before - mib(logits)
-
-
-def in_a_fresh_process(code: str) -> float:
-    """The number that this Python code prints last; what the process frees, it gives back to the system."""
-    env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # kept memory would hide what the next step needs
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
-    return float(done.stdout.split()[-1])
+    logits.grad = None
+    return memory.peak_growth(lambda: step(loss, logits, target), logits.is_cuda) - mib(logits)
 
 
 def copy_bandwidth(elements: int = 2**26, device: str = "cpu") -> float:

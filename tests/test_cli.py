@@ -1,5 +1,6 @@
 """The commands: their output, errors, exit codes and interruption."""
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from lovasz.cli import session
@@ -25,6 +27,7 @@ from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.options import flag, help_text, option
 from lovasz.study.train.settings import Settings
 from tests.commands import assert_refused
+from tests.made_up import made_up
 from tests.tiny_data import CLASSES, VOID, tiny_folder, tiny_scene
 
 ROOT = Path(__file__).parents[1]
@@ -383,7 +386,7 @@ def test_your_own_data(tmp_path: Path, invoke: Callable[..., Result], trained: l
     )
     for name in CLASSES:
         assert name in done.stdout
-    assert [settings.loss.split(" ")[0] for settings in trained] == ["ce", "tests.own:loss"]
+    assert [settings.loss for settings in trained] == ["ce", "tests.own:loss"]
     assert sorted(path.name for path in (out / "runs").glob("*/*")) == sorted(
         2 * ["SHA256SUMS", "best.pt", "curve.csv", "last.pt", "run.json", "tested.npz"]
     )
@@ -429,6 +432,15 @@ def test_folder_without_classes_says_what_is_needed(tmp_path: Path, invoke: Call
 
 def test_there_must_be_something_to_resume(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     assert_refused(invoke("compare", "--resume", str(tmp_path)), f"--resume {tmp_path}: there is no comparison")
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"o\xff")
+    out.mkdir()
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    session.Session(Console(file=shown, width=80))._print_results(made_up(("ce", "lovasz"), 2), out)
+    shown.seek(0)
+    assert shown.read().splitlines()[-1] == f"{tmp_path}/o\\udcff/config.yaml"
 
 
 def test_a_loss_that_diverges_is_said_to(tmp_path: Path, invoke: Callable[..., Result]) -> None:

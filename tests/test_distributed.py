@@ -320,6 +320,26 @@ def compare_in_parallel(rank, world, port, folder):
     return [p.detach() for p in networks[0].parameters()], run.curve, run.val_counts
 
 
+def named(rank, world):
+    """`ce+lovasz` of one half of a batch, whose halves have not as many void pixels, and its gradient."""
+    from lovasz.study.train.losses import named_loss
+
+    logits, target = random("softmax", (2, 5, 8, 8), 7)
+    target[0, :4] = -100
+    x = logits[rank : rank + 1].clone().requires_grad_() if world > 1 else logits.requires_grad_()
+    loss = named_loss("ce+lovasz", [1] * 5)(x, target[rank : rank + 1] if world > 1 else target, 0.0)
+    loss.backward()
+    return loss.detach(), x.grad
+
+
+def test_ce_lovasz_of_two_processes_is_that_of_both_batches(tmp_path):
+    whole, gradient = named(0, 1)
+    found = run(named, 2, tmp_path)
+    for loss, _ in found:
+        assert_close(loss, whole)
+    assert_close(torch.cat([grad for _, grad in found]) / 2, gradient)  # DDP averages
+
+
 def test_compare_trains_one_network_in_two_processes(tmp_path):
     """With another view of the scene in each, and yet the same weights."""
     with socket.socket() as free:

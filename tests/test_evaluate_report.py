@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lovasz.study.report import gallery
 from lovasz.study.report.evaluation_report import MATRIX
 from lovasz.study.report.page import percent
-from lovasz.study.report.report import gallery
 from tests.evaluated import NAMES, blobs, report
 from tests.masks import VOID
 

@@ -211,6 +211,17 @@ def test_small_images_are_padded_with_void() -> None:
     assert (target == IGNORE_INDEX).sum() == 64 - 24
 
 
+def test_what_was_found_is_not_believed_once_it_is_damaged(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root, seen = tiny_folder(tmp_path / "mine"), []
+    first = load(root)
+    written = (tmp_path / "known.json").read_text()
+    (tmp_path / "known.json").write_text(written.replace('"mean": [', '"mean": [1'))
+    again = load(root, on_file=lambda *at: seen.append(at))
+    assert len(seen) == 11
+    torch.testing.assert_close(again.parts["train"].samples[0], first.parts["train"].samples[0], rtol=0, atol=0)
+    assert (tmp_path / "known.json").read_text() == written
+
+
 # ---- networks, and what can be checked once the data are known ----
 
 
@@ -228,11 +239,13 @@ def test_plan_counts_epochs_in_steps(tmp_path: Path, load: Callable[..., Data]) 
         assert steps_of(make_config(given, None), data) == steps
     config = make_config({"data": tmp_path, "losses": ("ce", "tests.own:loss"), "lr": (0.1, 0.2)}, None)
     planned = plan(config, data, 1)
-    assert [(run.lr, run.loss.split(" ")[0]) for run in planned.searched] == [
+    assert [(run.lr, run.loss) for run in planned.searched] == [
         (0.1, "ce"), (0.1, "tests.own:loss"), (0.2, "ce"), (0.2, "tests.own:loss"),
     ]  # fmt: skip
     assert planned.number == 4 + 10 - 2
-    assert planned.runs[1].loss.startswith("tests.own:loss (")
+    assert planned.runs[1].label == f"tests.own:loss ({planned.runs[1].loss_code})"
+    assert len(planned.runs[1].loss_code) == 8
+    assert planned.runs[0].label == "ce"
 
 
 @pytest.mark.parametrize(

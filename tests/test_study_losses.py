@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lovasz import lovasz_softmax
+from lovasz import lovasz_cross_entropy, lovasz_softmax
 from lovasz._math import binning
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.train.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
@@ -110,6 +110,21 @@ def test_a_users_own(batch: tuple[Tensor, Tensor]) -> None:
 @pytest.mark.parametrize(("name", "other"), [("ce+dice", "dice"), ("ce+lovasz", "lovasz")])
 def test_sums(name: str, other: str, batch: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(value(name, batch), value("ce", batch) + value(other, batch))
+
+
+@pytest.mark.parametrize("size", [(5, 6), (9, 12)], ids=["fitting", "finer"])
+def test_ce_lovasz_is_the_fused_loss(size: tuple[int, int], batch: tuple[Tensor, Tensor]) -> None:
+    target = torch.nn.functional.interpolate(batch[1][None].double(), size)[0].long()
+    leaves = [batch[0].clone().requires_grad_() for _ in range(2)]
+    loss = named_loss("ce+lovasz", PIXELS)(leaves[0], target, 0.0)
+    upsample = None if size == (5, 6) else "bilinear"
+    fused = lovasz_cross_entropy(
+        leaves[1], target, ignore_index=IGNORE_INDEX, bins=binning.default_bins(4, "softmax"), upsample=upsample
+    )
+    torch.testing.assert_close(loss, fused, rtol=0, atol=0)
+    loss.backward()
+    fused.backward()
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=0, atol=0)
 
 
 def test_first_half_cross_entropy_then_lovasz(batch: tuple[Tensor, Tensor]) -> None:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from lovasz import lovasz_softmax
 from lovasz.study.data.parts import IGNORE_INDEX, TEST
+from lovasz.study.report import changes
 from lovasz.study.report.changes import changed_images
 from lovasz.study.report.charts import gains, multiples
 from lovasz.study.report.confusions import cells, confused, strokes
-from lovasz.study.report.report import changes
 from lovasz.study.summary.compare import summarise
 from lovasz.study.train.predict import evaluate
 from tests.made_up import made_up, pictures

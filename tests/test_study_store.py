@@ -28,6 +28,7 @@ from tests.tiny_data import tiny_scene
 
 SETTINGS = Settings(
     "ce>lovasz",
+    "",
     0,
     4,
     0.01,
@@ -438,7 +439,7 @@ def test_text_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_files_of_a_user_own_loss_have_a_name_for_every_system() -> None:
-    key = replace(SETTINGS, loss="my.package:loss (1f2e3d4c)").key
+    key = replace(SETTINGS, loss="my.package:loss", loss_code="1f2e3d4c").key
     assert key.startswith("my.package_loss_1f2e3d4c-seed0-")
 
 

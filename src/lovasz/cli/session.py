@@ -16,6 +16,7 @@ from lovasz.study.data.scene import load_indian_pines
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import write_text
 from lovasz.study.io.files import read_mask
+from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
@@ -96,7 +97,7 @@ class Session:
     def on_start(self, settings: Settings) -> None:
         """Names the run that begins."""
         at = f"{len(self.finished) + 1} of {self.number}"
-        name = f"{settings.loss}, seed {settings.seed}, lr {settings.lr:g} ({at})"
+        name = f"{settings.label}, seed {settings.seed}, lr {settings.lr:g} ({at})"
         self.progress.update(self.bar, description=name)
 
     def on_step(self, step: int) -> None:
@@ -110,7 +111,7 @@ class Session:
         self.finished.add(run.settings)
         seconds = sum(run.step_seconds)
         self.console.print(
-            f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
+            f"{len(self.finished)} of {self.number}: {run.settings.label}, seed {run.settings.seed}"
             f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
             f"({seconds:.0f} s){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
@@ -160,7 +161,7 @@ class Session:
         console.print()
         for path in (*paths, out / "config.yaml"):
             # A path may be longer than the terminal is wide and must stay in one piece.
-            console.print(str(path), soft_wrap=True, markup=False)
+            console.print(printable(path), soft_wrap=True, markup=False)
 
     def _say(self, sentence: str, style: str = "") -> None:
         """Prints prose: wrapped at words on a terminal, one line a sentence in a pipe."""

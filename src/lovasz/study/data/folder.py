@@ -17,7 +17,8 @@ from torch import Tensor
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
 from lovasz.study.io.classes import Classes
-from lovasz.study.io.disk import write_text
+from lovasz.study.io.digests import sealed, unsealed
+from lovasz.study.io.disk import replaced
 from lovasz.study.io.files import (
     UnreadableFileError,
     check_same_place,
@@ -129,7 +130,8 @@ def load_folder(
     found = _recall(known, stamp)
     if found is None:
         found = {"stamp": stamp, **_check(layout, num_classes, ignore, size, on_file)}
-        write_text(known, json.dumps(found))
+        with replaced(known, binary=True) as file:
+            file.write(sealed(json.dumps(found).encode()))
     absent = [name for name, pixels in zip(classes.names, found["pixels"][TRAIN], strict=True) if not pixels]
     if absent:
         raise LayoutError(
@@ -196,7 +198,7 @@ def _stamp(layout: Layout, num_classes: int, ignore: Sequence[int], size: tuple[
 
 def _recall(known: Path, stamp: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(known.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads(unsealed(known.read_bytes()))
     except (OSError, ValueError):
         return None
     return found if found.get("stamp") == stamp else None

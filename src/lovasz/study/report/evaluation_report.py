@@ -11,7 +11,8 @@ from lovasz.study.io.disk import write_text
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
-from lovasz.study.report.gallery import RIGHT, VOID, WRONG, gallery
+from lovasz.study.report.gallery import gallery
+from lovasz.study.report.maps import LINES, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
@@ -73,7 +74,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         confused=confused(evaluation.confusion),
         bars=_bars(scores),
         items=gallery(evaluation, scores, colours, photos, worst),
-        keys={"right": RIGHT, "wrong": WRONG, "void": VOID},
+        keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
         versions=versions(),
     )
     with naming(path):

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from lovasz.study.io.files import UnreadableFileError, read_image, read_mask
 from lovasz.study.io.palette import rgb
-from lovasz.study.report.maps import numbers
-from lovasz.study.report.page import data_uri
+from lovasz.study.report import page
+from lovasz.study.report.maps import LINES, RIGHT, WRONG, numbers
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou
 
-# Light and dark, so that right and wrong differ without colour; void is neither, and hatched.
-RIGHT, WRONG, VOID = "#d5e3c2", "#a3086a", "#8a8a8a"
 # Pixels along the longer side of a picture.
 SIDE = 480
 # Bytes of all pictures; the page around them is small.
@@ -162,24 +160,15 @@ def _classes(labels: NDArray[np.int64], colours: Sequence[str]) -> tuple[str, li
 
 def _png(indices: NDArray[np.int64], colours: Sequence[str], void: int) -> str:
     """Draws indices in their colours; void is hatched, so that no class looks the same."""
-    from PIL import Image
-
     y, x = np.indices(indices.shape)
     line = (x + y) % 8 < 2
     indices = np.where((indices == void) & line, void + 1, indices)
-    palette = np.array([rgb(colour) for colour in (*colours, VOID, "#ffffff")], dtype=np.uint8)
-    if len(palette) <= 256:
-        picture = Image.fromarray(indices.astype(np.uint8))
-        picture.putpalette(palette.tobytes())
-    else:
-        picture = Image.fromarray(palette[indices])
-    return data_uri(picture, "png", optimize=True)
+    palette = np.array([rgb(colour) for colour in (*colours, LINES, "#ffffff")], dtype=np.uint8)
+    return page.indexed(indices, palette)
 
 
 def _photo(image: NDArray[Any], place: tuple[Any, ...]) -> str:
     """Draws one channel or the first three, of a volume the slice; bytes as they are, other values stretched."""
-    from PIL import Image
-
     image = np.moveaxis(image[: 3 if image.shape[0] >= 3 else 1], 0, -1)
     if image.ndim == 4:
         index = place[2] if len(place) == 3 else image.shape[2] // 2
@@ -187,6 +176,4 @@ def _photo(image: NDArray[Any], place: tuple[Any, ...]) -> str:
     if image.dtype != np.uint8:
         low, high = float(image.min()), float(image.max())
         image = (255 * (image.astype(np.float64) - low) / ((high - low) or 1)).astype(np.uint8)
-    picture = Image.fromarray(image if image.shape[2] == 3 else image[..., 0])
-    picture.thumbnail((SIDE, SIDE))
-    return data_uri(picture, "jpeg", quality=80)
+    return page.photo(image, SIDE)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.palette import rgb
-from lovasz.study.report.page import data_uri
+from lovasz.study.report import page
 
 # Light is right and dark is wrong, for an eye that sees no colour as well; dots: the other way round with the
 # baseline. None is a colour of the first losses.
@@ -83,14 +83,10 @@ def error_map(
 
 def photo(image: NDArray[np.floating[Any]], side: int) -> str:
     """Draws the first three channels of an image (C, H, W), or the first alone, from its 1st to 99th percentile."""
-    from PIL import Image
-
     image = image[: 3 if len(image) >= 3 else 1]
     low, high = np.percentile(image, (1, 99))
     levels = (255 * (image - low) / ((high - low) or 1)).clip(0, 255).astype(np.uint8)
-    picture = Image.fromarray(np.moveaxis(levels, 0, -1) if len(levels) == 3 else levels[0])
-    picture.thumbnail((side, side))
-    return data_uri(picture, "jpeg", quality=80)
+    return page.photo(np.moveaxis(levels, 0, -1), side)
 
 
 def _fit(plane: NDArray[Any], side: int) -> NDArray[Any]:
@@ -135,18 +131,8 @@ def numbers(labels: NDArray[np.int64], void: NDArray[np.bool_]) -> list[tuple[in
 
 
 def _png(indices: NDArray[np.int64], table: Sequence[tuple[int, int, int, int]]) -> str:
-    from PIL import Image
-
     occurs = np.bincount(indices.ravel(), minlength=len(table)) > 0
-    indices = (np.cumsum(occurs) - 1)[indices]
-    colours = np.array(table, dtype=np.uint8)[occurs]
-    if len(colours) <= 256:
-        picture = Image.fromarray(indices.astype(np.uint8))
-        picture.putpalette(colours[:, :3].tobytes())
-        options = {"transparency": colours[:, 3].tobytes()}
-    else:
-        picture, options = Image.fromarray(colours[indices]), {}
-    return data_uri(picture, "png", optimize=True, **options)
+    return page.indexed((np.cumsum(occurs) - 1)[indices], np.array(table, dtype=np.uint8)[occurs])
 
 
 def _rgba(colour: str, opacity: float = 1.0) -> tuple[int, int, int, int]:

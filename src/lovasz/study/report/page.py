@@ -5,6 +5,9 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def render(template: str, **values: Any) -> str:
     """Fills a template.
@@ -34,6 +37,27 @@ def data_uri(picture: Any, kind: str, **options: Any) -> str:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def indexed(indices: NDArray[np.int64], colours: NDArray[np.uint8]) -> str:
+    """Returns a picture of indices (H, W) in their colours, red, green, blue and perhaps opacity, as PNG."""
+    from PIL import Image
+
+    if len(colours) > 256:
+        return data_uri(Image.fromarray(colours[indices]), "png", optimize=True)
+    picture = Image.fromarray(indices.astype(np.uint8))
+    picture.putpalette(colours[:, :3].tobytes())
+    options = {"transparency": colours[:, 3].tobytes()} if colours.shape[1] == 4 else {}
+    return data_uri(picture, "png", optimize=True, **options)
+
+
+def photo(levels: NDArray[np.uint8], side: int) -> str:
+    """Returns a photo (H, W, 1 or 3) as JPEG of at most this longer side."""
+    from PIL import Image
+
+    picture = Image.fromarray(levels if levels.shape[2] == 3 else levels[..., 0])
+    picture.thumbnail((side, side))
+    return data_uri(picture, "jpeg", quality=80)
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -75,7 +75,7 @@ def score(evaluation: Evaluation) -> Scores:
     """Computes every score; besides (C, C) integers, memory grows by one number an image."""
     matrix = evaluation.confusion
     right, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    iou = _ratio(right, labelled + predicted - right)
+    iou = _iou(right, labelled, predicted)
     dice = _ratio(2 * right, labelled + predicted)
     precision, recall = _ratio(right, predicted), _ratio(right, labelled)
     images = np.full(evaluation.rows.images, np.nan)
@@ -122,7 +122,7 @@ def image_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
         (N, C); NaN where the label of the image does not hold the class.
     """
     intersection, labelled, predicted = np.moveaxis(counts, -1, 0)
-    return np.where(labelled > 0, _ratio(intersection, labelled + predicted - intersection), np.nan)
+    return np.where(labelled > 0, _iou(intersection, labelled, predicted), np.nan)
 
 
 def image_miou(iou: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -153,6 +153,12 @@ def _lowest_mean(scores: NDArray[np.float64], percents: tuple[int, ...]) -> floa
 
 def _mean(values: NDArray[np.float64]) -> float:
     return _lowest_mean(values, (100,))
+
+
+def _iou(
+    intersection: NDArray[np.int64], labelled: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    return _ratio(intersection, labelled + predicted - intersection)
 
 
 def _ratio(part: NDArray[np.int64 | np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -149,11 +149,7 @@ def ce_dice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def ce_lovasz(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes the sum of both; of coarser logits in the same passes."""
-    mode = resolution(logits, target.shape[1:])
-    if mode is None:
-        return cross_entropy(logits, target) + lovasz(logits, target)
-    if torch.distributed.is_initialized():  # as above: the cross-entropy is that of each process
-        entropy = lovasz_cross_entropy(logits, target, lovasz_weight=0.0, ignore_index=IGNORE_INDEX, upsample=mode)
-        return entropy + lovasz(logits, target)
-    return lovasz_cross_entropy(logits, target, ignore_index=IGNORE_INDEX, upsample=mode)
+    """Computes the sum of cross-entropy and Lovász-Softmax in the same passes, over the pixels of all processes."""
+    return lovasz_cross_entropy(
+        logits, target, ignore_index=IGNORE_INDEX, group="world", upsample=resolution(logits, target.shape[1:])
+    )

@@ -1,14 +1,16 @@
-"""How much memory a loss needs beyond logits, target and gradient, measured on one step of its own."""
+"""How much memory a step needs, and what a loss needs beyond logits, target and gradient."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from lovasz.study.train.losses import named_loss
+from lovasz.study.train.losses import NamedLoss, named_loss
 
 
 def loss_mib(
@@ -30,14 +32,42 @@ def loss_mib(
     """
     if device not in ("cpu", "cuda") or (device == "cpu" and not os.access("/proc/self/clear_refs", os.W_OK)):
         return None
-    # Freed blocks of 64 KiB and more go back to the system at once.
+    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])})"
+    code = f"from lovasz.study.train.memory import measure; print({call})"
+    try:
+        return in_a_fresh_process(code)
+    except subprocess.CalledProcessError:
+        return None
+
+
+def in_a_fresh_process(code: str) -> float:
+    """Returns the number that this Python code prints last, in a process that hides no memory.
+
+    Raises:
+        subprocess.CalledProcessError: If it fails.
+    """
+    # Freed blocks of 64 KiB and more go back to the system at once: kept ones would hide what the next step needs.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     for inherited in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         environment.pop(inherited, None)
-    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])})"
-    code = f"from lovasz.study.train.memory import measure; print({call})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    return float(done.stdout.split()[-1]) if done.returncode == 0 else None
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return float(done.stdout.split()[-1])
+
+
+def peak_growth(step: Callable[[], object], on_gpu: bool) -> float:
+    """Returns the MiB by which a step raises, at its peak, what the GPU, or on Linux this process, holds."""
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    step()
+    peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**10
+    return peak - pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int]) -> float:
@@ -50,15 +80,9 @@ def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: 
         logits = torch.randn(*shape[:2], *sides, dtype=dtype, device=device).requires_grad_()
         target = torch.randint(shape[1], (shape[0], *fine_sides), device=device)
         size = logits.numel() * logits.element_size() / 2**20
-        if device == "cuda":
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated() / 2**20
-            loss(logits, target, 1.0).backward()
-            peak = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-            loss(logits, target, 1.0).backward()
-            peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    return max(peak - before - size, 0.0)
+        peak = peak_growth(partial(_step, loss, logits, target), device == "cuda")
+    return max(peak - size, 0.0)
+
+
+def _step(loss: NamedLoss, logits: Tensor, target: Tensor) -> None:
+    loss(logits, target, 1.0).backward()

@@ -170,11 +170,16 @@ def imported(option: str, name: str) -> Callable[..., Any]:
 
 def identity(name: str) -> str:
     """Returns the name; with a hash of its file for one that is imported, whose code may change."""
+    digest = code_of(name)
+    return f"{name} ({digest})" if digest else name
+
+
+def code_of(name: str) -> str:
+    """Returns a hash of the file from which ``MODULE:FUNCTION`` is imported; of any other name nothing."""
     if ":" not in name or name.startswith("smp:"):
-        return name
+        return ""
     file = inspect.getsourcefile(importlib.import_module(name.partition(":")[0]))
-    digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else "built in"
-    return f"{name} ({digest})"
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else "built in"
 
 
 def _smp(name: str, in_channels: int, num_classes: int) -> nn.Module:

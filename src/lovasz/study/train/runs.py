@@ -32,7 +32,7 @@ class Plan:
     @property
     def number(self) -> int:
         """Number of trainings, counting those of the search that serve as the first seed once."""
-        known = len({run.loss for run in self.searched})
+        known = len({run.label for run in self.searched})
         return len(self.searched) + len(self.runs) - known
 
 
@@ -48,6 +48,7 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
     """Lists the runs of a configuration."""
     base = Settings(
         loss="",
+        loss_code="",
         seed=0,
         steps=steps_of(config, data),
         lr=config.lr[0],
@@ -66,9 +67,9 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
         lovasz=code_version(),
         torch=torch.__version__,
     )
-    losses = [network.identity(loss) for loss in config.losses]
-    searched = [replace(base, loss=loss, lr=lr) for lr in config.lr for loss in losses]
-    runs = [replace(base, loss=loss, seed=seed) for seed in range(config.seeds) for loss in losses]
+    of_losses = [replace(base, loss=loss, loss_code=network.code_of(loss)) for loss in config.losses]
+    searched = [replace(one, lr=lr) for lr in config.lr for one in of_losses]
+    runs = [replace(one, seed=seed) for seed in range(config.seeds) for one in of_losses]
     return Plan(searched if len(config.lr) > 1 else [], runs)
 
 
@@ -113,12 +114,12 @@ def check_fits(config: Config, data: Data) -> None:
 def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
     """Loads the sound runs of the folder; of several rates, those of the one that a whole search has chosen."""
     known = work.loaded(planned.searched, folder)
-    searched = {run.loss for run in planned.searched}
-    searching = {run.loss for run in planned.searched if run not in known}
+    searched = {run.label for run in planned.searched}
+    searching = {run.label for run in planned.searched if run not in known}
     best = _best(_tried(known[run] for run in planned.searched if run in known))
-    settled = [run for run in planned.runs if run.loss not in searching]
+    settled = [run for run in planned.runs if run.label not in searching]
     return known | work.loaded(
-        [replace(run, lr=best[run.loss]) if run.loss in searched else run for run in settled], folder
+        [replace(run, lr=best[run.label]) if run.label in searched else run for run in settled], folder
     )
 
 
@@ -126,7 +127,7 @@ def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
     """Returns the validation mIoU of each loss with each rate."""
     tried: dict[str, dict[float, float]] = {}
     for run in runs:
-        tried.setdefault(run.settings.loss, {})[run.settings.lr] = run.val_miou
+        tried.setdefault(run.settings.label, {})[run.settings.lr] = run.val_miou
     return tried
 
 
@@ -173,7 +174,7 @@ def run_missing(
 
     tried = _tried(runs_of(planned.searched))
     best = _best(tried)
-    runs = runs_of([replace(settings, lr=best.get(settings.loss, settings.lr)) for settings in planned.runs])
+    runs = runs_of([replace(settings, lr=best.get(settings.label, settings.lr)) for settings in planned.runs])
     return runs, tried
 
 

@@ -11,7 +11,8 @@ class Settings:
     """One run: two runs with equal settings, on one machine, give equal results.
 
     Attributes:
-        loss: Name of the loss, with a hash of its code if it is the user's own.
+        loss: Name of the loss.
+        loss_code: Hash of its code if it is the user's own, else empty.
         seed: Seeds the initial weights, the dropout, the order of the images and their augmentation.
         steps: Optimiser steps.
         lr: Learning rate at the start.
@@ -32,6 +33,7 @@ class Settings:
     """
 
     loss: str
+    loss_code: str
     seed: int
     steps: int
     lr: float
@@ -51,9 +53,9 @@ class Settings:
     torch: str
 
     @property
-    def loss_name(self) -> str:
-        """Name of the loss without the hash."""
-        return self.loss.split(" ")[0]
+    def label(self) -> str:
+        """What the loss is called in results: its name, and the hash of its code if it is the user's own."""
+        return f"{self.loss} ({self.loss_code})" if self.loss_code else self.loss
 
     @property
     def key(self) -> str:
@@ -61,7 +63,7 @@ class Settings:
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         # ">", ":" and " " are not allowed or not wanted in file names everywhere.
-        loss = re.sub(r"[^\w+.-]+", "_", self.loss.replace(">", "-then-")).strip("_")
+        loss = re.sub(r"[^\w+.-]+", "_", self.label.replace(">", "-then-")).strip("_")
         return f"{loss}-seed{self.seed}-{digest}"
 
 

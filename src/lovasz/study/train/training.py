@@ -41,7 +41,7 @@ class Training(pl.LightningModule):
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
         self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
-        self.loss = named_loss(settings.loss_name, data.parts[TRAIN].pixels)
+        self.loss = named_loss(settings.loss, data.parts[TRAIN].pixels)
         self.rounds = min(ROUNDS, settings.steps)
         self.done = 0
         self.step_seconds: list[float] = []

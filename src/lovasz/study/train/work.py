@@ -122,7 +122,7 @@ def _trained(settings: Settings, config: Config, data: Data, folder: Path, liste
     run = train(settings, config, data, folder, listener.on_step, True)
     if settings.seed == 0:
         shape, fine = sizes_of_loss(settings, config, data)
-        mib = loss_mib(settings.loss_name, shape, settings.accelerator, settings.precision, fine)
+        mib = loss_mib(settings.loss, shape, settings.accelerator, settings.precision, fine)
         run = replace(run, loss_mib=mib)
     store.save(folder, run)
     return run
