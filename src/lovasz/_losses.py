@@ -1,9 +1,8 @@
 """One loss of one form: by sorting or by counting, and the tail that both share."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +17,19 @@ from .measures import FBeta, Tversky
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-#: From the numbers of valid and of foreground pixels: which classes take part, and what each counts for.
-Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+class Reduction(NamedTuple):
+    """How the losses of the classes become the result."""
+
+    selection: tuple[bool, Tensor | None]
+    weight: Tensor | None
+    per_image: bool
+    name: str
+
+    @property
+    def total(self) -> bool:
+        """Whether the result is one number."""
+        return self.name != "none"
 
 
 def lovasz(
@@ -55,39 +65,29 @@ def lovasz(
         bins = arguments.check_counts(counts, form, view.logits, per_image, bins, group is not None)
     number = arguments.parse_bins(bins, None if group is not None else _pooled(view, per_image), C, form)
 
-    # No closure: PyTorch 2.6 does not compile one with annotations.
-    share = functools.partial(_share, selection, weight, per_image, reduction)
-    pixels = Pixels(*view[:3], ignored, form, view.interpolation)
+    how = Reduction(selection, weight, per_image, reduction)
+    # No slice of the view: PyTorch 2.6 compiles none of a named tuple.
+    pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)
     ce = None if label_smoothing is None else CrossEntropy(weight, label_smoothing)
-    total = reduction != "none"
     if number is None:
-        loss, ce_sum, weight_sum, part = _by_sorting(pixels, per_image, ce, total, index, share)
+        loss, ce_sum, weight_sum, part = _by_sorting(pixels, ce, index, how)
     else:
         kind = (
             [] if processes is None else arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
         )
-        loss, ce_sum, weight_sum, part = _by_counting(
-            pixels, number, per_image, ce, total, index, share, counts, processes, kind
-        )
+        loss, ce_sum, weight_sum, part = _by_counting(pixels, number, ce, index, how, counts, processes, kind)
         if processes is not None and average_gradients:
             world_size = torch.distributed.get_world_size(processes)
             loss, ce_sum = _times(loss, world_size), _times(ce_sum, world_size)
     if reduction == "mean" and ce is not None:
         ce_sum = ce_sum / torch.where(weight_sum == 0, 1.0, weight_sum)
-    return (loss if total else jaccard.per_class(loss, part, per_image)), ce_sum
+    return (loss if how.total else jaccard.per_class(loss, part, per_image)), ce_sum
 
 
-def _share(
-    selection: tuple[bool, Tensor | None],
-    weight: Tensor | None,
-    per_image: bool,
-    reduction: str,
-    valid: Tensor,
-    foreground: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _share(how: Reduction, valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
     """Returns which classes take part, and what each counts for, from their numbers of pixels."""
-    part = arguments.takes_part(valid, foreground, selection)
-    return part, jaccard.coefficients(part, weight, per_image, reduction)
+    part = arguments.takes_part(valid, foreground, how.selection)
+    return part, jaccard.coefficients(part, how.weight, how.per_image, how.name)
 
 
 def _pooled(view: layouts.View, per_image: bool) -> int:
@@ -97,7 +97,7 @@ def _pooled(view: layouts.View, per_image: bool) -> int:
 
 
 def _by_sorting(
-    pixels: Pixels, per_image: bool, ce: CrossEntropy | None, total: bool, measure: Tversky, share: Share
+    pixels: Pixels, ce: CrossEntropy | None, measure: Tversky, how: Reduction
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss, the sums of the cross-entropy and of its weights, and which classes take part; plain autograd."""
     x, target, mask, ignored, form, mode = pixels
@@ -106,12 +106,12 @@ def _by_sorting(
         x = interpolation.interpolate(x, interpolation.axes(x, target, mode))
     x, target, mask = layouts.flat(x, target, mask)
     labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
-    losses, valid, foreground, bad = sorting.losses(x, labels, form, per_image, measure)
-    part, coefficients = share(valid, foreground)
+    losses, valid, foreground, bad = sorting.losses(x, labels, form, how.per_image, measure)
+    part, coefficients = _share(how, valid, foreground)
     # A product hands the NaN on to the gradient; a class that takes no part has neither.
     losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     loss = jaccard.weighted(losses, coefficients)
-    loss = (jaccard.block_sum(loss.flatten()) if total else loss).to(losses.dtype)
+    loss = (jaccard.block_sum(loss.flatten()) if how.total else loss).to(losses.dtype)
     ce_sum, weight_sum = losses.new_zeros(2) if ce is None else sorting.cross_entropy(x, labels, *ce)
     return loss, ce_sum, weight_sum, part
 
@@ -119,18 +119,16 @@ def _by_sorting(
 def _by_counting(
     pixels: Pixels,
     bins: int,
-    per_image: bool,
     ce: CrossEntropy | None,
-    total: bool,
     measure: Tversky,
-    share: Share,
+    how: Reduction,
     counts: Counts | None,
     processes: "ProcessGroup | None",
     kind: Sequence[str],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same from counts: of these pixels, of those of all processes, or given ones."""
     if counts is None:
-        table, (valid, foreground), ce_sums = operators.count(pixels, bins, per_image, ce)
+        table, (valid, foreground), ce_sums = operators.count(pixels, bins, how.per_image, ce)
         if processes is not None:
             table = torch.ops.lovasz.all_reduce(table, processes.group_name, kind)
             valid, foreground = jaccard.pixels(table)
@@ -142,8 +140,10 @@ def _by_counting(
         pixels = pixels._replace(target=labels, mask=None, ignored=[-1])
         table, (valid, foreground) = counts.table.contiguous(), counts.pixels()
         ce_sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-    part, coefficients = share(valid, foreground)
-    loss, ce_sum = operators.loss(pixels, table, ce_sums[0], coefficients, total, measure.alpha, measure.beta, ce)
+    part, coefficients = _share(how, valid, foreground)
+    loss, ce_sum = operators.loss(
+        pixels, table, ce_sums[0], coefficients, how.total, measure.alpha, measure.beta, ce
+    )
     return loss, ce_sum, ce_sum if ce is None else ce_sums[1].to(ce_sum.dtype), part
 
 

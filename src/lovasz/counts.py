@@ -191,5 +191,5 @@ def count(
     if number is None:
         raise ValueError("bins must be an integer here: counts always count")
     ignored = arguments.parse_ignore_index(ignore_index)
-    pixels = Pixels(*view[:3], ignored, form, view.interpolation)
+    pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)
     return Counts(operators.count(pixels, number, per_image).table, form, per_image)
