@@ -20,7 +20,7 @@ except PackageNotFoundError:  # run from the source tree
 
 
 def kernels() -> list[tuple[str, str, str]]:
-    """Returns which kernel serves which device and why, as ``lovasz info`` prints it.
+    """List which kernel serves which device and why, as ``lovasz info`` prints it.
 
     Returns:
         A row of device, kernel and reason for the CPU, for CUDA and for every other device.
@@ -41,6 +41,7 @@ __all__ = [
     "LovaszSoftmaxLoss",
     "Tversky",
     "count",
+    "kernels",
     "lovasz_cross_entropy",
     "lovasz_hinge",
     "lovasz_sigmoid",
