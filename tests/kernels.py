@@ -5,6 +5,7 @@ import os
 
 from lovasz._kernels import cpu, plain
 from lovasz._kernels.contract import CrossEntropy, Pixels
+from lovasz.measures import JACCARD
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 COMPILED = [cpu.Kernel(name) for name in cpu.names()]
@@ -26,10 +27,9 @@ def count_with(
     return kernel.count(pixels, bins, per_image, ce)
 
 
-def weigh_with(kernel, table, form, coefficients, dtype, measure=(1.0, 1.0)):
-    """`weigh` of a kernel, by default for the Jaccard index."""
-    alpha, beta = (measure.alpha, measure.beta) if hasattr(measure, "alpha") else measure
-    return kernel.weigh(table, form, coefficients, dtype, alpha, beta)
+def weigh_with(kernel, table, form, coefficients, dtype, measure=JACCARD):
+    """`weigh` of a kernel."""
+    return kernel.weigh(table, form, coefficients, dtype, measure.alpha, measure.beta)
 
 
 def apply_with(

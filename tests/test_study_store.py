@@ -250,6 +250,20 @@ def test_run_without_digests_is_not_used(tmp_path: Path) -> None:
         store.load(tmp_path, SETTINGS)
 
 
+def test_a_draft_that_could_not_be_written_is_deleted(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+
+    def written_to_a_full_disk() -> None:
+        with disk.replaced(tmp_path / "a.txt") as file:
+            file.write("new")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        written_to_a_full_disk()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
 def test_files_are_on_disk_before_they_have_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: set[int] = set()
     renamed: list[Path] = []

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,20 +16,6 @@ from .measures import FBeta, Tversky
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-
-class Reduction(NamedTuple):
-    """How the losses of the classes become the result."""
-
-    selection: tuple[bool, Tensor | None]
-    weight: Tensor | None
-    per_image: bool
-    name: str
-
-    @property
-    def total(self) -> bool:
-        """Whether the result is one number."""
-        return self.name != "none"
 
 
 def lovasz(
@@ -52,20 +38,17 @@ def lovasz(
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
-    arguments.choice("reduction", reduction, arguments.REDUCTIONS)
     processes = arguments.process_group(group)
     if group is not None:
         arguments.check_pooled(per_image, bins)
     ignored = arguments.parse_ignore_index(ignore_index)
     C, device = view.logits.shape[1], view.logits.device
-    selection = arguments.class_selection(classes, C, device)
-    arguments.check_weight(weight, C, device)
+    how = arguments.parse_reduction(reduction, classes, weight, per_image, C, device)
     index = arguments.parse_measure(measure)
     if counts is not None:
         bins = arguments.check_counts(counts, form, view.logits, per_image, bins, group is not None)
     number = arguments.parse_bins(bins, None if group is not None else _pooled(view, per_image), C, form)
 
-    how = Reduction(selection, weight, per_image, reduction)
     # No slice of the view: PyTorch 2.6 compiles none of a named tuple.
     pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)
     ce = None if label_smoothing is None else CrossEntropy(weight, label_smoothing)
@@ -84,12 +67,6 @@ def lovasz(
     return (loss if how.total else jaccard.per_class(loss, part, per_image)), ce_sum
 
 
-def _share(how: Reduction, valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns which classes take part, and what each counts for, from their numbers of pixels."""
-    part = arguments.takes_part(valid, foreground, how.selection)
-    return part, jaccard.coefficients(part, how.weight, how.per_image, how.name)
-
-
 def _pooled(view: layouts.View, per_image: bool) -> int:
     """Number of pixels that are sorted, or counted, together."""
     logits, target = view.logits, view.target
@@ -97,7 +74,7 @@ def _pooled(view: layouts.View, per_image: bool) -> int:
 
 
 def _by_sorting(
-    pixels: Pixels, ce: CrossEntropy | None, measure: Tversky, how: Reduction
+    pixels: Pixels, ce: CrossEntropy | None, measure: Tversky, how: arguments.Reduction
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss, the sums of the cross-entropy and of its weights, and which classes take part; plain autograd."""
     x, target, mask, ignored, form, mode = pixels
@@ -107,7 +84,7 @@ def _by_sorting(
     x, target, mask = layouts.flat(x, target, mask)
     labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
     losses, valid, foreground, bad = sorting.losses(x, labels, form, how.per_image, measure)
-    part, coefficients = _share(how, valid, foreground)
+    part, coefficients = arguments.shares(how, valid, foreground)
     # A product hands the NaN on to the gradient; a class that takes no part has neither.
     losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     loss = jaccard.weighted(losses, coefficients)
@@ -121,7 +98,7 @@ def _by_counting(
     bins: int,
     ce: CrossEntropy | None,
     measure: Tversky,
-    how: Reduction,
+    how: arguments.Reduction,
     counts: Counts | None,
     processes: "ProcessGroup | None",
     kind: Sequence[str],
@@ -140,7 +117,7 @@ def _by_counting(
         pixels = pixels._replace(target=labels, mask=None, ignored=[-1])
         table, (valid, foreground) = counts.table.contiguous(), counts.pixels()
         ce_sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-    part, coefficients = _share(how, valid, foreground)
+    part, coefficients = arguments.shares(how, valid, foreground)
     loss, ce_sum = operators.loss(
         pixels, table, ce_sums[0], coefficients, how.total, measure.alpha, measure.beta, ce
     )

@@ -122,16 +122,13 @@ class Counts:
     ) -> Tensor:
         if classes is None:
             classes = "present" if self.form == "softmax" else "all"
-        arguments.choice("reduction", reduction, arguments.REDUCTIONS)
         num_classes, device = self.table.shape[1], self.table.device
-        selection = arguments.class_selection(classes, num_classes, device)
-        arguments.check_weight(weight, num_classes, device)
-        part = arguments.takes_part(*self.pixels(), selection)
-        coefficients = jaccard.coefficients(part, weight, self.per_image, reduction)
+        how = arguments.parse_reduction(reduction, classes, weight, self.per_image, num_classes, device)
+        part, coefficients = arguments.shares(how, *self.pixels())
         values = jaccard.weighted(losses, coefficients)
-        if reduction == "none":
-            return jaccard.per_class(values, part, self.per_image).float()
-        return jaccard.block_sum(values.flatten()).float()
+        if how.total:
+            return jaccard.block_sum(values.flatten()).float()
+        return jaccard.per_class(values, part, self.per_image).float()
 
     def weights(self, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
         """Return ∂loss / ∂error of a background and a foreground pixel in each bin, float64 (N or 1, C, 2, K)."""

@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._math import binning, interpolation
+from .._math import binning, interpolation, jaccard
 from ..measures import NAMED, FBeta, Tversky
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -177,13 +177,6 @@ def class_selection(
     return False, selected
 
 
-def takes_part(valid: Tensor, foreground: Tensor, selection: tuple[bool, Tensor | None]) -> Tensor:
-    """Which classes take part: bool (N or 1, C), from their numbers of valid and of foreground pixels."""
-    only_present, selected = selection
-    part = (foreground if only_present else valid) > 0
-    return part if selected is None else part & selected
-
-
 def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) -> None:
     """A floating (C,) tensor on the device of the logits, or None."""
     if weight is None:
@@ -197,3 +190,41 @@ def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) 
         raise ValueError(f"weight must be on the device of the logits, {device}, got {weight.device}")
     if weight.requires_grad:
         raise ValueError("weight must not require a gradient: there is none in the weights, detach it")
+
+
+class Reduction(NamedTuple):
+    """How the losses of the classes become the result; made by `parse_reduction`."""
+
+    selection: tuple[bool, Tensor | None]
+    weight: Tensor | None
+    per_image: bool
+    name: str
+
+    @property
+    def total(self) -> bool:
+        """Whether the result is one number."""
+        return self.name != "none"
+
+
+def parse_reduction(
+    reduction: str,
+    classes: str | Sequence[int],
+    weight: Tensor | None,
+    per_image: bool,
+    num_classes: int,
+    device: torch.device,
+) -> Reduction:
+    """The reduction, with its classes and weights, checked."""
+    choice("reduction", reduction, REDUCTIONS)
+    selection = class_selection(classes, num_classes, device)
+    check_weight(weight, num_classes, device)
+    return Reduction(selection, weight, per_image, reduction)
+
+
+def shares(how: Reduction, valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+    """Which classes take part, bool, and what each counts for, float64; both (N or 1, C)."""
+    only_present, selected = how.selection
+    part = (foreground if only_present else valid) > 0
+    if selected is not None:
+        part = part & selected
+    return part, jaccard.coefficients(part, how.weight, how.per_image, how.name)

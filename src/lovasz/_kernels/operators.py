@@ -41,13 +41,15 @@ _library.define("all_reduce(Tensor counts, str group, str[] kind) -> Tensor")
 _agreed: set[tuple[str, tuple[str, ...], tuple[int, ...]]] = set()
 
 
-def _words(kind: Sequence[str]) -> list[int]:
+@functools.lru_cache(maxsize=64)
+def _words(kind: tuple[str, ...], like: torch.dtype, device: torch.device) -> Tensor:
     """A number for each part of a kind, and its square: processes agree when both add up to n times their own.
 
-    Then the mean of the numbers is one's own and their variance is 0. With 24 bits no sum overflows.
+    Then the mean of the numbers is one's own and their variance is 0. With 24 bits no sum overflows. They are
+    brought to a device once.
     """
     numbers = [zlib.crc32(part.encode()) & 0xFFFFFF for part in kind]
-    return [*numbers, *(number**2 for number in numbers)]
+    return torch.tensor([*numbers, *(number**2 for number in numbers)], dtype=like, device=device)
 
 
 def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
@@ -58,8 +60,8 @@ def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
     """
     resolve: Any = torch.distributed.distributed_c10d._resolve_process_group
     processes = resolve(group)
-    own = _words(kind)
-    total = torch.cat((counts.flatten(), counts.new_tensor(own)))
+    own = _words(tuple(kind), counts.dtype, counts.device)
+    total = torch.cat((counts.flatten(), own))
     try:
         torch.distributed.all_reduce(total, group=processes)
     except RuntimeError as error:
@@ -70,9 +72,8 @@ def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
             f"classes or bins: {error}"
         ) from error
     asked = (group, tuple(kind), tuple(counts.shape))
-    if own and (counts.device.type == "cpu" or asked not in _agreed):
-        sums = total[-len(own) :].tolist()
-        right = [s == processes.size() * word for s, word in zip(sums, own, strict=True)]
+    if kind and (counts.device.type == "cpu" or asked not in _agreed):
+        right = (total[counts.numel() :] == processes.size() * own).tolist()
         differ = [part for i, part in enumerate(kind) if not (right[i] and right[i + len(kind)])]
         if differ:
             raise RuntimeError(
@@ -298,7 +299,15 @@ class _Once(torch.autograd.Function):
 
 
 def kernels() -> list[tuple[str, str, str]]:
-    """Device, the kernel that serves it, and why."""
+    """List which kernel serves which device and why, as ``lovasz info`` prints it.
+
+    Returns:
+        A row of device, kernel and reason for the CPU, for CUDA and for every other device.
+
+    Example:
+        >>> [device for device, _, _ in kernels()]
+        ['cpu', 'cuda', 'any other']
+    """
     cpu = "PyTorch" if _cpu_kernel is None else f"C++, {_cpu_kernel}"
     found = importlib.util.find_spec("triton") is not None
     return [

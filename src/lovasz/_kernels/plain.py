@@ -27,7 +27,7 @@ def compute_dtype(logits: Tensor) -> torch.dtype:
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
-class _Pixels:
+class _Parts:
     """The pixels of an input, a part at a time: where the labels are finer than the logits, of these a strip.
 
     A part is a slice of images and one of places along the first spatial axis.
@@ -45,7 +45,7 @@ class _Pixels:
             new = torch.zeros_like if self.axes else torch.empty_like  # a strip adds, a part fills
             self.gradient = new(self.logits, dtype=self.dtype if self.axes else self.logits.dtype)
 
-    def parts(self, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
+    def slices(self, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
         """A part is at least twice as large as a table of `row` counts, so that adding up the tables of parts does
         not cost more than the parts; per image it holds no more images than it could hold tables.
         """
@@ -123,14 +123,14 @@ def _binary_slots(
 def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
     """Counts the pixels; with `interpolation` the logits are made as fine as the target on the way."""
     logits, form = pixels.logits, pixels.form
-    parts = _Pixels(pixels)
+    parts = _Parts(pixels)
     N, C = logits.shape[:2]
     rows = N if per_image else 1
     row = C * 2 * (bins + 1)
     table = torch.zeros(rows, row, dtype=torch.int64, device=logits.device)
     sums = torch.zeros(2, dtype=torch.float64, device=logits.device)
     void = torch.zeros(N, 1 if form == "softmax" else C, dtype=torch.int64, device=logits.device)
-    for images, part in parts.parts(row, per_image):
+    for images, part in parts.slices(row, per_image):
         x, t = parts.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         if form == "softmax":
@@ -202,13 +202,13 @@ def apply(
     if grad is not None:
         weights = weights * grad
     logits, form = pixels.logits, pixels.form
-    parts = _Pixels(pixels, gradient=True)
+    parts = _Parts(pixels, gradient=True)
     per_image = len(weights) > 1
     bins = weights.shape[-1] - 1
     # The sign of ∂error / ∂probability (∂error / ∂logit) goes into the table: -1 for the foreground.
     signed = torch.stack((weights[:, :, 0], -weights[:, :, 1]), 2)
     signed = signed.to(compute_dtype(logits)).flatten(1)
-    for images, part in parts.parts(signed.shape[1], per_image):
+    for images, part in parts.slices(signed.shape[1], per_image):
         x, t = parts.read(images, part)
         offsets = _offsets(x.shape, per_image, bins, x)
         chunk = (signed[images] if per_image else signed).flatten()

@@ -10,11 +10,18 @@ from typing import IO, Any
 
 @contextmanager
 def replaced(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
-    """Opens a draft of a file that takes its name once it is on disk: a reader sees the old or the new."""
+    """Opens a draft of a file that takes its name once it is on disk: a reader sees the old or the new.
+
+    A draft that could not be written is deleted.
+    """
     hidden = path.with_name(f".{path.name}.{os.getpid()}")
-    with flushed(hidden, newline, binary) as file:
-        yield file
-    os.replace(hidden, path)
+    try:
+        with flushed(hidden, newline, binary) as file:
+            yield file
+        os.replace(hidden, path)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
     flush_folder(path.parent)
 
 
