@@ -55,7 +55,7 @@ def kernels() -> list[Kernel]:
         settings = common | {"CLASSES": classes, "WIDTH": width, "LENGTH": length, "CROSS_ENTROPY": fused,
                              "SMOOTHING": 0.1 * fused, "HAS_WEIGHT": fused}  # fmt: skip
         label = f"softmax {classes} {real}{' + ce' * fused}"
-        ce = {"ce_weight": "*fp32" if fused else None}
+        ce = {"class_weights": "*fp32" if fused else None}
         pointers = read | ce | {"logits": f"*{real}", "sums": "*fp64"}
         found.append(Kernel(f"count {label}", passes._count_softmax, pointers, settings, passes.WARPS))
         pointers = (
