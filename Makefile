@@ -5,7 +5,7 @@ RUN = $(VENV)/bin
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning.
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
-KERNEL_TESTS = $(addprefix tests/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py)
+KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py)
 
 .PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
 
@@ -25,10 +25,10 @@ oldest newest:  ## every test with each requirement at its lower bound; with the
 	touch "$$folder/.dev" && $(MAKE) test VENV="$$folder"
 
 fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the place of the compiled one
-	LOVASZ_CPU_KERNEL=off $(PYTEST) $(filter-out %cpu.py, $(KERNEL_TESTS)) tests/test_failures.py
+	LOVASZ_CPU_KERNEL=off $(PYTEST) $(filter-out %cpu.py, $(KERNEL_TESTS)) tests/core/test_failures.py
 
 triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
-	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k _triton tests/test_triton.py tests/test_cpu.py tests/test_measures.py
+	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k _triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH. Left out: what compiles at run time, which

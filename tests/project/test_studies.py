@@ -1,0 +1,123 @@
+"""The evidence: its configurations are ones that the command takes, its page holds what the kept results say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lovasz.study.summary.stats import signed
+from lovasz.study.train.config import make_config
+from studies import __main__ as study
+from studies import gradient, tables
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_configurations_are_taken(file: Path) -> None:
+    data = {} if file.stem == "scene" else {"data": ROOT}
+    config = make_config({**data, "workers": 0, "precision": "32"}, file)
+    config.check()
+    assert config.seeds >= 5
+    assert len(config.lr) > 1  # chosen for each loss, on validation
+    assert {"ce", "weighted-ce", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz"} <= set(config.losses)
+
+
+def test_the_page_holds_the_tables_of_the_kept_results() -> None:
+    found = tables.tables()
+    assert {"scene", "gradient"} <= set(found)
+    for name, lines in found.items():
+        assert f"<!-- table {name} -->\n" + "\n".join(lines) + "\n<!-- end -->" in PAGE, name
+
+
+def test_the_readme_says_what_the_kept_results_say() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for name, said in (
+        ("camvid", "`ce+lovasz` gained {} points of test mIoU over cross-entropy (95 % interval {} to {})"),
+        ("nuclei", "where both classes are large, {} ({} to {})"),
+    ):
+        gap = tables.difference(tables.read(name), "ce+lovasz")
+        assert gap.low is not None
+        assert gap.high is not None
+        assert said.format(f"{gap.mean:.1f}", signed(gap.low), signed(gap.high)) in readme
+
+
+@pytest.mark.parametrize("study", [name for name in tables.STUDIES if tables.read(name)])
+def test_kept_results_are_complete_and_paired(study: str) -> None:
+    rows = tables.read(study)
+    config = make_config({} if study == "scene" else {"data": ROOT}, ROOT / "studies" / f"{study}.yaml")
+    for loss in config.losses:
+        mine = [row for row in rows if row["loss"] == loss]
+        assert sorted(int(row["seed"]) for row in mine) == list(range(config.seeds)), loss
+        assert len({row["lr"] for row in mine}) == 1
+        assert float(mine[0]["lr"]) in config.lr
+    assert len(rows) == len(config.losses) * config.seeds
+
+
+def test_tables_hold_means_and_paired_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    rest = {"lr": "0.01", "val_miou": "0.5", "test_miou_large": "", "loss_share": "0.25", "iou Pole": ""}
+    rows = [
+        {"loss": loss, "seed": str(seed), "test_miou": str(score / 100), "iou Sky": str(score / 100), **rest}
+        for loss, scores in (("lovasz", (52, 50, 54)), ("ce", (50, 47, 53)))
+        for seed, score in enumerate(scores)
+    ]
+    assert tables.losses_of(rows) == ["ce", "lovasz"]
+    lines = tables.losses_table(rows)
+    assert lines[2].startswith("| `ce` | 0.01 | 50.0 ± 3.0 |  | 50.0 | 25 % |")
+    # The differences are 2, 3 and 1: mean 2, deviation 1, t(0.975, 2) = 4.303.
+    half = 4.303 / 3**0.5
+    assert f"| {signed(2)} ({signed(2 - half)} to {signed(2 + half)}) |" in lines[3]
+    assert sorted(tables.classes_table(rows)[2:]) == ["| Pole | nan | – |", "| Sky | 50.0 | +2.0 |"]
+
+
+def test_the_gradients_error_is_measured_against_float64() -> None:
+    published, counting, sorting = gradient.errors(2**16)
+    assert published > 1e-3 > 1e-4 > counting > 1e-6 > sorting
+    rows = {int(row["pixels"]): float(row["published_error"]) for row in tables.read("gradient")}
+    assert rows[2**16] == pytest.approx(published, rel=0.1)
+    assert {2**20, 2**23, 2**25} <= set(rows)
+
+
+def test_figures_are_drawn_and_linked(tmp_path: Path) -> None:
+    from studies import figures
+
+    figures.draw(tmp_path)
+    drawn = {file.name for file in tmp_path.iterdir()}
+    assert drawn >= {"evidence-scene.svg", "evidence-gradient.svg"}
+    for name in drawn:
+        assert f"({name})" in PAGE
+        # Text stays text, and the same results give the same file.
+        assert (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+    assert set(re.findall(r"\((evidence-[\w-]+\.svg)\)", PAGE)) == drawn
+
+
+def test_tables_without_marks_are_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="has no marks for the table"):
+        tables.write(page)
+
+
+@pytest.mark.parametrize("more", [[], ["--steps", "2"]])
+def test_a_study_with_other_settings_is_not_kept(
+    more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def run(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        (tmp_path / "results.csv").write_text("new")
+        return subprocess.CompletedProcess(command, 0)
+
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    (tmp_path / "scene.yaml").touch()
+    monkeypatch.setattr(sys, "argv", ["studies", "scene", "--out", str(tmp_path), *more])
+    study.main()
+    assert asked[0][1:6] == ["-m", "lovasz", "compare", "--config", str(tmp_path / "scene.yaml")]
+    assert (tmp_path / "results" / "scene.csv").exists() is not bool(more)
+    assert ("makes it another study" in capsys.readouterr().out) is bool(more)

@@ -1,0 +1,86 @@
+"""``lovasz evaluate`` as a program: Ctrl-C, and several processes under torchrun."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.study.masks import VOID, draw, spoil, write
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))
+
+# The command on masks that, after the first few, wait for Ctrl-C; its last argument is a file that says so.
+WAITING = """
+import sys, time
+from pathlib import Path
+from lovasz.cli import main
+from lovasz.study.score import evaluation
+marker, opened, seen = Path(sys.argv.pop()), evaluation.open_mask, []
+evaluation.CHUNK = 1
+def slow(path, most):
+    seen.append(path)
+    if len(seen) > 24:
+        marker.touch()
+        time.sleep(1)
+    return opened(path, most)
+evaluation.open_mask = slow
+main()
+"""
+
+
+def start(command: list[str], *arguments: object) -> subprocess.Popen[str]:
+    """Starts a program that Ctrl-C reaches."""
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "COLUMNS": "80"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )
+
+
+def test_ctrl_c_leaves_a_partial_result(tmp_path: Path) -> None:
+    predictions, targets = write(tmp_path, draw(40, 5))
+    (predictions / "00.png").write_bytes(b"")
+    out, marker = tmp_path / "out", tmp_path / "waits"
+    command = [sys.executable, "-c", WAITING, "evaluate"]
+    process = start(command, predictions, targets, *OPTIONS, "--out", out, "--workers", 2, marker)
+    deadline = time.monotonic() + 60
+    while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr == ""
+    record = json.loads((out / "results.json").read_text())
+    counted = record["counted"]
+    assert 5 <= counted < 39
+    assert (record["complete"], record["interrupted"], record["images"]) == (False, True, 40)
+    assert f"Interrupted: {counted} of 40 images counted. The result is partial." in stdout
+    assert len((out / "images.partial.csv").read_text().splitlines()) == counted + 1
+    names = {"results.json", "images.partial.csv", "confusion.partial.csv", "report.html"}
+    assert {path.name for path in out.iterdir()} == names
+    assert f"Partial: interrupted after {counted} of 40 images." in (out / "report.html").read_text()
+
+
+def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
+    predictions, targets = write(tmp_path, draw(25, 5))
+    spoil(predictions, targets)
+    arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--out")
+    alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
+    assert alone.communicate(timeout=100)[1] == ""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = start([*torchrun, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert stdout.count("2 names left out:") == 1
+    for name in ("images.csv", "confusion.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    one, two = (json.loads((tmp_path / which / "results.json").read_text()) for which in ("one", "two"))
+    assert one.pop("command") != two.pop("command")
+    assert one == two

@@ -1,0 +1,94 @@
+"""The page of an evaluation: what it says, what it shows, and how large it gets."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+
+from lovasz.study.report import gallery
+from lovasz.study.report.evaluation_report import MATRIX
+from lovasz.study.report.page import percent
+from tests.study.evaluated import NAMES, blobs, report
+from tests.study.masks import VOID
+
+
+class Page(HTMLParser):
+    """A page's text, everything it would load, and tags left open."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.text, self.loads, self.open = "", [""], ["nothing"]
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br", "link", "input"):
+            self.open.append(tag)
+        if tag != "a":
+            self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
+    path = report(tmp_path, blobs(9, 5), NAMES, photos=True)
+    source = path.read_text(encoding="utf-8")
+    page = Page(source)
+    assert page.open == ["nothing"]
+    assert all(not load or load.startswith("data:") for load in page.loads)
+    assert "http" not in re.sub(r'href="https://arxiv.org[^"]*"', "", source)
+    assert "car <&> van" in page.text
+    assert "9 images" in page.text
+    assert "lovasz evaluate a b" in page.text
+    assert "@inproceedings{wang2023revisiting," in page.text
+    assert "{{The lovasz developers}}" in page.text
+    assert "no photo: " in page.text  # that of 08 is broken
+    assert page.text.count("photo") >= 5
+    # Nothing was left out, so nothing warns.
+    assert "warning" not in re.sub(r"<style>.*</style>", "", source, flags=re.DOTALL)
+
+
+def test_the_page_stays_small_with_many_classes_and_images(tmp_path: Path) -> None:
+    """Each of 300 classes confused with each, noise that no PNG makes small: less than 5 MB all the same."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 254, (40, 300, 300), dtype=np.uint8)
+    masks = [(np.roll(target, 7, 1), target) for target in targets]
+    names = tuple(f"a class with quite a long name {index}" for index in range(300))
+    path = report(tmp_path, masks, names, worst=100)
+    assert path.stat().st_size < 5e6
+    source = path.read_text(encoding="utf-8")
+    assert f"the {MATRIX} classes with most pixels of 300" in source
+    assert 2 < source.count("<li data-tags=") < 40
+
+
+def test_the_gallery_shows_the_worst_and_the_worst_of_each_class(tmp_path: Path) -> None:
+    masks = blobs(12, 5)
+    masks[7] = (np.where(masks[7][1] == VOID, VOID, 4), np.where(masks[7][1] == VOID, VOID, 3))
+    masks[7] = tuple(mask.astype(np.uint8) for mask in masks[7])
+    source = report(tmp_path, masks, NAMES, worst=2).read_text(encoding="utf-8")
+    names = re.findall(r'<li data-tags="([\d ]*)" data-text="(\d+)"', source)
+    assert names[0] == ("3 4", "07")
+    assert 2 <= len(names) <= 2 + 5
+    assert len({name for _, name in names}) == len(names)
+    path = report(tmp_path / "none", masks, NAMES, worst=0)
+    assert "data-gallery" not in re.sub(r"<script>.*</script>", "", path.read_text(), flags=re.DOTALL)
+
+
+def test_a_map_tells_classes_void_and_errors_apart() -> None:
+    labels = np.zeros((40, 60), np.uint8)
+    labels[:, 30:] = 2
+    labels[:10, :10] = 3  # void: one beyond the classes
+    source, numbers = gallery._classes(labels, ["#000000", "#00ff00", "#0000ff"])
+    assert source.startswith("data:image/png;base64,")
+    assert [label for label, _, _ in numbers] == [0, 2]
+    (_, left, top), (_, right, _) = numbers
+    assert left < 50 < right
+    assert 10 < top < 90
+
+
+def test_a_share_that_is_none_is_a_dash() -> None:
+    assert (percent(float("nan")), percent(0.12345), percent(1, 0)) == ("–", "12.35", "100")

@@ -1,0 +1,95 @@
+"""What a comparison adds up to, and the tables for other programs."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lovasz.study.data.iou import iou_per_class
+from lovasz.study.data.parts import TEST
+from lovasz.study.summary.compare import summarise
+from lovasz.study.summary.results import write_csv, write_json
+from tests.study.made_up import LOSSES, made_up
+
+
+def test_summary_adds_seeds_up() -> None:
+    comparison = made_up()
+    assert comparison.losses == list(LOSSES)
+    assert comparison.seeds == [0, 1, 2]
+    for summary in comparison.summaries:
+        runs = [comparison.runs[summary.loss, seed] for seed in range(3)]
+        scores = [run.test_miou for run in runs]
+        assert summary.scores == scores
+        assert summary.mean == pytest.approx(np.mean(scores))
+        assert summary.spread == pytest.approx(np.std(scores, ddof=1))
+        assert summary.seconds_per_step == 0.03
+        assert summary.loss_share == pytest.approx(1 / 3)
+        assert summary.loss_mib == 12.5
+    difference = comparison.differences[1]
+    assert (difference.loss, difference.baseline) == ("ce>lovasz", "ce")
+
+
+def test_second_mean_over_the_large_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert made_up().over_large == ""  # the tiny scene has none of them
+    monkeypatch.setattr("lovasz.study.summary.compare.LARGE_CLASS", 25)
+    comparison = made_up()
+    large = [index for index, pixels in enumerate(comparison.data.parts[TEST].pixels) if pixels >= 25]
+    assert comparison.large == large
+    assert 0 < len(large) < 4
+    for summary in comparison.summaries:
+        iou = [iou_per_class(comparison.runs[summary.loss, seed].test_counts) for seed in range(3)]
+        expected = [100 * float(classes[large].mean()) for classes in iou]
+        assert summary.large_scores == pytest.approx(expected)
+        assert summary.large_mean == pytest.approx(np.mean(expected))
+    said = f"{len(large)} classes with at least 25 test pixels"
+    assert all(f"Over the {said}: " in entry for entry in comparison.verdict[:2])
+
+    write_csv(comparison, tmp_path / "results.csv")
+    write_json(comparison, tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row, run in zip(rows, record["runs"], strict=True):
+        assert float(row["test_miou_large"]) == run["test_miou_large"]
+    assert record["large_differences"][0]["mean"] == pytest.approx(comparison.large_differences[0].mean)
+    assert record["data"]["large_classes"] == [comparison.data.class_names[index] for index in large]
+
+
+def test_classes_that_never_occur_are_null(tmp_path: Path) -> None:
+    comparison = made_up()
+    counts = np.array([[5, 0, 0, 0], [5, 0, 0, 0], [0] * 4, [0] * 4])
+    runs = [replace(run, tested=replace(run.tested, counts=counts)) for run in comparison.runs.values()]
+    comparison = summarise(comparison.data, comparison.config, runs)
+    write_csv(comparison, tmp_path / "results.csv")
+    write_json(comparison, tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert record["runs"][0]["test_iou"] == [0.5, 0.0, None, None]
+
+
+def test_csv_holds_one_line_a_run(tmp_path: Path) -> None:
+    comparison = made_up()
+    write_csv(comparison, tmp_path / "results.csv")
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["loss"], int(row["seed"])) for row in rows] == list(comparison.runs)
+    for row, run in zip(rows, comparison.runs.values(), strict=True):
+        assert 100 * float(row["test_miou"]) == pytest.approx(run.test_miou)
+        ious = [float(row[f"iou {name}"]) for name in comparison.data.class_names]
+        assert np.mean(ious) == pytest.approx(float(row["test_miou"]))
+
+
+def test_json_holds_everything(tmp_path: Path) -> None:
+    comparison = made_up(lr=(0.01, 0.02))
+    write_json(comparison, tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert record["verdict"] == comparison.verdict
+    assert [summary["loss"] for summary in record["summaries"]] == list(LOSSES)
+    assert [difference["baseline"] for difference in record["differences"]] == ["ce", "ce"]
+    assert len(record["runs"]) == 9
+    assert record["runs"][0]["curve"][-1]["step"] == 40
+    assert record["data"]["test_pixels"] == comparison.data.parts[TEST].pixels
+    assert record["config"]["lr"] == [0.01, 0.02]
+    assert record["learning_rates_tried"]["ce"] == {str(lr): miou for lr, miou in comparison.tried["ce"].items()}
