@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lovasz.study.io.classes import Classes
-from lovasz.study.io.files import files_in
+from lovasz.study.io.names import files_in
 from lovasz.study.processes import Ranks
 from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.evaluation import Evaluation, evaluate

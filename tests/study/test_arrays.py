@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.files import (
-    TooLargeError,
-    UnreadableFileError,
-    names_in,
-    open_image,
-    open_mask,
-    read_image,
-    read_mask,
-)
+from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
+from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.masks import open_mask, read_mask
+from lovasz.study.io.names import names_in
 
 GREY, RGB = 0, 2
 STEPS = np.arange(6).reshape(2, 3) * 1000

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.files import UnreadableFileError, files_in, names_in, read_image, read_mask, stem, suffix
+from lovasz.study.io.arrays import UnreadableFileError, suffix
+from lovasz.study.io.images import read_image
+from lovasz.study.io.masks import read_mask
+from lovasz.study.io.names import files_in, names_in, stem
 
 LABELS = np.array([[0, 1, 2], [3, 200, 255]], dtype=np.uint8)
 

@@ -15,9 +15,9 @@ from lovasz.study.data.augment import Augmentation
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import LayoutError, find
 from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
-from lovasz.study.io import files
+from lovasz.study.io import masks
+from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered
-from lovasz.study.io.files import UnreadableFileError
 from lovasz.study.train.config import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.predict import logits_of
@@ -148,7 +148,7 @@ def test_classes_that_are_missing(tmp_path: Path, load: Callable[..., Data]) -> 
     assert missing_from(load(root)) == []
     for part in ("val", "train"):
         for mask in (root / part / "masks").iterdir():
-            labels = files.read_mask(mask)
+            labels = masks.read_mask(mask)
             Image.fromarray(np.where(labels == 2, 0, labels).astype(np.uint8)).save(mask)
         if part == "val":
             assert missing_from(load(root)) == [

@@ -16,9 +16,11 @@ from rich.console import Console
 
 from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
 from lovasz.study.environment import INSTALL, missing
+from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import check_writable
-from lovasz.study.io.files import MOST_VALUES, UnreadableFileError, files_in, read_mask
+from lovasz.study.io.masks import read_mask
+from lovasz.study.io.names import files_in
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report

@@ -15,7 +15,7 @@ from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
 from lovasz.study.data.scene import load_indian_pines
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import write_text
-from lovasz.study.io.files import read_mask
+from lovasz.study.io.masks import read_mask
 from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report

@@ -16,19 +16,15 @@ from torch import Tensor
 
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
+from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
-from lovasz.study.io.files import (
-    UnreadableFileError,
-    check_same_place,
-    open_image,
-    open_mask,
-    read_image,
-    read_mask,
-)
+from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.masks import open_mask, read_mask
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
+from lovasz.study.io.volumes import check_same_place
 
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lovasz.study.data.parts import PARTS, TEST, TRAIN, VAL
-from lovasz.study.io.files import files_in
+from lovasz.study.io.names import files_in
 from lovasz.study.io.text import printable
 
 LAYOUTS = (

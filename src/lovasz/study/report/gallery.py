@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.files import UnreadableFileError, read_image, read_mask
+from lovasz.study.io.arrays import UnreadableFileError
+from lovasz.study.io.images import read_image
+from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palette import rgb
 from lovasz.study.report import page
 from lovasz.study.report.maps import LINES, RIGHT, WRONG, numbers

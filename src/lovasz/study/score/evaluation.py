@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.io.files import TooLargeError, UnreadableFileError, check_same_place, open_mask
+from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
+from lovasz.study.io.masks import open_mask
 from lovasz.study.io.text import printable
+from lovasz.study.io.volumes import check_same_place
 from lovasz.study.processes import Ranks
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.rows import Rows

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lovasz.study.io.files import MOST_VALUES, names_in
+from lovasz.study.io.arrays import MOST_VALUES
+from lovasz.study.io.names import names_in
 from lovasz.study.io.text import printable
 
 Kind = Literal["missing", "extra", "unreadable", "mismatched", "labels"]
