@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -89,8 +90,9 @@ def test_figures_are_drawn_and_linked(tmp_path: Path) -> None:
     assert drawn >= {"evidence-scene.svg", "evidence-gradient.svg"}
     for name in drawn:
         assert f"({name})" in PAGE
-        # Text stays text, and the same results give the same file.
-        assert (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+        # Text stays text, and the same results give the same file; another Matplotlib draws other bytes.
+        same = (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+        assert same or f"matplotlib=={version('matplotlib')}\n" not in (ROOT / "constraints.txt").read_text()
     assert set(re.findall(r"\((evidence-[\w-]+\.svg)\)", PAGE)) == drawn
 
 
