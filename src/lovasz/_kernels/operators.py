@@ -125,7 +125,7 @@ def _triton() -> Kernel:
     """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
     if importlib.util.find_spec("triton") is None:
         return plain
-    found: Any = importlib.import_module(".triton.passes", __package__)
+    found: Any = importlib.import_module(".triton.kernel", __package__)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Labels finer than the logits, for `passes`: a strip of logits interpolated, and the gradient of one collected.
+"""Labels finer than the logits, for both passes: a strip of logits interpolated, and the gradient of one collected.
 
 Both passes over the pixels go strip by strip along the first axis. Each place of the logits collects the gradient
 of its pixels in their order, and one strip is collected after the other: the same bits on every run.
