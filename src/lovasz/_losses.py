@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import arguments, layouts
+from ._inputs.labels import num_labels
 from ._kernels import operators
 from ._kernels.contract import CrossEntropy, Pixels
 from ._math import interpolation, jaccard, sorting
@@ -82,7 +83,7 @@ def _by_sorting(
         x = x if x.dtype == torch.float64 else x.float()
         x = interpolation.interpolate(x, interpolation.axes(x, target, mode))
     x, target, mask = layouts.flat(x, target, mask)
-    labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
+    labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
     losses, valid, foreground, bad = sorting.losses(x, labels, form, how.per_image, measure)
     part, coefficients = arguments.shares(how, valid, foreground)
     # A product hands the NaN on to the gradient; a class that takes no part has neither.
@@ -113,7 +114,7 @@ def _by_counting(
                 ce_sums = torch.ops.lovasz.all_reduce(ce_sums, processes.group_name, [])
     else:  # nobody has read these labels yet
         x, target, mask, ignored, form, _ = pixels
-        labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
+        labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
         pixels = pixels._replace(target=labels, mask=None, ignored=[-1])
         table, (valid, foreground) = counts.table.contiguous(), counts.pixels()
         ce_sums = torch.zeros(2, dtype=torch.float64, device=x.device)

@@ -1,4 +1,4 @@
-"""What pixels callers may pass: layouts, resolutions, masks, labels, and every message about them.
+"""What pixels callers may pass: layouts, resolutions, masks, and every message about them.
 
 Behind this module there is one view of the pixels: logits (N, C, *) with one to three spatial axes and whatever
 strides they have, target and mask (N, *) for the softmax and (N, C, *) for the sigmoid and the hinge, as fine as
@@ -6,7 +6,6 @@ the logits or, with `upsample`, finer. Nothing is copied on the way; a kernel th
 `flat` for it.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from .._math import interpolation
 from .arguments import check_upsample, choice
+from .labels import canonical_target
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -37,11 +37,6 @@ class View(NamedTuple):
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
-
-
-def num_labels(form: str, num_classes: int) -> int:
-    """How many labels a target may hold: the classes, or background and foreground of each channel."""
-    return num_classes if form == "softmax" else 2
 
 
 def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
@@ -207,46 +202,6 @@ def view(
     choice("form", form, FORMS)
     check = softmax_pixels if form == "softmax" else binary_pixels
     return check(logits, target, mask, upsample, align_corners)
-
-
-def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
-    """Labels as int64 with -1 where void; any other label that is no class is an error.
-
-    The comparison is made in int64: in a narrow type -100 would equal the label 156. On CUDA the error is
-    a device-side assertion, which does not wait; elsewhere it names the labels and how many there are.
-    """
-    labels = target.long()
-    beyond = None
-    if target.dtype == torch.uint64:  # beyond int64: no class, and no ignored label either
-        beyond = labels < 0
-        labels = labels.masked_fill(beyond, torch.iinfo(torch.int64).max)
-    void = torch.zeros_like(labels, dtype=torch.bool) if mask is None else ~mask
-    for label in ignore_index:
-        ignored = labels == label
-        void = void | (ignored if beyond is None else ignored & ~beyond)
-    bad = ((labels < 0) | (labels >= num_classes)) & ~void
-    if labels.device.type == "cuda":
-        assert_on_device(~bad.any(), num_classes)
-    elif bad.any():
-        raise ValueError(_bad_labels(labels[bad], ignore_index, num_classes))
-    return labels.masked_fill_(void, -1) if labels is not target else labels.masked_fill(void, -1)
-
-
-def assert_on_device(good: Tensor, num_classes: int) -> None:
-    """A device-side assertion about the labels, for which nothing waits."""
-    torch._assert_async(good, f"target holds a label that is neither one of the {num_classes} classes nor ignored")
-
-
-def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:
-    values, numbers = found.unique(return_counts=True)
-    named = ", ".join(f"{v} ({n}x)" for v, n in zip(values[:5].tolist(), numbers[:5].tolist(), strict=True))
-    more = ", ..." if len(values) > 5 else ""
-    ignored = ", ".join(map(str, ignore_index)) or "none"
-    hint = "; for a binary head with one channel use lovasz_sigmoid" if num_classes == 1 else ""
-    return (
-        f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
-        f"got {found.numel()} other: {named}{more}{hint}"
-    )
 
 
 def predicted_pixels(

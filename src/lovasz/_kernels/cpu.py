@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import layouts
+from .._inputs.labels import canonical_target, num_labels
 from .._math import binning, interpolation
 from .contract import Counted, CrossEntropy, Pixels
 from .plain import compute_dtype
@@ -93,7 +93,7 @@ class Kernel:
         )  # fmt: skip
         if bad:  # raises, and names them
             _, target, mask, ignored, form, _ = pixels
-            layouts.canonical_target(target, mask, ignored, layouts.num_labels(form, C))
+            canonical_target(target, mask, ignored, num_labels(form, C))
         return Counted(table, numbers, torch.tensor((loss, weight), dtype=torch.float64))
 
     def weigh(

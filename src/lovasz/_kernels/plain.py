@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .._inputs.layouts import canonical_target, flat, num_labels
+from .._inputs.labels import canonical_target, num_labels
+from .._inputs.layouts import flat
 from .._math import binning, interpolation, jaccard
 from .._math.sorting import binary_errors, softmax
 from ..measures import Tversky

@@ -14,7 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.layouts import assert_on_device, canonical_target, flat, num_labels
+from ..._inputs.labels import assert_on_device, canonical_target, num_labels
+from ..._inputs.layouts import flat
 from ..._math import binning
 from ..contract import Counted, CrossEntropy, Pixels
 from . import tile

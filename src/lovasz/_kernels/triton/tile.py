@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.layouts import canonical_target, num_labels
+from ..._inputs.labels import canonical_target, num_labels
 from ..contract import CrossEntropy
 from .finer import Part
 
