@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 MIN_BINS, MAX_BINS = 16, 65536
+#: The 4 in the map of the hinge, where u is 1/2.
 HINGE_SCALE = 4.0
 
 

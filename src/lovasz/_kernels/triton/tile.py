@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..._inputs.labels import canonical_target, num_labels
+from ..._math import binning
 from ..contract import CrossEntropy
 from .finer import Part
 
@@ -22,6 +23,7 @@ WARPS = 4
 MOST_CLASSES = 256
 #: Place in an image up to which 32 bits tell it.
 FURTHEST = 2**31 - 1
+HINGE_SCALE = tl.constexpr(binning.HINGE_SCALE)
 
 # ---- in a kernel ----
 
@@ -129,7 +131,7 @@ def _binary_error(x, foreground, bins, steps, FORM: tl.constexpr, REAL: tl.const
     elif FORM == "hinge":
         error = tl.maximum(1 + signed, 0.0).to(REAL)
         slope = tl.where(error > 0, 1.0, 0.0).to(REAL)
-        position = tl.minimum(error / (error + 4) * steps, steps - 1)
+        position = tl.minimum(error / (error + HINGE_SCALE) * steps, steps - 1)
     else:
         error = tl.where(foreground, 1 - x, x)
         slope = tl.full(x.shape, 1.0, REAL)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..._math import binning
 from .finer import on
+from .tile import HINGE_SCALE
 
 #: Bins that a program weighs at a time.
 BLOCK, WARPS = 512, 8
@@ -48,7 +49,7 @@ def _weigh(
         s = tl.full((), 1.0, tl.float64) * steps
         position = i.to(tl.float64)
         if HINGE:  # of the grid of `binning`, from one point to the next
-            step = tl.where(i < steps, 4 * s / ((s - position) * (s - position + 1)), 0.0)
+            step = tl.where(i < steps, s * HINGE_SCALE / ((s - position) * (s - position + 1)), 0.0)
         else:
             step = (2 * position - 1) / (s * s)
         step = tl.where((i > 0) & there, step, 0.0)
