@@ -35,7 +35,7 @@ def lovasz(
     label_smoothing: float | None = None,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> tuple[Tensor, Tensor]:
-    """Returns the reduced loss, float64 for float64 logits, else float32.
+    """Return the reduced loss, float64 for float64 logits, else float32.
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
@@ -69,7 +69,7 @@ def lovasz(
 
 
 def _pooled(view: layouts.View, per_image: bool) -> int:
-    """Number of pixels that are sorted, or counted, together."""
+    """Return the number of pixels that are sorted, or counted, together."""
     logits, target = view.logits, view.target
     return math.prod(target.shape[target.ndim - logits.ndim + 2 :]) * (1 if per_image else logits.shape[0])
 
@@ -77,7 +77,7 @@ def _pooled(view: layouts.View, per_image: bool) -> int:
 def _by_sorting(
     pixels: Pixels, ce: CrossEntropy | None, measure: Tversky, how: arguments.Reduction
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss, the sums of the cross-entropy and of its weights, and which classes take part; plain autograd."""
+    """Return the loss, sums of the cross-entropy and its weights, and which classes take part, by autograd."""
     x, target, mask, ignored, form, mode = pixels
     if mode is not None:
         x = x if x.dtype == torch.float64 else x.float()
@@ -104,7 +104,7 @@ def _by_counting(
     processes: "ProcessGroup | None",
     kind: Sequence[str],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same from counts: of these pixels, of those of all processes, or given ones."""
+    """Return the same from counts: of these pixels, of those of all processes, or given ones."""
     if counts is None:
         table, (valid, foreground), ce_sums = operators.count(pixels, bins, how.per_image, ce)
         if processes is not None:
@@ -126,5 +126,5 @@ def _by_counting(
 
 
 def _times(value: Tensor, factor: int) -> Tensor:
-    """The value, and its gradient times a factor."""
+    """Return the value, and its gradient times a factor."""
     return value.detach() + factor * (value - value.detach())

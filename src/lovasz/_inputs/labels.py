@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def num_labels(form: str, num_classes: int) -> int:
-    """How many labels a target may hold: the classes, or background and foreground of each channel."""
+    """Return how many labels a target may hold: the classes, or background and foreground of each channel."""
     return num_classes if form == "softmax" else 2
 
 
 def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
-    """Labels as int64 with -1 where void; any other label that is no class is an error.
+    """Return labels as int64 with -1 where void; any other label that is no class is an error.
 
     The comparison is made in int64: in a narrow type -100 would equal the label 156. On CUDA the error is
     a device-side assertion, which does not wait; elsewhere it names the labels and how many there are.
@@ -35,7 +35,7 @@ def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence
 
 
 def assert_on_device(good: Tensor, num_classes: int) -> None:
-    """A device-side assertion about the labels, for which nothing waits."""
+    """Assert on the device that the labels are good, for which nothing waits."""
     torch._assert_async(good, f"target holds a label that is neither one of the {num_classes} classes nor ignored")
 
 

@@ -62,7 +62,7 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
 
 
 def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, mode: str | None) -> View:
-    """The one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
+    """Return the one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
     if logits.ndim == 2:  # a point cloud (P, C) is one image (1, C, P)
         one = (lambda t: t.t()[None]) if channels else (lambda t: t[None])
         return View(logits.t()[None], one(target), None if mask is None else one(mask))
@@ -70,7 +70,7 @@ def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, m
 
 
 def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The same with one spatial axis, a copy where need be; for labels as fine as the logits."""
+    """Return the same with one spatial axis, a copy where need be; for labels as fine as the logits."""
     first = target.ndim - logits.ndim + 2
     return logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first)
 
@@ -78,7 +78,7 @@ def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, T
 def _fine(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, axes: int, name: str = "logits"
 ) -> tuple[int, ...]:
-    """The shape of the logits, upsampled to the target; `axes` of them are spatial."""
+    """Return the shape of the logits, upsampled to the target; `axes` of them are spatial."""
     check_upsample(upsample, align_corners)
     shape = _shape(logits)
     if upsample is None:
@@ -95,7 +95,7 @@ def _fine(
 def _resolution(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
 ) -> str | None:
-    """How `interpolation` goes from these logits (N, C, *) to this target; None where they are equally fine."""
+    """Return how `interpolation` goes from logits (N, C, *) to the target; None where they are equally fine."""
     sizes = _shape(logits)[2:]
     wanted = _shape(target)[target.ndim - len(sizes) :]
     if upsample is None or sizes == wanted:
@@ -111,7 +111,7 @@ def _resolution(
 
 
 def _finer(logits: Tensor, target: Tensor, upsample: str | None, axes: int) -> str:
-    """A hint, where the target fits but for a finer resolution of the last `axes`."""
+    """Return a hint where the target fits but for a finer resolution of the last `axes`."""
     if upsample is not None or not 1 <= axes <= 3 or target.ndim <= axes or target.shape[0] != logits.shape[0]:
         return ""
     sizes, wanted = _shape(logits)[-axes:], _shape(target)[-axes:]
@@ -127,7 +127,7 @@ def softmax_pixels(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """Logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
+    """Check logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
     _check_tensors(logits, target, mask)
     if logits.ndim < 2 or logits.shape[1] == 0:
         raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
@@ -151,7 +151,7 @@ def binary_pixels(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """Logits with one foreground per channel, target of 0 and 1.
+    """Check logits with one foreground per channel and a target of 0 and 1.
 
     With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
     (N, C, D, H, W) logits, while 1-D (P,) and 3-D (N, H, W) logits have none. With a target that lacks
@@ -198,7 +198,7 @@ def view(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """The one view of the pixels, for a form of the loss."""
+    """Check the pixels for a form of the loss, and return the one view of them."""
     choice("form", form, FORMS)
     check = softmax_pixels if form == "softmax" else binary_pixels
     return check(logits, target, mask, upsample, align_corners)

@@ -14,7 +14,7 @@ _agreed: set[tuple[str, tuple[str, ...], tuple[int, ...]]] = set()
 
 @functools.lru_cache(maxsize=64)
 def _words(kind: tuple[str, ...], like: torch.dtype, device: torch.device) -> Tensor:
-    """A number for each part of a kind, and its square: processes agree when both add up to n times their own.
+    """Return a number for each part of a kind, and its square: processes agree when both sum to n times their own.
 
     Then the mean of the numbers is one's own and their variance is 0. With 24 bits no sum overflows. They are
     brought to a device once.
@@ -24,7 +24,7 @@ def _words(kind: tuple[str, ...], like: torch.dtype, device: torch.device) -> Te
 
 
 def all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
-    """The sum over the processes of a group, by its name; an error where that fails, or adds what does not agree.
+    """Sum over the processes of a group, by its name; an error where that fails, or adds what does not agree.
 
     Tables of one size may be of different things. `kind` says of what, part by part ("bins=8192"), and travels
     behind the table in two words a part; of floats, with an empty `kind`, nothing does.

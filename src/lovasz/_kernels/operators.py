@@ -40,7 +40,7 @@ _library.define("all_reduce(Tensor counts, str group, str[] kind) -> Tensor")
 
 
 def _register(kernel: Kernel, key: str) -> None:
-    """Registers a kernel: the flat arguments of the schemas become the records of the contract."""
+    """Register a kernel: the flat arguments of the schemas become the records of the contract."""
 
     def count(
         logits: Tensor, target: Tensor, mask: Tensor | None, ignored: Sequence[int], form: str,
@@ -73,7 +73,7 @@ def _flat(ce: CrossEntropy | None) -> CrossEntropy | tuple[None, None]:
 
 @functools.cache
 def _triton() -> Kernel:
-    """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
+    """Return the kernel of CUDA and ROCm, loaded with the first tensor there; without Triton plain PyTorch."""
     if importlib.util.find_spec("triton") is None:
         return plain
     found: Any = importlib.import_module(".triton.kernel", __package__)
@@ -141,7 +141,7 @@ def _apply_fake(logits: Tensor, target: Tensor, mask: Any, ignored: Any, form: s
 
 
 def count(pixels: Pixels, bins: int, per_image: bool = False, ce: CrossEntropy | None = None) -> Counted:
-    """Counts, with the kernel of the device; no graph."""
+    """Count with the kernel of the device, without a graph."""
     logits, *rest = pixels
     counted = torch.ops.lovasz.count.default(logits.detach(), *rest, bins, per_image, *_flat(ce))
     return Counted(*counted)
@@ -157,7 +157,7 @@ def loss(
     beta: float,
     ce: CrossEntropy | None,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the losses times their coefficients, summed if `total`, and the sum of the cross-entropy.
+    """Return the losses times their coefficients, summed if `total`, and the sum of the cross-entropy.
 
     Differentiable in the logits: once, and backward.
     """
@@ -179,7 +179,7 @@ _library.impl("loss", _loss, "CompositeImplicitAutograd")
 
 
 def _forward_mode(logits: Tensor) -> bool:
-    """Whether a derivative of the logits goes forward, by torch.autograd.forward_ad or by torch.func."""
+    """Return whether a derivative of the logits goes forward, by torch.autograd.forward_ad or by torch.func."""
     forward = torch.autograd.forward_ad
     if forward._current_level >= 0 and forward.unpack_dual(logits).tangent is not None:
         return True

@@ -98,7 +98,7 @@ def apply(
     ce: CrossEntropy | None = None,
     ce_grad: Tensor | None = None,
 ) -> Tensor:
-    """Applies the weights of the bins to the pixels, in one launch or strip by strip."""
+    """Apply the weights of the bins to the pixels, in one launch or strip by strip."""
     logits, target, mask, ignored, form, mode = pixels
     weights = weights.to(compute_dtype(logits)).contiguous()
     factors = (grad, ce_grad, None if ce_grad is None else tile.contiguous(ce))
@@ -128,7 +128,7 @@ def _apply(
     ce: CrossEntropy | None,
     out: Tensor,
 ) -> None:
-    """Fills the gradient of a part (n, C, p); that of the cross-entropy is added where there is one."""
+    """Fill the gradient of a part (n, C, p); that of the cross-entropy is added where there is one."""
     x, t, m, ignored = tile.operands(part, ignored_labels, form)
     class_weights, smoothing = ce or (None, None)
     N, C, P = x.shape

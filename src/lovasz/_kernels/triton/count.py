@@ -34,7 +34,7 @@ MOST_PIXELS = 2**31 - 1
 
 @triton.jit
 def _add_pixels(valid, bad, label, wrong):
-    """Adds how many pixels have a label, and how many a wrong one."""
+    """Add how many pixels have a label, and how many a wrong one."""
     number = tl.sum((label >= 0).to(tl.int32), 0)
     tl.atomic_add(valid, number.to(tl.int64), mask=number > 0, sem="relaxed")
     number = tl.sum(wrong.to(tl.int32), 0)
@@ -43,7 +43,7 @@ def _add_pixels(valid, bad, label, wrong):
 
 @triton.jit
 def _increment(counters, slot, wanted, is_first):
-    """Adds 1 to the counter of each pixel along axis 0, at once for all that share that of the first."""
+    """Add 1 to the counter of each pixel along axis 0, at once for all that share that of the first."""
     shared = tl.sum(tl.where(is_first, slot, 0), 0)
     number = tl.sum((wanted & (slot == shared)).to(tl.int32), 0)
     tl.atomic_add(counters + shared, number, mask=number > 0, sem="relaxed")
@@ -117,7 +117,7 @@ def _merge(
     counters, valid, table, numbers, rows, size,
     CLASSES_A_ROW: tl.constexpr, BINS: tl.constexpr, COPIES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The counters of some bins of a class to its table; and the background pixels of the lowest bin, the rest."""
+    """Merge the counters of some bins of a class; the background pixels of the lowest bin are the rest."""
     row = tl.program_id(0).to(tl.int64)
     block = tl.program_id(1)
     start = row * 2 * (BINS + 1)
@@ -141,7 +141,7 @@ def _merge(
 
 
 def _parts(pixels: Pixels) -> Iterator[Part]:
-    """The pixels of an input: all of them, as many as can be counted at once, or strips."""
+    """Return the pixels of an input: all of them, as many as can be counted at once, or strips."""
     if pixels.interpolation is not None:
         yield from Finer(pixels).parts()
         return
@@ -154,7 +154,7 @@ def _parts(pixels: Pixels) -> Iterator[Part]:
 
 
 def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
-    """Counts the pixels, in one launch for all that fit into counters of 32 bits."""
+    """Count the pixels, in one launch for all that fit into counters of 32 bits."""
     logits, target, mask, ignored, form, _ = pixels
     N, C = logits.shape[:2]
     bad = torch.zeros(1, dtype=torch.int64, device=logits.device)
@@ -198,11 +198,11 @@ class _Counters:
         self.pixels = 0
 
     def holds(self, part: Part) -> bool:
-        """Whether there is room for its pixels."""
+        """Return whether there is room for its pixels."""
         return self.pixels == 0 or self.pixels + part.logits[:, 0].numel() <= MOST_PIXELS
 
     def add(self, part: Part, ignored_labels: Sequence[int]) -> None:
-        """Counts the pixels of a part; labels that are no class are added to `bad`."""
+        """Count the pixels of a part; labels that are no class are added to `bad`."""
         x, t, m, ignored = tile.operands(part, ignored_labels, self.form)
         N, C, P = x.shape
         self.pixels += N * P
@@ -234,7 +234,7 @@ class _Counters:
                 )  # fmt: skip
 
     def merged(self) -> Counted:
-        """What `count` returns."""
+        """Return what `count` returns."""
         rows, C, bins, device = self.rows, self.classes, self.bins, self.bad.device
         table = torch.zeros(rows, C, 2, bins + 1, dtype=torch.int64, device=device)
         numbers = torch.zeros(2, rows, C, dtype=torch.int64, device=device)

@@ -32,7 +32,7 @@ HINGE_SCALE = tl.constexpr(binning.HINGE_SCALE)
 def _labels(
     target, target_at, mask, mask_at, inside, ignored, classes, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr
 ):
-    """Labels of pixels, -1 where void or no class, and which are no class."""
+    """Return the labels of pixels, -1 where void or no class, and which are no class."""
     label = tl.load(target + target_at, mask=inside, other=0).to(tl.int64)
     valid = inside
     if HAS_IGNORED:
@@ -47,7 +47,7 @@ def _labels(
 def _chunk(
     logits, pixel_at, class_stride, inside, first, CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr
 ):
-    """Some classes, their logits at a tile of pixels, and where there are any."""
+    """Return some classes, their logits at a tile of pixels, and where there are any."""
     c = first + tl.arange(0, WIDTH)
     there = inside[:, None] & (c < CLASSES)[None, :]
     at = pixel_at[:, None] + c.to(pixel_at.dtype)[None, :] * class_stride
@@ -58,7 +58,7 @@ def _chunk(
 def _softmax_norm(
     logits, pixel_at, class_stride, inside, CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr
 ):
-    """The largest logit of each pixel, and Σ exp(logit - largest): 0 or no number where the softmax is none."""
+    """Return the largest logit of each pixel, and Σ exp(logit - largest): 0 or NaN where there is no softmax."""
     top = tl.full(pixel_at.shape, -float("inf"), REAL)
     total = tl.zeros(pixel_at.shape, REAL)
     for first in range(0, CLASSES, WIDTH):
@@ -76,7 +76,7 @@ def softmax_tile(
     mask_image, mask_pixel, ignored, CLASSES: tl.constexpr, WIDTH: tl.constexpr, LENGTH: tl.constexpr,
     HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
-    """The tile of a program: its image, pixels, their labels, where their logits lie, and their softmax.
+    """Return the tile of a program: its image, pixels, their labels, where their logits lie, and their softmax.
 
     The softmax is `exp(logit - top) * inverse` where `good`; elsewhere it is no number, or the pixel is void.
     """
@@ -103,7 +103,7 @@ def softmax_bins(
     logits, pixel_at, class_stride, inside, label, top, good, inverse, bins, steps, no_bin, first,
     CLASSES: tl.constexpr, WIDTH: tl.constexpr, REAL: tl.constexpr,
 ):  # fmt: skip
-    """A `_chunk`, and there: which class is the label, probabilities, bins of the errors, slots in a table.
+    """Return a `_chunk`, and there: which class is the label, probabilities, bins of the errors, slots in a table.
 
     The bin is `no_bin` where the pixel is not `good`.
     """
@@ -119,7 +119,7 @@ def softmax_bins(
 
 @triton.jit
 def _binary_error(x, foreground, bins, steps, FORM: tl.constexpr, REAL: tl.constexpr):
-    """Error of each pixel, its derivative without the sign, and its bin: `bins` where it is no number."""
+    """Return the error of each pixel, its derivative without the sign, and its bin: `bins` where it is NaN."""
     signed = tl.where(foreground, -x, x)
     number = (x - x) == 0
     if FORM == "sigmoid":
@@ -147,7 +147,7 @@ def binary_tile(
     LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
     FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
-    """The tile of a program: image, channel, row of the table, pixels, labels, slopes, bins, slots in the row."""
+    """Return the tile of a program: image, channel, row of the table, pixels, labels, slopes, bins, slots in it."""
     program = tl.program_id(0).to(tl.int64)
     c = program // tiles % classes
     image = program // tiles // classes
@@ -167,7 +167,7 @@ def binary_tile(
 
 @triton.jit
 def weights_of(class_weights, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr, REAL: tl.constexpr):
-    """The weights of classes in the cross-entropy, 0 beyond the last."""
+    """Return the weights of classes in the cross-entropy, 0 beyond the last."""
     if HAS_WEIGHT:
         return tl.load(class_weights + c, mask=(c >= 0) & (c < CLASSES), other=0.0).to(REAL)
     return ((c >= 0) & (c < CLASSES)).to(REAL)
@@ -177,7 +177,7 @@ def weights_of(class_weights, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr
 
 
 def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
-    """What the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
+    """Return what the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
     x, t, m = part[3:]
     if len(ignored) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
         t, m, ignored = canonical_target(t, m, ignored, num_labels(form, x.shape[1])), None, [-1]
@@ -187,14 +187,14 @@ def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Ten
 
 
 def strides(x: Tensor, t: Tensor, m: Tensor | None) -> tuple[int, ...]:
-    """Those of logits, target and mask, as every kernel takes them; zeros where there is no mask."""
+    """Return the strides of logits, target and mask, as every kernel takes them; zeros where there is no mask."""
     return *x.stride(), *t.stride(), *((0,) * t.ndim if m is None else m.stride())
 
 
 def settings(
     ignored: int | None, x: Tensor, t: Tensor, m: Tensor | None, out: Tensor | None = None
 ) -> dict[str, Any]:
-    """What may be void, what to compute in, and integers that hold every place of an image of these (N, .., P)."""
+    """Return what may be void, what to compute in, and integers that hold each place of an image (.., P)."""
     furthest = max(
         sum((n - 1) * s for n, s in zip(a.shape[1:], a.stride()[1:], strict=True))
         for a in (x, t, m, out)
@@ -210,13 +210,13 @@ def settings(
 
 
 def shape_of_tile(classes: int) -> tuple[int, int]:
-    """Pixels and classes of a tile."""
+    """Return the pixels and classes of a tile."""
     width = min(triton.next_power_of_2(classes), MOST_CLASSES)
     return max(16, TILE // width), width
 
 
 def contiguous(ce: CrossEntropy | None) -> CrossEntropy | None:
-    """With the class weights as the kernels read them."""
+    """Return the cross-entropy with the class weights as the kernels read them."""
     if ce is None or ce.class_weights is None:
         return ce
     return CrossEntropy(ce.class_weights.contiguous(), ce.smoothing)

@@ -23,7 +23,7 @@ def _weigh(
     table, coefficients, losses, weights, steps, HINGE: tl.constexpr, BINS: tl.constexpr, BLOCK: tl.constexpr,
     ALPHA: tl.constexpr, BETA: tl.constexpr,
 ):  # fmt: skip
-    """Loss and weights of one class times its coefficient, from the largest error down: see `jaccard`."""
+    """Return loss and weights of one class times its coefficient, from the largest error down: see `jaccard`."""
     row = tl.program_id(0).to(tl.int64)
     background_row = table + row * 2 * (BINS + 1)
     foreground_row = background_row + BINS + 1
@@ -88,7 +88,7 @@ def _weigh(
 def weigh(
     table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Weighs a table, one program for each row of it."""
+    """Weigh a table, one program for each row of it."""
     losses = torch.empty(table.shape[:2], dtype=torch.float64, device=table.device)
     weights = torch.empty(table.shape, dtype=dtype, device=table.device)
     bins = table.shape[-1] - 1
