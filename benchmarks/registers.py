@@ -37,7 +37,7 @@ def kernels() -> list[Kernel]:
     """Every kernel at the default settings, for the classes, types and forms of the GPU benchmark."""
     import triton.language as tl
 
-    from lovasz._kernels.triton import finer, passes
+    from lovasz._kernels.triton import apply, count, finer, tile, weigh
 
     common = {"PER_IMAGE": False, "HAS_IGNORED": True, "HAS_MASK": False, "REAL": tl.float32, "AT": tl.int32}
     read: dict[str, str | None] = {
@@ -47,36 +47,36 @@ def kernels() -> list[Kernel]:
         "counters": "*i32",
         "valid": "*i64",
     }
-    apply: dict[str, str | None] = {"target": "*i64", "mask": None, "weights": "*fp32", "grad": "*fp32"}
+    looked_up: dict[str, str | None] = {"target": "*i64", "mask": None, "weights": "*fp32", "grad": "*fp32"}
     found = []
     for classes, real, fused in ((21, "fp32", False), (21, "bf16", False), (2, "fp32", False), (150, "fp32", False),
                                  (300, "fp32", False), (21, "fp32", True)):  # fmt: skip
-        length, width = passes.shape_of_tile(classes)
+        length, width = tile.shape_of_tile(classes)
         settings = common | {"CLASSES": classes, "WIDTH": width, "LENGTH": length, "CROSS_ENTROPY": fused,
                              "SMOOTHING": 0.1 * fused, "HAS_WEIGHT": fused}  # fmt: skip
         label = f"softmax {classes} {real}{' + ce' * fused}"
         ce = {"class_weights": "*fp32" if fused else None}
         pointers = read | ce | {"logits": f"*{real}", "sums": "*fp64"}
-        found.append(Kernel(f"count {label}", passes._count_softmax, pointers, settings, passes.WARPS))
+        found.append(Kernel(f"count {label}", count._count_softmax, pointers, settings, tile.WARPS))
         pointers = (
-            apply | ce | {"ce_grad": "*fp32" if fused else None, "logits": f"*{real}", "gradient": f"*{real}"}
+            looked_up | ce | {"ce_grad": "*fp32" if fused else None, "logits": f"*{real}", "gradient": f"*{real}"}
         )
         settings = settings | {"HAS_GRAD": True}
-        found.append(Kernel(f"apply {label}", passes._apply_softmax, pointers, settings, passes.WARPS))
+        found.append(Kernel(f"apply {label}", apply._apply_softmax, pointers, settings, tile.WARPS))
     for form in ("sigmoid", "hinge"):
-        settings = common | {"LENGTH": passes.TILE, "FORM": form}
+        settings = common | {"LENGTH": tile.TILE, "FORM": form}
         pointers = read | {"logits": "*fp32"}
-        found.append(Kernel(f"count {form} fp32", passes._count_binary, pointers, settings, passes.WARPS))
-        pointers = apply | {"logits": "*fp32", "gradient": "*fp32"}
+        found.append(Kernel(f"count {form} fp32", count._count_binary, pointers, settings, tile.WARPS))
+        pointers = looked_up | {"logits": "*fp32", "gradient": "*fp32"}
         settings = settings | {"HAS_GRAD": True}
-        found.append(Kernel(f"apply {form} fp32", passes._apply_binary, pointers, settings, passes.WARPS))
+        found.append(Kernel(f"apply {form} fp32", apply._apply_binary, pointers, settings, tile.WARPS))
     tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
-    settings = {"BINS": 8192, "BLOCK": passes.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
-    found.append(Kernel("merge", passes._merge, tables, settings, passes.WARPS))
+    settings = {"BINS": 8192, "BLOCK": count.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
+    found.append(Kernel("merge", count._merge, tables, settings, tile.WARPS))
     tables = {"table": "*i64", "coefficients": "*fp64", "losses": "*fp64", "weights": "*fp32"}
     for name, alpha, beta in (("weigh", 1.0, 1.0), ("weigh, other measures", 0.3, 0.7)):
-        settings = {"BINS": 8192, "BLOCK": passes.WEIGH_BLOCK, "HINGE": False, "ALPHA": alpha, "BETA": beta}
-        found.append(Kernel(name, passes._weigh, tables, settings, passes.WEIGH_WARPS))
+        settings = {"BINS": 8192, "BLOCK": weigh.BLOCK, "HINGE": False, "ALPHA": alpha, "BETA": beta}
+        found.append(Kernel(name, weigh._weigh, tables, settings, weigh.WARPS))
     axes: dict[str, str | None] = {
         f"{table}_{axis}": "*fp64" if table == "weight" else "*i32"
         for table in ("lower", "weight", "begin", "end")

@@ -29,13 +29,13 @@ void binary_row(const Problem& problem, Rows<F>& r, const Stored* LOVASZ_RESTRIC
       if (derivative) slope[i] = number ? error * (error * e) : F(0);
     }
   } else if (problem.form == Form::hinge) {
-    const F last = steps - F(1);
+    const F last = steps - F(1), scale = static_cast<F>(kHingeScale);
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
       const F x = read(logits[i]), z = F(1) + (label[i] == 1 ? -x : x);
       const bool number = finite(x);
       const F error = z > F(0) ? z : F(0);
-      F position = number ? error / (error + F(4)) * steps : F(0);
+      F position = number ? error / (error + scale) * steps : F(0);
       position = position > last ? last : position;
       bin[i] = static_cast<int32_t>((number ? position : none) + F(0.5));
       if (derivative) slope[i] = (number & (z > F(0))) ? F(1) : F(0);

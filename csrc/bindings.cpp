@@ -252,6 +252,7 @@ void exponential(const std::string& name, const Floats& in, Floats out) {
 
 NB_MODULE(_compiled, m) {
   m.doc() = "Count, weigh and apply for the CPU. Called by lovasz._kernels.cpu alone.";
+  m.attr("HINGE_SCALE") = lovasz::kHingeScale;
   m.def("kernels", &names, "Names of the kernels that this processor can run, the best first.");
   m.def("count", &count, "kernel"_a, "logits"_a.noconvert(), "target"_a.noconvert(), "mask"_a.noconvert().none(),
         "ignore"_a, "form"_a, "steps"_a, "per_image"_a, "smoothing"_a.none(), "class_weights"_a, "threads"_a,

@@ -6,6 +6,9 @@
 
 namespace lovasz {
 
+// Error of the hinge that lies in the middle of its bins, as `binning.HINGE_SCALE`: u = m / (m + scale).
+constexpr double kHingeScale = 4;
+
 // The error of a pixel: of its softmax or sigmoid, of the hinge, or of what already is a probability.
 enum class Form { softmax, sigmoid, hinge, probs };
 enum class Real { f64, f32, bf16, f16 };

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import arguments, layouts
+from ._inputs.labels import num_labels
 from ._kernels import operators
 from ._kernels.contract import CrossEntropy, Pixels
 from ._math import interpolation, jaccard, sorting
@@ -34,7 +35,7 @@ def lovasz(
     label_smoothing: float | None = None,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> tuple[Tensor, Tensor]:
-    """Returns the reduced loss, float64 for float64 logits, else float32.
+    """Return the reduced loss, float64 for float64 logits, else float32.
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
@@ -68,7 +69,7 @@ def lovasz(
 
 
 def _pooled(view: layouts.View, per_image: bool) -> int:
-    """Number of pixels that are sorted, or counted, together."""
+    """Return the number of pixels that are sorted, or counted, together."""
     logits, target = view.logits, view.target
     return math.prod(target.shape[target.ndim - logits.ndim + 2 :]) * (1 if per_image else logits.shape[0])
 
@@ -76,13 +77,13 @@ def _pooled(view: layouts.View, per_image: bool) -> int:
 def _by_sorting(
     pixels: Pixels, ce: CrossEntropy | None, measure: Tversky, how: arguments.Reduction
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss, the sums of the cross-entropy and of its weights, and which classes take part; plain autograd."""
+    """Return the loss, sums of the cross-entropy and its weights, and which classes take part, by autograd."""
     x, target, mask, ignored, form, mode = pixels
     if mode is not None:
         x = x if x.dtype == torch.float64 else x.float()
         x = interpolation.interpolate(x, interpolation.axes(x, target, mode))
     x, target, mask = layouts.flat(x, target, mask)
-    labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
+    labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
     losses, valid, foreground, bad = sorting.losses(x, labels, form, how.per_image, measure)
     part, coefficients = arguments.shares(how, valid, foreground)
     # A product hands the NaN on to the gradient; a class that takes no part has neither.
@@ -103,7 +104,7 @@ def _by_counting(
     processes: "ProcessGroup | None",
     kind: Sequence[str],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same from counts: of these pixels, of those of all processes, or given ones."""
+    """Return the same from counts: of these pixels, of those of all processes, or given ones."""
     if counts is None:
         table, (valid, foreground), ce_sums = operators.count(pixels, bins, how.per_image, ce)
         if processes is not None:
@@ -113,7 +114,7 @@ def _by_counting(
                 ce_sums = torch.ops.lovasz.all_reduce(ce_sums, processes.group_name, [])
     else:  # nobody has read these labels yet
         x, target, mask, ignored, form, _ = pixels
-        labels = torch.ops.lovasz.labels(target, mask, ignored, layouts.num_labels(form, x.shape[1]))
+        labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
         pixels = pixels._replace(target=labels, mask=None, ignored=[-1])
         table, (valid, foreground) = counts.table.contiguous(), counts.pixels()
         ce_sums = torch.zeros(2, dtype=torch.float64, device=x.device)
@@ -125,5 +126,5 @@ def _by_counting(
 
 
 def _times(value: Tensor, factor: int) -> Tensor:
-    """The value, and its gradient times a factor."""
+    """Return the value, and its gradient times a factor."""
     return value.detach() + factor * (value - value.detach())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _result(loss: Tensor, logits: Tensor) -> Tensor:
-    """The loss in the dtype that `F.cross_entropy` would give it."""
+    """Return the loss in the dtype that `F.cross_entropy` would give it."""
     try:
         autocast = torch.is_autocast_enabled(logits.device.type)
     except RuntimeError:  # a device without autocast; torch.compile of PyTorch 2.6 cannot trace the question before

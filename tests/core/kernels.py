@@ -9,7 +9,7 @@ from lovasz.measures import JACCARD
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 COMPILED = [cpu.Kernel(name) for name in cpu.names()]
-OTHERS = COMPILED + ([importlib.import_module("lovasz._kernels.triton.passes")] if INTERPRETED else [])
+OTHERS = COMPILED + ([importlib.import_module("lovasz._kernels.triton.kernel")] if INTERPRETED else [])
 KERNELS = [plain, *OTHERS]
 
 

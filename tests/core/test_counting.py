@@ -7,6 +7,7 @@ from torch.testing import assert_close
 import lovasz
 from benchmarks import accuracy, regimes
 from lovasz._inputs import arguments, layouts
+from lovasz._inputs.labels import canonical_target, num_labels
 from lovasz._kernels import plain
 from lovasz._math import binning, jaccard, sorting
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
@@ -49,7 +50,7 @@ def test_a_kernel_counts_the_pixels_of_the_definition(kernel, case):
     bins, per_image = 128, case.arguments.get("per_image", False)
     table, pixels, _ = count_with(kernel, x, t, m, ignore, form, bins, per_image)
     x, t, m = layouts.flat(x, t, m)
-    labels = layouts.canonical_target(t, m, ignore, layouts.num_labels(form, x.shape[1]))
+    labels = canonical_target(t, m, ignore, num_labels(form, x.shape[1]))
     errors, foreground, valid = sorting.errors(x.float(), labels, form)
     slots = binning.index(errors, bins, form)
     N, C, _ = x.shape
@@ -77,7 +78,7 @@ def test_a_kernel_applies_weights_as_autograd_would(kernel, case):
     x, t, m = layouts.flat(x, t, m)
     found = found.flatten(2)
 
-    labels = layouts.canonical_target(t, m, ignore, layouts.num_labels(form, C))
+    labels = canonical_target(t, m, ignore, num_labels(form, C))
     xd = x.double().requires_grad_()
     errors, foreground, valid = sorting.errors(xd, labels, form)
     slots = binning.index(sorting.errors(x.float(), labels, form)[0], bins, form).long()

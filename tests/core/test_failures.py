@@ -15,7 +15,7 @@ from torchmetrics.segmentation import MeanIoU
 import lovasz
 from benchmarks import published, regimes
 from lovasz import berman
-from lovasz._inputs import layouts
+from lovasz._inputs.labels import canonical_target
 from lovasz._kernels import plain
 from lovasz.metrics import ImageJaccardIndex, JaccardIndex
 from tests.core.cases import FORMS, LOSSES, MODULES, random
@@ -495,7 +495,7 @@ class NoSynchronisation(TorchDispatchMode):
 
     WAITS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "bincount", "unique")
     KERNELS = {  # noqa: RUF012
-        "labels": layouts.canonical_target,
+        "labels": canonical_target,
         "count": functools.partial(flat, count_with),
         "weigh": plain.weigh,
         "apply": functools.partial(flat, apply_with),

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 
 import lovasz
 from lovasz._kernels import cpu, operators, plain
+from lovasz._math import binning
 from tests.core.cases import FORMS, LOSSES, MODULES, random
 from tests.core.kernels import apply_with, count_with
 
@@ -274,6 +275,11 @@ def test_the_kernels_that_serve_are_those_that_info_lists():
         assert "CompositeExplicitAutograd" in keys
         assert "\nCUDA: " in keys
         assert ("\nCPU: " in keys) == (chosen is not None)
+
+
+@pytest.mark.skipif(not cpu.names(), reason="needs the compiled kernel")
+def test_the_scale_of_the_hinge_is_one_number():
+    assert cpu._compiled.HINGE_SCALE == binning.HINGE_SCALE
 
 
 def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):

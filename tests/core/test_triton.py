@@ -16,7 +16,7 @@ from tests.core.kernels import INTERPRETED, apply_with, count_with, weigh_with
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if not (INTERPRETED or DEVICE == "cuda"):
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
-_triton = importlib.import_module("lovasz._kernels.triton.passes")
+_triton = importlib.import_module("lovasz._kernels.triton.kernel")
 on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
 
 
@@ -87,7 +87,15 @@ def test_every_case_is_as_by_plain_pytorch(case, dtype):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize(
-    "setting", [{}, {"MOST_CLASSES": 4}, {"TILE": 64}, {"MOST_PIXELS": 100}, {"COPIES_BYTES": 0}, {"FURTHEST": 0}]
+    "setting",
+    [
+        {},
+        {"tile.MOST_CLASSES": 4},
+        {"tile.TILE": 64},
+        {"count.MOST_PIXELS": 100},
+        {"count.COPIES_BYTES": 0},
+        {"tile.FURTHEST": 0},
+    ],
 )
 def test_no_setting_changes_what_is_counted(monkeypatch, setting, smoothing):
     """Classes in several goes, small tiles, pixels in several goes, one copy of the counters."""
@@ -96,7 +104,7 @@ def test_no_setting_changes_what_is_counted(monkeypatch, setting, smoothing):
     logits[1, :, 5], logits[1, 2, 7], logits[2, 1, 3] = torch.nan, torch.inf, -torch.inf
     weight = torch.rand(21, generator=torch.Generator().manual_seed(0)).to(DEVICE) + 0.1
     for name_, value in setting.items():
-        monkeypatch.setattr(_triton, name_, value)
+        monkeypatch.setattr(f"lovasz._kernels.triton.{name_}", value)
     for per_image in (False, True):
         args = (logits, target, None, [255], "softmax", 128, per_image, (weight, smoothing))
         agree(step(_triton, *args), step(plain, *args), logits)
@@ -105,7 +113,7 @@ def test_no_setting_changes_what_is_counted(monkeypatch, setting, smoothing):
 @pytest.mark.parametrize("form", ["sigmoid", "hinge"])
 def test_binary_pixels_in_several_goes(monkeypatch, form):
     logits, target = on_device(*random(form, (3, 2, 97), 61))
-    monkeypatch.setattr(_triton, "MOST_PIXELS", 100)
+    monkeypatch.setattr("lovasz._kernels.triton.count.MOST_PIXELS", 100)
     agree(step(_triton, logits, target, None, [], form), step(plain, logits, target, None, [], form), logits)
 
 

@@ -15,7 +15,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:
-    """One of a few allowed strings."""
+    """Check that a string is one of a few, and return it."""
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
     return value
@@ -26,7 +26,7 @@ def _integer(value: object) -> bool:
 
 
 def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
-    """The ignored labels as a list, from one integer or several."""
+    """Return the ignored labels as a list, from one integer or several."""
     values = [ignore_index] if isinstance(ignore_index, Integral) else ignore_index
     if not isinstance(values, (list, tuple, set, frozenset, range)) or not all(_integer(v) for v in values):
         raise TypeError(f"ignore_index must be an int or a sequence of ints, got {ignore_index!r}")
@@ -36,7 +36,7 @@ def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
 
 
 def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, form: str) -> int | None:
-    """The number of bins, or None to sort.
+    """Return the number of bins, or None to sort.
 
     "auto" sorts fewer pixels than a quarter of its bins, unless `pixels` is None: from there on counting is as
     accurate as for any number of pixels, and sorting many times slower.
@@ -61,7 +61,7 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
 
 
 def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
-    """The measure that the loss extends, by its weights."""
+    """Return the measure that the loss extends, by its weights."""
     if isinstance(measure, str):
         return NAMED[choice("measure", measure, tuple(NAMED))]
     if isinstance(measure, FBeta):
@@ -72,7 +72,7 @@ def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
 
 
 def check_upsample(upsample: str | None, align_corners: bool) -> None:
-    """What can be said of them before there are logits."""
+    """Check what can be said of them before there are logits."""
     if not isinstance(align_corners, bool):
         raise TypeError(f"align_corners must be a bool, got {align_corners!r}")
     if upsample is not None:
@@ -84,7 +84,7 @@ def check_upsample(upsample: str | None, align_corners: bool) -> None:
 
 
 def process_group(group: Any) -> Any:
-    """The group of processes, or None for this one alone; "world" is all there are when it is asked for."""
+    """Return the group of processes, or None for this one alone; "world" is all there are when it is asked for."""
     if group is None:
         return None
     if isinstance(group, str) and group == "world":
@@ -104,7 +104,7 @@ def process_group(group: Any) -> Any:
 
 
 def check_pooled(per_image: bool, bins: int | str | None) -> None:
-    """What the pixels of several processes can be asked for."""
+    """Check what the pixels of several processes can be asked for."""
     if per_image:
         raise ValueError("group pools the pixels of all processes, per_image=True those of one image: choose one")
     if bins is None:
@@ -120,7 +120,7 @@ def kind(
     reduction: str = "",
     label_smoothing: float | None = None,
 ) -> list[str]:
-    """What the processes of a group must agree on, so that the sum of their tables is of one loss."""
+    """Return what the processes of a group must agree on, so that the sum of their tables is of one loss."""
     tversky = "none" if measure is None else f"Tversky({measure.alpha}, {measure.beta})"
     if not isinstance(classes, str):
         classes = ", ".join(str(int(c)) for c in sorted(classes))
@@ -133,7 +133,7 @@ def kind(
 def check_counts(
     counts: Any, form: str, logits: Tensor, per_image: bool, bins: int | str | None, grouped: bool
 ) -> int:
-    """Counts of this form and these classes, pooled; returns their number of bins."""
+    """Check that counts are of this form and these classes, and pooled; return their number of bins."""
     if not hasattr(counts, "table"):
         raise TypeError(f"counts must be lovasz.Counts or None, got {type(counts).__name__}")
     table, num_classes = counts.table, logits.shape[1]
@@ -158,7 +158,7 @@ def check_counts(
 def class_selection(
     classes: str | Sequence[int], num_classes: int, device: torch.device
 ) -> tuple[bool, Tensor | None]:
-    """Whether a class must be present to take part, and which classes may: a bool (C,), None for all."""
+    """Return whether a class must be present to take part, and which classes may: a bool (C,), None for all."""
     if isinstance(classes, str):
         return choice("classes", classes, ("present", "all")) == "present", None
     if (
@@ -178,7 +178,7 @@ def class_selection(
 
 
 def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) -> None:
-    """A floating (C,) tensor on the device of the logits, or None."""
+    """Check that the weight is a floating (C,) tensor on the device of the logits, or None."""
     if weight is None:
         return
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
@@ -202,7 +202,7 @@ class Reduction(NamedTuple):
 
     @property
     def total(self) -> bool:
-        """Whether the result is one number."""
+        """Return whether the result is one number."""
         return self.name != "none"
 
 
@@ -214,7 +214,7 @@ def parse_reduction(
     num_classes: int,
     device: torch.device,
 ) -> Reduction:
-    """The reduction, with its classes and weights, checked."""
+    """Check the reduction, with its classes and weights, and return it."""
     choice("reduction", reduction, REDUCTIONS)
     selection = class_selection(classes, num_classes, device)
     check_weight(weight, num_classes, device)
@@ -222,7 +222,7 @@ def parse_reduction(
 
 
 def shares(how: Reduction, valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-    """Which classes take part, bool, and what each counts for, float64; both (N or 1, C)."""
+    """Return which classes take part, bool, and what each counts for, float64; both (N or 1, C)."""
     only_present, selected = how.selection
     part = (foreground if only_present else valid) > 0
     if selected is not None:

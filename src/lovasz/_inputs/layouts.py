@@ -1,4 +1,4 @@
-"""What pixels callers may pass: layouts, resolutions, masks, labels, and every message about them.
+"""What pixels callers may pass: layouts, resolutions, masks, and every message about them.
 
 Behind this module there is one view of the pixels: logits (N, C, *) with one to three spatial axes and whatever
 strides they have, target and mask (N, *) for the softmax and (N, C, *) for the sigmoid and the hinge, as fine as
@@ -6,7 +6,6 @@ the logits or, with `upsample`, finer. Nothing is copied on the way; a kernel th
 `flat` for it.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from .._math import interpolation
 from .arguments import check_upsample, choice
+from .labels import canonical_target
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -39,11 +39,6 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def num_labels(form: str, num_classes: int) -> int:
-    """How many labels a target may hold: the classes, or background and foreground of each channel."""
-    return num_classes if form == "softmax" else 2
-
-
 def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
     for name, tensor in (("logits", logits), ("target", target)):
         if not isinstance(tensor, Tensor):
@@ -67,7 +62,7 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
 
 
 def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, mode: str | None) -> View:
-    """The one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
+    """Return the one view of tensors whose shapes fit; a target with `channels` has an axis for them."""
     if logits.ndim == 2:  # a point cloud (P, C) is one image (1, C, P)
         one = (lambda t: t.t()[None]) if channels else (lambda t: t[None])
         return View(logits.t()[None], one(target), None if mask is None else one(mask))
@@ -75,7 +70,7 @@ def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, m
 
 
 def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The same with one spatial axis, a copy where need be; for labels as fine as the logits."""
+    """Return the same with one spatial axis, a copy where need be; for labels as fine as the logits."""
     first = target.ndim - logits.ndim + 2
     return logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first)
 
@@ -83,7 +78,7 @@ def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, T
 def _fine(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, axes: int, name: str = "logits"
 ) -> tuple[int, ...]:
-    """The shape of the logits, upsampled to the target; `axes` of them are spatial."""
+    """Return the shape of the logits, upsampled to the target; `axes` of them are spatial."""
     check_upsample(upsample, align_corners)
     shape = _shape(logits)
     if upsample is None:
@@ -100,7 +95,7 @@ def _fine(
 def _resolution(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
 ) -> str | None:
-    """How `interpolation` goes from these logits (N, C, *) to this target; None where they are equally fine."""
+    """Return how `interpolation` goes from logits (N, C, *) to the target; None where they are equally fine."""
     sizes = _shape(logits)[2:]
     wanted = _shape(target)[target.ndim - len(sizes) :]
     if upsample is None or sizes == wanted:
@@ -116,7 +111,7 @@ def _resolution(
 
 
 def _finer(logits: Tensor, target: Tensor, upsample: str | None, axes: int) -> str:
-    """A hint, where the target fits but for a finer resolution of the last `axes`."""
+    """Return a hint where the target fits but for a finer resolution of the last `axes`."""
     if upsample is not None or not 1 <= axes <= 3 or target.ndim <= axes or target.shape[0] != logits.shape[0]:
         return ""
     sizes, wanted = _shape(logits)[-axes:], _shape(target)[-axes:]
@@ -132,7 +127,7 @@ def softmax_pixels(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """Logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
+    """Check logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
     _check_tensors(logits, target, mask)
     if logits.ndim < 2 or logits.shape[1] == 0:
         raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
@@ -156,7 +151,7 @@ def binary_pixels(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """Logits with one foreground per channel, target of 0 and 1.
+    """Check logits with one foreground per channel and a target of 0 and 1.
 
     With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
     (N, C, D, H, W) logits, while 1-D (P,) and 3-D (N, H, W) logits have none. With a target that lacks
@@ -203,50 +198,10 @@ def view(
     upsample: str | None = None,
     align_corners: bool = False,
 ) -> View:
-    """The one view of the pixels, for a form of the loss."""
+    """Check the pixels for a form of the loss, and return the one view of them."""
     choice("form", form, FORMS)
     check = softmax_pixels if form == "softmax" else binary_pixels
     return check(logits, target, mask, upsample, align_corners)
-
-
-def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
-    """Labels as int64 with -1 where void; any other label that is no class is an error.
-
-    The comparison is made in int64: in a narrow type -100 would equal the label 156. On CUDA the error is
-    a device-side assertion, which does not wait; elsewhere it names the labels and how many there are.
-    """
-    labels = target.long()
-    beyond = None
-    if target.dtype == torch.uint64:  # beyond int64: no class, and no ignored label either
-        beyond = labels < 0
-        labels = labels.masked_fill(beyond, torch.iinfo(torch.int64).max)
-    void = torch.zeros_like(labels, dtype=torch.bool) if mask is None else ~mask
-    for label in ignore_index:
-        ignored = labels == label
-        void = void | (ignored if beyond is None else ignored & ~beyond)
-    bad = ((labels < 0) | (labels >= num_classes)) & ~void
-    if labels.device.type == "cuda":
-        assert_on_device(~bad.any(), num_classes)
-    elif bad.any():
-        raise ValueError(_bad_labels(labels[bad], ignore_index, num_classes))
-    return labels.masked_fill_(void, -1) if labels is not target else labels.masked_fill(void, -1)
-
-
-def assert_on_device(good: Tensor, num_classes: int) -> None:
-    """A device-side assertion about the labels, for which nothing waits."""
-    torch._assert_async(good, f"target holds a label that is neither one of the {num_classes} classes nor ignored")
-
-
-def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:
-    values, numbers = found.unique(return_counts=True)
-    named = ", ".join(f"{v} ({n}x)" for v, n in zip(values[:5].tolist(), numbers[:5].tolist(), strict=True))
-    more = ", ..." if len(values) > 5 else ""
-    ignored = ", ".join(map(str, ignore_index)) or "none"
-    hint = "; for a binary head with one channel use lovasz_sigmoid" if num_classes == 1 else ""
-    return (
-        f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
-        f"got {found.numel()} other: {named}{more}{hint}"
-    )
 
 
 def predicted_pixels(

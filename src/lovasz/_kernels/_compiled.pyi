@@ -9,6 +9,8 @@ import numpy
 from numpy.typing import NDArray
 
 
+HINGE_SCALE: float = 4.0
+
 def kernels() -> list[str]:
     """Names of the kernels that this processor can run, the best first."""
 

@@ -62,7 +62,7 @@ class Kernel(Protocol):
     """Count, weigh and apply on the tensors of one device."""
 
     def count(self, pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
-        """Counts the pixels of each class by the bin of their error, pooled or image by image.
+        """Count the pixels of each class by the bin of their error, pooled or image by image.
 
         Raises:
             ValueError: for a label that is neither a class nor ignored; on CUDA a device-side assertion.
@@ -71,7 +71,7 @@ class Kernel(Protocol):
     def weigh(
         self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
     ) -> tuple[Tensor, Tensor]:
-        """Returns the losses (N or 1, C), float64, and the weights of the bins, shaped as the table, in a dtype.
+        """Return the losses (N or 1, C), float64, and the weights of the bins, shaped as the table, in a dtype.
 
         Both are times the coefficients, float64 (N or 1, C), and 0 where that is, for a class that takes no part
         may hold NaN. The measure is the Tversky index with weights alpha and beta.
@@ -85,7 +85,7 @@ class Kernel(Protocol):
         ce: CrossEntropy | None = None,
         ce_grad: Tensor | None = None,
     ) -> Tensor:
-        """Returns ∂(Σ weights · errors) / ∂logits times `grad`, a scalar, in the dtype and strides of the logits.
+        """Return ∂(Σ weights · errors) / ∂logits times `grad`, a scalar, in the dtype and strides of the logits.
 
         `ce_grad` times the gradient of the cross-entropy's sum is added where both are given.
         """

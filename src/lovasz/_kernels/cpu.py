@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs import layouts
+from .._inputs.labels import canonical_target, num_labels
 from .._math import binning, interpolation
 from .contract import Counted, CrossEntropy, Pixels
 from .plain import compute_dtype
@@ -26,12 +26,12 @@ _FORMS = ("softmax", "sigmoid", "hinge", "probs")  # as csrc/kernel.hpp numbers 
 
 
 def names() -> list[str]:
-    """The kernels that this processor can run, the best first; none where nothing was compiled."""
+    """Return the kernels that this processor can run, the best first; none where nothing was compiled."""
     return [] if _compiled is None else _compiled.kernels()
 
 
 def select() -> tuple[str | None, str]:
-    """The kernel that serves, or None, and why."""
+    """Return the kernel that serves, or None, and why."""
     if _compiled is None:
         return None, f"the compiled kernel is not installed (a C++17 compiler was missing?): {_missing}"
     found, wanted = names(), os.environ.get("LOVASZ_CPU_KERNEL", "")
@@ -43,12 +43,12 @@ def select() -> tuple[str | None, str]:
 
 
 def _array(tensor: Tensor) -> Any:
-    """What the extension takes; bool as uint8, without a copy."""
+    """Return what the extension takes; bool as uint8, without a copy."""
     return torch.utils.dlpack.to_dlpack(tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor)
 
 
 def _pixels(pixels: Pixels) -> dict[str, Any]:
-    """The pixels by the names of the extension: axes say where those of each axis lie among the logits' places."""
+    """Return the pixels by the names of the extension; `lower` and `weight` are those of all axes in a row."""
     logits, target, mask, ignored, form, mode = pixels
     lower = weight = None
     if mode is not None:
@@ -82,7 +82,7 @@ class Kernel:
         self.__name__ = f"lovasz._kernels.cpu.{name}"
 
     def count(self, pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
-        """Counts the pixels, on as many threads as PyTorch has."""
+        """Count the pixels, on as many threads as PyTorch has."""
         N, C = pixels.logits.shape[:2]
         rows = N if per_image else 1
         table = torch.empty(rows, C, 2, bins + 1, dtype=torch.int64)
@@ -93,13 +93,13 @@ class Kernel:
         )  # fmt: skip
         if bad:  # raises, and names them
             _, target, mask, ignored, form, _ = pixels
-            layouts.canonical_target(target, mask, ignored, layouts.num_labels(form, C))
+            canonical_target(target, mask, ignored, num_labels(form, C))
         return Counted(table, numbers, torch.tensor((loss, weight), dtype=torch.float64))
 
     def weigh(
         self, table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
     ) -> tuple[Tensor, Tensor]:
-        """Weighs a table, in one walk down the bins of each class."""
+        """Weigh a table, in one walk down the bins of each class."""
         losses = torch.empty(coefficients.shape, dtype=torch.float64)
         weights = torch.empty(table.shape, dtype=dtype)
         _compiled.weigh(
@@ -117,7 +117,7 @@ class Kernel:
         ce: CrossEntropy | None = None,
         ce_grad: Tensor | None = None,
     ) -> Tensor:
-        """Applies the weights of the bins to the pixels."""
+        """Apply the weights of the bins to the pixels."""
         logits, finer = pixels.logits, pixels.interpolation is not None
         dtype = compute_dtype(logits)
         out = torch.zeros_like(logits, dtype=dtype) if finer else torch.empty_like(logits)

@@ -8,16 +8,15 @@ it for its device is all that a new one needs here.
 import functools
 import importlib
 import importlib.util
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._inputs import layouts
+from .._inputs.labels import canonical_target
 from .._math import jaccard
-from . import cpu, plain
+from . import collective, cpu, plain
 from .contract import Counted, CrossEntropy, Kernel, Pixels
 
 _PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignored, str form, str? interpolation"
@@ -37,59 +36,11 @@ _library.define(
 _library.define(f"apply({_PIXELS}, Tensor weights, Tensor? grad, {_CE}, Tensor? ce_grad) -> Tensor")
 _library.define("all_reduce(Tensor counts, str group, str[] kind) -> Tensor")
 
-#: Groups and kinds of counts on an accelerator whose agreement has been read back once, at the price of waiting.
-_agreed: set[tuple[str, tuple[str, ...], tuple[int, ...]]] = set()
-
-
-@functools.lru_cache(maxsize=64)
-def _words(kind: tuple[str, ...], like: torch.dtype, device: torch.device) -> Tensor:
-    """A number for each part of a kind, and its square: processes agree when both add up to n times their own.
-
-    Then the mean of the numbers is one's own and their variance is 0. With 24 bits no sum overflows. They are
-    brought to a device once.
-    """
-    numbers = [zlib.crc32(part.encode()) & 0xFFFFFF for part in kind]
-    return torch.tensor([*numbers, *(number**2 for number in numbers)], dtype=like, device=device)
-
-
-def _all_reduce(counts: Tensor, group: str, kind: Sequence[str]) -> Tensor:
-    """The sum over the processes of a group, by its name; an error where that fails, or adds what does not agree.
-
-    Tables of one size may be of different things. `kind` says of what, part by part ("bins=8192"), and travels
-    behind the table in two words a part; of floats, with an empty `kind`, nothing does.
-    """
-    resolve: Any = torch.distributed.distributed_c10d._resolve_process_group
-    processes = resolve(group)
-    own = _words(tuple(kind), counts.dtype, counts.device)
-    total = torch.cat((counts.flatten(), own))
-    try:
-        torch.distributed.all_reduce(total, group=processes)
-    except RuntimeError as error:
-        what = f"{str(counts.dtype).removeprefix('torch.')} {tuple(counts.shape)}"
-        raise RuntimeError(
-            f"all_reduce of Lovász counts ({what}, {counts.nbytes} bytes) failed in process {processes.rank()} of "
-            f"{processes.size()}: another process died, hangs, did not make this call, or made it with other "
-            f"classes or bins: {error}"
-        ) from error
-    asked = (group, tuple(kind), tuple(counts.shape))
-    if kind and (counts.device.type == "cpu" or asked not in _agreed):
-        right = (total[counts.numel() :] == processes.size() * own).tolist()
-        differ = [part for i, part in enumerate(kind) if not (right[i] and right[i + len(kind)])]
-        if differ:
-            raise RuntimeError(
-                f"the processes of a group must count the same: process {processes.rank()} of {processes.size()} "
-                f"has {', '.join(differ)}, another has not"
-            )
-        if counts.device.type != "cpu":
-            _agreed.add(asked)
-    return total[: counts.numel()].view(counts.shape)
-
-
 # ---- which kernel serves which device ----
 
 
 def _register(kernel: Kernel, key: str) -> None:
-    """Registers a kernel: the flat arguments of the schemas become the records of the contract."""
+    """Register a kernel: the flat arguments of the schemas become the records of the contract."""
 
     def count(
         logits: Tensor, target: Tensor, mask: Tensor | None, ignored: Sequence[int], form: str,
@@ -122,10 +73,10 @@ def _flat(ce: CrossEntropy | None) -> CrossEntropy | tuple[None, None]:
 
 @functools.cache
 def _triton() -> Kernel:
-    """The kernel of CUDA and ROCm, loaded with the first tensor there; plain PyTorch where Triton is missing."""
+    """Return the kernel of CUDA and ROCm, loaded with the first tensor there; without Triton plain PyTorch."""
     if importlib.util.find_spec("triton") is None:
         return plain
-    found: Any = importlib.import_module(".triton.passes", __package__)
+    found: Any = importlib.import_module(".triton.kernel", __package__)
     return found
 
 
@@ -145,8 +96,8 @@ class _CUDA:
         return _triton().apply(*args)
 
 
-_library.impl("all_reduce", _all_reduce, "CompositeExplicitAutograd")
-_library.impl("labels", layouts.canonical_target, "CompositeExplicitAutograd")
+_library.impl("all_reduce", collective.all_reduce, "CompositeExplicitAutograd")
+_library.impl("labels", canonical_target, "CompositeExplicitAutograd")
 _register(plain, "CompositeExplicitAutograd")
 _register(_CUDA, "CUDA")
 _cpu_kernel, _cpu_reason = cpu.select()
@@ -190,7 +141,7 @@ def _apply_fake(logits: Tensor, target: Tensor, mask: Any, ignored: Any, form: s
 
 
 def count(pixels: Pixels, bins: int, per_image: bool = False, ce: CrossEntropy | None = None) -> Counted:
-    """Counts, with the kernel of the device; no graph."""
+    """Count with the kernel of the device, without a graph."""
     logits, *rest = pixels
     counted = torch.ops.lovasz.count.default(logits.detach(), *rest, bins, per_image, *_flat(ce))
     return Counted(*counted)
@@ -206,7 +157,7 @@ def loss(
     beta: float,
     ce: CrossEntropy | None,
 ) -> tuple[Tensor, Tensor]:
-    """Returns the losses times their coefficients, summed if `total`, and the sum of the cross-entropy.
+    """Return the losses times their coefficients, summed if `total`, and the sum of the cross-entropy.
 
     Differentiable in the logits: once, and backward.
     """
@@ -228,7 +179,7 @@ _library.impl("loss", _loss, "CompositeImplicitAutograd")
 
 
 def _forward_mode(logits: Tensor) -> bool:
-    """Whether a derivative of the logits goes forward, by torch.autograd.forward_ad or by torch.func."""
+    """Return whether a derivative of the logits goes forward, by torch.autograd.forward_ad or by torch.func."""
     forward = torch.autograd.forward_ad
     if forward._current_level >= 0 and forward.unpack_dual(logits).tangent is not None:
         return True

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .._inputs.layouts import canonical_target, flat, num_labels
+from .._inputs.labels import canonical_target, num_labels
+from .._inputs.layouts import flat
 from .._math import binning, interpolation, jaccard
 from .._math.sorting import binary_errors, softmax
 from ..measures import Tversky
@@ -23,7 +24,7 @@ CHUNK_ELSEWHERE = 2**24
 
 
 def compute_dtype(logits: Tensor) -> torch.dtype:
-    """What errors, weights and losses are computed in."""
+    """Return what errors, weights and losses are computed in."""
     return torch.float64 if logits.dtype == torch.float64 else torch.float32
 
 
@@ -46,8 +47,10 @@ class _Parts:
             self.gradient = new(self.logits, dtype=self.dtype if self.axes else self.logits.dtype)
 
     def slices(self, row: int, per_image: bool) -> Iterator[tuple[slice, slice]]:
-        """A part is at least twice as large as a table of `row` counts, so that adding up the tables of parts does
-        not cost more than the parts; per image it holds no more images than it could hold tables.
+        """Return the parts, each at least twice as large as a table of `row` counts.
+
+        So adding up the tables of parts does not cost more than the parts. Per image a part holds no more images
+        than it could hold tables.
         """
         N, C = self.logits.shape[:2]
         places, *others = self.labels.shape[self.labels.ndim - self.logits.ndim + 2 :]
@@ -56,7 +59,7 @@ class _Parts:
         return interpolation.parts(N if each else 0, places, each, size, size // row if per_image else N)
 
     def read(self, images: slice, part: slice) -> tuple[Tensor, Tensor]:
-        """Logits (n, C, p) and labels (n, p) or (n, C, p)."""
+        """Return logits (n, C, p) and labels (n, p) or (n, C, p)."""
         if not self.axes:
             return self.logits[images, :, part].to(self.dtype), self.labels[images, ..., part]
         axes = self._strip(part)
@@ -65,7 +68,7 @@ class _Parts:
         return x, self.labels[(images, *(slice(None),) * (first - 1), part)].flatten(first)
 
     def write(self, images: slice, part: slice, gradient: Tensor) -> None:
-        """Takes the gradient of a part (n, C, p)."""
+        """Take the gradient of a part (n, C, p)."""
         if not self.axes:
             self.gradient[images, :, part] = gradient
             return
@@ -78,14 +81,14 @@ class _Parts:
         return [self.axes[0].part(part), *self.axes[1:]]
 
     def written(self) -> Tensor:
-        """The gradient in the dtype and strides of the logits."""
+        """Return the gradient in the dtype and strides of the logits."""
         if self.given.shape == self.gradient.shape:
             return self.gradient.to(self.given.dtype)
         return torch.empty_like(self.given).copy_(self.gradient.view(self.given.shape))
 
 
 def _offsets(shape: Sequence[int], per_image: bool, bins: int, like: Tensor) -> Tensor:
-    """Start of the background bins of each image and class in the table of a part, (n, C, 1)."""
+    """Return the start of the background bins of each image and class in the table of a part, (n, C, 1)."""
     n, C, _ = shape
     image = torch.arange(n, dtype=torch.int32, device=like.device) * per_image
     row = image[:, None] * C + torch.arange(C, dtype=torch.int32, device=like.device)
@@ -93,7 +96,7 @@ def _offsets(shape: Sequence[int], per_image: bool, bins: int, like: Tensor) -> 
 
 
 def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Table slots and probabilities of a part (n, C, p), and the void pixels (n, 1, p).
+    """Return table slots and probabilities of a part (n, C, p), and the void pixels (n, 1, p).
 
     A void pixel takes the slot of the lowest background bin in every class.
     """
@@ -112,7 +115,7 @@ def _softmax_slots(x: Tensor, labels: Tensor, offsets: Tensor, bins: int) -> tup
 def _binary_slots(
     x: Tensor, labels: Tensor, offsets: Tensor, bins: int, form: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Table slots, errors and void pixels of a part, each (n, C, p)."""
+    """Return table slots, errors and void pixels of a part, each (n, C, p)."""
     void, foreground = labels < 0, labels == 1
     m = binary_errors(x, foreground, form)
     m.masked_fill_(x.isinf(), torch.nan).masked_fill_(void, 0)
@@ -121,7 +124,7 @@ def _binary_slots(
 
 
 def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
-    """Counts the pixels; with `interpolation` the logits are made as fine as the target on the way."""
+    """Count the pixels; with `interpolation` the logits are made as fine as the target on the way."""
     logits, form = pixels.logits, pixels.form
     parts = _Parts(pixels)
     N, C = logits.shape[:2]
@@ -153,14 +156,14 @@ def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = 
 def _target_distribution(
     labels: Tensor, class_weights: Tensor | None, smoothing: float, like: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What the cross-entropy wants of each pixel: of its class (n, 1, p), and beyond that of each class (C, 1)."""
+    """Return what the cross-entropy wants of each pixel: of its class (n, 1, p), and of every class (C, 1)."""
     C = like.shape[1]
     w = like.new_ones(C) if class_weights is None else class_weights.to(like.dtype)
     return (1 - smoothing) * w[labels.clamp(min=0)][:, None], smoothing / C * w[:, None]
 
 
 def _cross_entropy(x: Tensor, labels: Tensor, class_weights: Tensor | None, smoothing: float) -> Tensor:
-    """Sums of the cross-entropy and of the class weights over the valid pixels of a part (n, C, p)."""
+    """Return the sums of the cross-entropy and of the class weights over the valid pixels of a part (n, C, p)."""
     valid = labels >= 0
     z = torch.where(valid[:, None], x, 0.0)
     z = z - z.amax(1, keepdim=True)
@@ -179,7 +182,7 @@ def _cross_entropy(x: Tensor, labels: Tensor, class_weights: Tensor | None, smoo
 def weigh(
     table: Tensor, form: str, coefficients: Tensor, dtype: torch.dtype, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Weighs a table, some rows of it at a time."""
+    """Weigh a table, some rows of it at a time."""
     measure = Tversky(alpha, beta)
     rows, block = table.flatten(0, 1), jaccard.block_of_rows(table)
     weights = torch.empty(rows.shape, dtype=dtype, device=table.device)
@@ -198,7 +201,7 @@ def apply(
     ce: CrossEntropy | None = None,
     ce_grad: Tensor | None = None,
 ) -> Tensor:
-    """Applies the weights of the bins to the pixels, a part of them at a time."""
+    """Apply the weights of the bins to the pixels, a part of them at a time."""
     if grad is not None:
         weights = weights * grad
     logits, form = pixels.logits, pixels.form

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 MIN_BINS, MAX_BINS = 16, 65536
+#: The 4 in the map of the hinge, where u is 1/2.
 HINGE_SCALE = 4.0
 
 
 def default_bins(num_classes: int, form: str) -> int:
-    """Returns the number of bins that `bins="auto"` takes: measured, so that counting keeps its accuracy.
+    """Return the number of bins that `bins="auto"` takes: measured, so that counting keeps its accuracy.
 
     The error of quantisation falls as 1 / K, and averages out over the classes; the hinge spreads its bins
     over an open range and gets four times as many. `python -m benchmarks accuracy` prints what is kept.
@@ -37,7 +38,7 @@ def default_bins(num_classes: int, form: str) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _bins_through(error: float, bins: int) -> int:
-    """Returns the first number of bins from `bins` on, at most an eighth more, with a grid point at an error.
+    """Return the first number of bins from `bins` on, at most an eighth more, with a grid point at an error.
 
     The error is that of the foreground where all logits are equal, and is the loss there: a network that has
     learned nothing starts with it exactly. Beyond 577 classes there may be no such number.
@@ -51,12 +52,12 @@ def _bins_through(error: float, bins: int) -> int:
 
 
 def steps(bins: int, form: str) -> int:
-    """Number of grid steps in which u goes from 0 to 1: position = u * steps."""
+    """Return the number of grid steps in which u goes from 0 to 1: position = u * steps."""
     return bins - bins % 15 if form == "hinge" else bins - 1
 
 
 def index(errors: Tensor, bins: int, form: str) -> Tensor:
-    """Nearest grid point (in u) of each error, int32 in 0 .. K - 1; K for NaN."""
+    """Return the nearest grid point (in u) of each error, int32 in 0 .. K - 1; K for NaN."""
     if form == "hinge":
         last = steps(bins, form) - 1
         position = (errors / (errors + HINGE_SCALE)).mul_(last + 1).clamp_(max=last)
@@ -73,7 +74,7 @@ def _error_at(position: Tensor, bins: int, form: str) -> Tensor:
 
 
 def grid(bins: int, form: str, device: torch.device | None = None) -> Tensor:
-    """The K errors that the bins stand for, float64, increasing from 0."""
+    """Return the K errors that the bins stand for, float64, increasing from 0."""
     i = torch.arange(bins, dtype=torch.float64, device=device)
     if form == "hinge":
         i = i.clamp(max=steps(bins, form) - 1)
@@ -81,7 +82,7 @@ def grid(bins: int, form: str, device: torch.device | None = None) -> Tensor:
 
 
 def edges(bins: int, form: str, device: torch.device | None = None) -> Tensor:
-    """The K + 1 errors between which each bin lies, float64: bin i holds edges[i] <= m < edges[i + 1]."""
+    """Return the K + 1 errors between which each bin lies, float64: bin i holds edges[i] <= m < edges[i + 1]."""
     i = torch.arange(bins + 1, dtype=torch.float64, device=device) - 0.5
     if form == "hinge":
         # Whatever is beyond the last point belongs to it: its bin has no upper end.

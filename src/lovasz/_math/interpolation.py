@@ -37,19 +37,19 @@ class Axis:
     first: int = 0
 
     def part(self, pixels: slice) -> "Axis":
-        """Some of the pixels, and the places they take from."""
+        """Return some of the pixels, and the places they take from."""
         lower, weight = self.lower[pixels], self.weight[pixels]
         first, last = int(lower[0]), int((lower + (weight > 0))[-1])
         return Axis(last - first + 1, lower - first, weight, self.first + first)
 
     @property
     def places(self) -> slice:
-        """Where its places are in the whole."""
+        """Return where its places are in the whole."""
         return slice(self.first, self.first + self.size)
 
     @functools.cached_property
     def shares(self) -> list[tuple[Tensor, Tensor]]:
-        """For each place its first pixel and the share of its gradient, then its second, ...; last shares of 0."""
+        """Return of each place the first pixel and its share of the gradient, then the second, ...; last 0."""
         pixels, after = torch.arange(len(self.lower), device="cpu"), self.weight > 0
         place = torch.cat((self.lower, self.lower[after] + 1))
         pixel = torch.cat((pixels, pixels[after]))
@@ -67,7 +67,7 @@ class Axis:
 
 
 def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of N images and of their places, `each` elements a place: several whole images, or a part of one."""
+    """Return slices of N images and of their places, `each` elements a place: several images, or a part of one."""
     length = max(1, size // max(each, 1))
     images = max(1, min(length // max(places, 1), most_images))
     for n in range(0, N, images):
@@ -77,7 +77,7 @@ def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterat
 
 @functools.lru_cache(maxsize=64)
 def axis(size: int, wanted: int, mode: str) -> Axis:
-    """How `wanted` pixels lie among `size` places; mode is "nearest", "linear", or "corners" (aligned)."""
+    """Return how `wanted` pixels lie among `size` places; mode is "nearest", "linear", or "corners" (aligned)."""
     pixels = torch.arange(wanted, device="cpu")
     if wanted == 0 or mode == "nearest":  # the latter in whatever way PyTorch rounds
         places = torch.arange(size, dtype=torch.float64, device="cpu")[None, None]
@@ -94,7 +94,7 @@ def axis(size: int, wanted: int, mode: str) -> Axis:
 
 
 def axes(logits: Tensor, target: Tensor, mode: str) -> list[Axis]:
-    """The spatial axes of logits (N, C, *), for a target that ends in as many."""
+    """Return the spatial axes of logits (N, C, *), for a target that ends in as many."""
     sizes, wanted = logits.shape[2:], target.shape[target.ndim - logits.ndim + 2 :]
     make = axis.__wrapped__ if torch.compiler.is_compiling() else axis  # the compiler warns of a cache
     return [make(n, m, mode) for n, m in zip(sizes, wanted, strict=True)]
@@ -105,7 +105,7 @@ def _along(values: Tensor, dim: int, like: Tensor) -> Tensor:
 
 
 def interpolate(x: Tensor, axes: Sequence[Axis]) -> Tensor:
-    """Logits (N, C, *), cut to the places of the axes, at their pixels; these do not see what they take 0 of."""
+    """Return logits (N, C, *), cut to the places of the axes, at their pixels, blind to what these take 0 of."""
     for dim, one in enumerate(axes, 2):
         lower, w = one.lower.to(x.device), _along(one.weight, dim, x)
         first = x.index_select(dim, lower)
@@ -115,7 +115,7 @@ def interpolate(x: Tensor, axes: Sequence[Axis]) -> Tensor:
 
 
 def adjoint(gradient: Tensor, axes: Sequence[Axis]) -> Tensor:
-    """Gradient at the pixels of the axes (N, C, *) -> the part of that in the logits that is due to them."""
+    """Return the part of the gradient in the logits that is due to that at the pixels of the axes (N, C, *)."""
     for dim, one in reversed(list(enumerate(axes, 2))):
         parts = (
             gradient.index_select(dim, pixel.to(gradient.device)) * _along(share, dim, gradient)
@@ -126,7 +126,7 @@ def adjoint(gradient: Tensor, axes: Sequence[Axis]) -> Tensor:
 
 
 def argmax(logits: Tensor, axes: Sequence[Axis]) -> Tensor:
-    """Class of the largest logit (N, C, *) at each pixel of the axes, int64 (N, *), strip by strip."""
+    """Return the class of the largest logit (N, C, *) at each pixel of the axes, int64 (N, *), strip by strip."""
     x = logits if logits.dtype == torch.float64 else logits.float()
     wanted = [len(one.lower) for one in axes]
     indices = torch.empty(len(x), *wanted, dtype=torch.int64, device=x.device)

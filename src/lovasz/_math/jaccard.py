@@ -31,14 +31,14 @@ EDGE_ROUNDING = 2.0**-6
 
 
 def _denominator(k: Tensor, j: Tensor, G: Tensor, measure: Tversky) -> Tensor:
-    """D(k, j) of float64 (a number times integers would be float32); above 0 also where there is no pixel."""
+    """Return D(k, j) of float64 (a number times integers would be float32); above 0 also without any pixel."""
     D = G if measure.beta == 1 else (G - k) + measure.beta * k
     D = D + (j if measure.alpha == 1 else measure.alpha * j)
     return D.clamp(min=min(1.0, measure.alpha, measure.beta))  # as small as one pixel can make it
 
 
 def set_loss(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> Tensor:
-    """J(k, j), the loss of k foreground and j background pixels; of none it is 0."""
+    """Return J(k, j), the loss of k foreground and j background pixels; of none it is 0."""
     k, j, G = k.double(), j.double(), G.double()
     return (measure.alpha * j + measure.beta * k) / _denominator(k, j, G, measure)
 
@@ -46,7 +46,7 @@ def set_loss(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> Ten
 def _growth(
     k: Tensor, j: Tensor, n_f: Tensor | int, n_b: Tensor | int, G: Tensor, measure: Tversky
 ) -> tuple[Tensor, Tensor]:
-    """Growth of J, by pixel, when n_f foreground pixels join k and j others, and when n_b background pixels do."""
+    """Return the growth of J, by pixel, when n_f foreground or n_b background pixels join k and j others."""
     k, j, G = k.double(), j.double(), G.double()
     a, b = measure.alpha, measure.beta
     here = _denominator(k, j, G, measure)
@@ -57,7 +57,7 @@ def _growth(
 
 
 def increments(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> tuple[Tensor, Tensor]:
-    """Growth of J when one foreground or one background pixel joins k and j others, in closed form.
+    """Return the growth of J when one foreground or one background pixel joins k and j others, in closed form.
 
     Differences of neighbouring J cancel; these do not. Without foreground J is 1 for every nonempty set,
     so the first pixel takes all.
@@ -67,13 +67,13 @@ def increments(k: Tensor, j: Tensor, G: Tensor, measure: Tversky = JACCARD) -> t
 
 
 def pixels(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of valid pixels and of foreground pixels, each of shape (...)."""
+    """Return the number of valid pixels and of foreground pixels, each of shape (...)."""
     per_side = table.sum(-1)
     return per_side.sum(-1), per_side[..., 1]
 
 
 def _cumulative(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Per bin: (n_b, n_f) in it, (j, k) in the bins above it; and G with a trailing axis of 1."""
+    """Return for each bin (n_b, n_f) in it and (j, k) in the bins above it; and G with a trailing axis of 1."""
     n = table[..., :-1]
     above = n.flip(-1).cumsum(-1).flip(-1) - n
     G = n[..., 1, :].sum(-1, keepdim=True)
@@ -88,20 +88,20 @@ def block_sum(terms: Tensor) -> Tensor:
 
 
 def _poisoned(result: Tensor, table: Tensor) -> Tensor:
-    """NaN wherever the table holds a pixel whose error is not a number."""
+    """Put NaN wherever the table holds a pixel whose error is not a number."""
     bad = table[..., -1].sum(-1) > 0
     return torch.where(bad.reshape(bad.shape + (1,) * (result.ndim - bad.ndim)), torch.nan, result)
 
 
 def losses(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
-    """The loss of each class, float64 (...): Σ over grid points of the step below it times J there."""
+    """Return the loss of each class, float64 (...): Σ over grid points of the step below it times J there."""
     n_b, n_f, j, k, G = _cumulative(table)
     steps = binning.grid(table.shape[-1] - 1, form, table.device).diff(prepend=G.new_zeros(1).double())
     return _poisoned(block_sum(steps * set_loss(k + n_f, j + n_b, G, measure)), table)
 
 
 def weights(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
-    """∂loss / ∂error of a pixel in each bin, float64 (..., 2, K + 1), the last column for NaN.
+    """Return ∂loss / ∂error of a pixel in each bin, float64 (..., 2, K + 1), the last column for NaN.
 
     Inside a bin the order is unknown: each weight is the mean over the two extreme orders, foreground
     first and background first.
@@ -118,7 +118,7 @@ def weights(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
 
 
 def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
-    """Certified |loss - exact| of each class, float64 (...), the float32 arithmetic of the errors included.
+    """Return a certified bound on |loss - exact| of each class, float64 (...), float32 rounding included.
 
     In a bin J lies between its values at the two edges and the estimate jumps at the grid point, so the
     bin adds at most the longer of its two parts times the growth of J across it. The loss moves by no more
@@ -136,18 +136,18 @@ def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
 
 
 def curve(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
-    """J of the pixels whose error is in each bin or above it, float64 (..., K)."""
+    """Return J of the pixels whose error is in each bin or above it, float64 (..., K)."""
     n_b, n_f, j, k, G = _cumulative(table)
     return set_loss(k + n_f, j + n_b, G, measure)
 
 
 def block_of_rows(table: Tensor) -> int:
-    """Number of rows (2, K + 1) to work on at once: a few MiB in float64, of which the functions make many."""
+    """Return the number of rows (2, K + 1) to work on at once: a few MiB in float64, of which there are many."""
     return max(1, 2**19 // (2 * table.shape[-1]))
 
 
 def by_rows(function: Callable[..., Tensor], table: Tensor, form: str, measure: Tversky) -> Tensor:
-    """One of the functions above, of a table (N, C, 2, K + 1) with any number of classes, in little memory."""
+    """Apply one of the functions above to a table (N, C, 2, K + 1) with any number of classes, in little memory."""
     rows = table.flatten(0, 1)
     results: Tensor | None = None
     for first in range(0, len(rows), block_of_rows(table)):
@@ -160,7 +160,7 @@ def by_rows(function: Callable[..., Tensor], table: Tensor, form: str, measure: 
 
 
 def coefficients(part: Tensor, weight: Tensor | None, per_image: bool, reduction: str) -> Tensor:
-    """What the loss of each class counts for in the result, float64 (N or 1, C); 0 where it takes no part.
+    """Return what the loss of each class counts for in the result, float64 (N or 1, C); 0 where it takes no part.
 
     The mean is normalised over the classes that take part, image by image; an image where none does, or
     none with any weight, is left out of the mean over images. Where nothing is left all are 0.
@@ -177,11 +177,11 @@ def coefficients(part: Tensor, weight: Tensor | None, per_image: bool, reduction
 
 
 def weighted(losses: Tensor, coefficients: Tensor) -> Tensor:
-    """The losses times their coefficients; 0, whatever the loss, where the coefficient is."""
+    """Return the losses times their coefficients; 0, whatever the loss, where the coefficient is."""
     return torch.where(coefficients == 0, 0.0, losses * coefficients)
 
 
 def per_class(values: Tensor, part: Tensor, per_image: bool) -> Tensor:
-    """The result of "none": (C,), or (N, C) per image, NaN where a class takes no part."""
+    """Return the result of "none": (C,), or (N, C) per image, NaN where a class takes no part."""
     values = torch.where(part, values, torch.nan)
     return values if per_image else values[0]

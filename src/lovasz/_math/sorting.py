@@ -9,7 +9,7 @@ from . import jaccard
 
 
 def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Errors, foreground and validity of every pixel and class, each (N, C, P).
+    """Return errors, foreground and validity of every pixel and class, each (N, C, P).
 
     `labels` is (N, P) class indices for the softmax, (N, C, P) of 0 and 1 for the others, -1 where void.
     An error is NaN where the cross-entropy of the pixel would not be finite.
@@ -28,7 +28,7 @@ def errors(logits: Tensor, labels: Tensor, form: str) -> tuple[Tensor, Tensor, T
 
 
 def softmax(x: Tensor, own: Tensor) -> Tensor:
-    """Probabilities over axis 1, NaN where `own`, the logit of the pixel's label, is -inf.
+    """Return probabilities over axis 1, NaN where `own`, the logit of the pixel's label, is -inf.
 
     The same bits for any number of threads: PyTorch's own softmax and sigmoid round differently at the ends
     of what each thread is given; its exponential does not.
@@ -38,7 +38,7 @@ def softmax(x: Tensor, own: Tensor) -> Tensor:
 
 
 def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
-    """Errors where each channel has a foreground of its own; "probs" takes probabilities (`berman`)."""
+    """Return errors where each channel has a foreground of its own; "probs" takes probabilities (`berman`)."""
     signed = torch.where(foreground, -x, x)
     if form == "sigmoid":
         return 1 / (1 + (-signed.clamp(min=-80)).exp())
@@ -48,7 +48,7 @@ def binary_errors(x: Tensor, foreground: Tensor, form: str) -> Tensor:
 def losses(
     logits: Tensor, labels: Tensor, form: str, per_image: bool, measure: Tversky = JACCARD
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Per class, (N, C) or, pooled, (1, C): loss, number of valid and of foreground pixels, any error NaN.
+    """Return of each class, (N, C) or, pooled, (1, C): loss, valid pixels, foreground pixels, any error NaN.
 
     Differentiable by plain autograd; an error that is NaN counts as 0 here. The loss is float64 for float64
     logits, else float32.
@@ -75,7 +75,7 @@ def losses(
 def cross_entropy(
     logits: Tensor, labels: Tensor, class_weights: Tensor | None, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
-    """Sums of the cross-entropy and of the class weights over the valid pixels, by PyTorch; scalars."""
+    """Return the sums of the cross-entropy and of the class weights over the valid pixels, by PyTorch; scalars."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
     x = torch.where(labels[:, None] >= 0, logits.to(dtype), 0.0)  # what is void may hold anything
     w = None if class_weights is None else class_weights.to(dtype)

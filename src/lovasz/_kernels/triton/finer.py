@@ -1,4 +1,4 @@
-"""Labels finer than the logits, for `passes`: a strip of logits interpolated, and the gradient of one collected.
+"""Labels finer than the logits, for both passes: a strip of logits interpolated, and the gradient of one collected.
 
 Both passes over the pixels go strip by strip along the first axis. Each place of the logits collects the gradient
 of its pixels in their order, and one strip is collected after the other: the same bits on every run.
@@ -27,7 +27,7 @@ WARPS = 4
 
 @triton.jit
 def _between(lower, weight, at, inside, REAL: tl.constexpr):
-    """The two places that pixels lie between along an axis, and the weight of the second; without it the first."""
+    """Return the two places that pixels lie between along an axis, and the weight of the second; at 0 the first."""
     first = tl.load(lower + at, mask=inside, other=0).to(tl.int64)
     w = tl.load(weight + at, mask=inside, other=0.0).to(REAL)
     return first, tl.where(w == 0, first, first + 1), w
@@ -40,7 +40,7 @@ def _mixed(one, other, w):
 
 @triton.jit
 def _row(logits, x0, x1, w, stride, inside, REAL: tl.constexpr):
-    """Logits along a row."""
+    """Return the logits along a row."""
     one = tl.load(logits + x0 * stride, mask=inside, other=0.0).to(REAL)
     return _mixed(one, tl.load(logits + x1 * stride, mask=inside, other=0.0).to(REAL), w)
 
@@ -51,7 +51,7 @@ def _interpolate(
     classes, image_stride, class_stride, z_stride, y_stride, x_stride,
     THREE: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The logits of a class at the pixels of a strip from `first_z`; without THREE axes y is one place."""
+    """Return the logits of a class at the pixels of a strip from `first_z`; without THREE axes y is one place."""
     program = tl.program_id(0).to(tl.int64)
     row = program // tiles
     p = (program % tiles).to(tl.int32) * BLOCK + tl.arange(0, BLOCK)
@@ -71,7 +71,7 @@ def _interpolate(
 
 @triton.jit
 def _share(lower, weight, at, place, end, REAL: tl.constexpr):
-    """The share that a place has of the pixel at `at`, and whether that is one of its pixels, before `end`."""
+    """Return the share that a place has of the pixel at `at`, and whether that is one of its pixels."""
     there = at < end
     first = tl.load(lower + at, mask=there, other=0)
     w = tl.load(weight + at, mask=there, other=0.0).to(REAL)
@@ -86,7 +86,7 @@ def _collect(
     image_stride, class_stride, z_stride, y_stride, x_stride,
     MOST_Z: tl.constexpr, MOST_Y: tl.constexpr, MOST_X: tl.constexpr, REAL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Adds to the gradient of each place that of its pixels in the strip from `first_z` to `last_z`."""
+    """Add to the gradient of each place that of its pixels in the strip from `first_z` to `last_z`."""
     program = tl.program_id(0).to(tl.int64)
     row = program // tiles
     i = (program % tiles).to(tl.int32) * BLOCK + tl.arange(0, BLOCK)
@@ -148,7 +148,7 @@ def _axis(size: int, wanted: int, mode: str, device: torch.device) -> _Axis:
 
 
 def on(device: torch.device) -> Any:
-    """Launches go to the device of the tensors, whichever is the current one."""
+    """Send launches to the device of the tensors, whichever is the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
@@ -169,13 +169,13 @@ class Finer:
         self.real = tl.float64 if self.dtype == torch.float64 else tl.float32
 
     def _three(self, logits: Tensor) -> Tensor:
-        """With three spatial axes: those that there are not stand behind the first."""
+        """Return the logits with three spatial axes: those that there are not stand behind the first."""
         for _ in range(3 - self.spatial):
             logits = logits.unsqueeze(3)
         return logits
 
     def parts(self) -> Iterator[Part]:
-        """All pixels, interpolated a strip at a time."""
+        """Return all pixels, interpolated a strip at a time."""
         N, C = self.logits.shape[:2]
         places, height, width = self.sizes
         each = C * height * width
@@ -198,7 +198,7 @@ class Finer:
         return labels[images].narrow(first, strip.start, strip.stop - strip.start).flatten(first)
 
     def collect(self, part: Part, gradient: Tensor, total: Tensor) -> None:
-        """Adds the gradient of a part (n, C, p) to that of all logits, which has their shape."""
+        """Add the gradient of a part (n, C, p) to that of all logits, which has their shape."""
         _, height, width = self.sizes
         _, rows, columns = self.logits.shape[2:]
         cut = self.first_axis.part(slice(part.begin, part.end))
