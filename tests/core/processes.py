@@ -1,9 +1,21 @@
 """Runs a function in several processes of one gloo group."""
 
 import datetime
+import multiprocessing
 import traceback
 
 import torch
+
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_context = torch.multiprocessing.get_context(METHOD)
+# One process loads what takes seconds; all others are forked from it, and begin at once.
+_context.set_forkserver_preload(["pytest", "torch.distributed", "torchmetrics", "lovasz.cli.app",
+                                 "lovasz.study.train.training"])  # fmt: skip
+
+
+def process(function, *args):
+    """A process that is to call a function; it ends with this one."""
+    return _context.Process(target=function, args=args, daemon=True)
 
 
 def _rank(rank, world, function, folder, seconds, args):
@@ -28,13 +40,9 @@ def _rank(rank, world, function, folder, seconds, args):
 
 def start(function, world, folder, *args, seconds=60):
     """The processes, started: each saves what the function returned, or what it raised, to RANK.pt."""
-    context = torch.multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_rank, args=(rank, world, function, folder, seconds, args), daemon=True)
-        for rank in range(world)
-    ]
-    for process in processes:
-        process.start()
+    processes = [process(_rank, rank, world, function, folder, seconds, args) for rank in range(world)]
+    for one in processes:
+        one.start()
     return processes
 
 
@@ -48,8 +56,8 @@ def result(folder, rank):
 def run(function, world, folder, *args):
     """What the function returned in each process, by rank; its arguments are rank, number of processes, args."""
     processes = start(function, world, folder, *args)
-    for process in processes:
-        process.join(200)
+    for one in processes:
+        one.join(200)
     found = [result(folder, rank) for rank in range(world)]
-    assert [process.exitcode for process in processes] == [0] * world
+    assert [one.exitcode for one in processes] == [0] * world
     return found
