@@ -292,8 +292,8 @@ def test_auto_sorts_fewer_pixels_than_a_quarter_of_the_bins_and_counts_from_ther
 #: The accuracy that README promises: 2e-5 relative + 1e-7 for the loss and 5e-3 for the gradient; more where a
 #: class has few pixels, ten of them or, as the rarest of the softmax's 19, some dozens; and the gradient of a
 #: channel whose logits hardly differ, where many pixels share a bin.
-#: Three seeds of each stage with one channel; one of 19 channels, which are as many draws, and of 2^22 pixels, whose
-#: stage has three with 2^18: to sort these takes seconds each.
+#: Three seeds of each stage with one channel; one of 19 channels, which are as many draws, and of 2^22 pixels, of
+#: whose stage there are three with 2^18: to sort these takes seconds each.
 STAGES = [
     (form, regime, seed)
     for form in FORMS

@@ -1,6 +1,7 @@
 """The compiled kernels: their exponential, fused cross-entropy, threads, processes, memory, and their absence."""
 
 import ast
+import itertools
 import os
 import re
 import subprocess
@@ -173,6 +174,41 @@ def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     usual = (apply_with(plain, logits, target, None, [], form, weights).double() - exact).norm()
     found = (apply_with(compiled, logits, target, None, [], form, weights).double() - exact).norm()
     assert found <= 1.5 * usual + 1e-7 * exact.norm()
+
+
+#: Shapes that fit no vector and no tile, each with another head: few classes, many, one pixel more than a power of 2.
+HALF_SHAPES = ((2, 5, 13, 19), (1, 123, 252), (257, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("weighted", "smoothing"), [(False, 0.0), (True, 0.1)], ids=["plain", "weights, smoothing"]
+)
+def test_the_fused_cross_entropy_of_half_precision_is_as_exact_as_plain_code(kernel, dtype, weighted, smoothing):
+    """Value and gradient against float64; logits of a network half trained, and confident ones."""
+    for shape, scale in itertools.product(HALF_SHAPES, (2.0, 20.0)):
+        logits, target = random("softmax", shape, 35, scale)
+        target.view(-1)[::7] = 255
+        x, C = logits.to(dtype), shape[1]
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.randint(1, 9, (C,), generator=generator).double() / 4 if weighted else None  # exact in half
+        arguments = {"ignore_index": 255, "label_smoothing": smoothing}
+
+        exact, usual = x.double().requires_grad_(), x.clone().requires_grad_()
+        expected = F.cross_entropy(exact, target, weight, **arguments)
+        plainly = F.cross_entropy(usual, target, None if weight is None else weight.to(dtype), **arguments)
+        right, theirs = gradient(expected, exact), gradient(plainly, usual)
+
+        pixels, labels, *_ = layouts.softmax_pixels(x, target, None)
+        fused = (weight, smoothing)
+        table, _, (total, weights) = count_with(kernel, pixels, labels, None, [255], "softmax", 64, False, *fused)
+        assert abs(total.double() / weights - expected) <= abs(plainly.double() - expected) + 1e-6 * expected
+
+        none = torch.zeros(table.shape, dtype=plain.compute_dtype(x))
+        found = apply_with(kernel, pixels, labels, None, [255], "softmax", none, None, 1 / weights, *fused)
+        assert found.dtype == dtype
+        right, theirs = (layouts.softmax_pixels(g, target, None).logits for g in (right, theirs))
+        assert (found.double() - right).norm() <= (theirs - right).norm()
 
 
 # ---- layouts, dtypes and labels ----

@@ -189,18 +189,18 @@ def by_fractions(row, points, index):
     """The loss of one class and the weights of the bins that hold a pixel, layer by layer, in exact numbers."""
     a, b, G = Fraction(index.alpha), Fraction(index.beta), sum(row[1])
 
-    def J(k, j):
+    def set_loss(k, j):
         return (a * j + b * k) / (G - k + a * j + b * k) if k + j else Fraction(0)
 
     loss, weights, k, j = Fraction(0), {}, 0, 0
     for i in reversed(range(len(points))):
         n_b, n_f = row[0][i], row[1][i]
-        both = J(k + n_f, j + n_b)
-        loss += Fraction(points[i]) * (both - J(k, j))
+        both = set_loss(k + n_f, j + n_b)
+        loss += Fraction(points[i]) * (both - set_loss(k, j))
         if n_b:
-            weights[0, i] = (J(k, j + n_b) - J(k, j) + both - J(k + n_f, j)) / (2 * n_b)
+            weights[0, i] = (set_loss(k, j + n_b) - set_loss(k, j) + both - set_loss(k + n_f, j)) / (2 * n_b)
         if n_f:
-            weights[1, i] = (J(k + n_f, j) - J(k, j) + both - J(k, j + n_b)) / (2 * n_f)
+            weights[1, i] = (set_loss(k + n_f, j) - set_loss(k, j) + both - set_loss(k, j + n_b)) / (2 * n_f)
         k, j = k + n_f, j + n_b
     return loss, weights
 
@@ -208,7 +208,7 @@ def by_fractions(row, points, index):
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 @pytest.mark.parametrize("measure", MEASURES, ids=str)
 def test_a_kernel_weighs_as_the_mathematics(kernel, measure):
-    """Against fractions: the loss is Σ error · growth of J, a weight the mean growth over the two orders of a bin."""
+    """Against fractions: the loss is Σ error · growth of J, a weight the mean growth over both orders of a bin."""
     index = arguments.parse_measure(measure)
     for form in ("softmax", "hinge"):
         table, coefficients = some_table(16, torch.Generator().manual_seed(0))
