@@ -30,7 +30,7 @@ fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the p
 	-k "not (lovasz._kernels or inductor)"
 
 triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
-	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k _triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py
+	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH; pytest's own processes need it too. Left out:

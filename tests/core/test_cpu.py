@@ -1,7 +1,6 @@
 """The compiled kernels: their exponential, fused cross-entropy, threads, processes, memory, and their absence."""
 
 import ast
-import itertools
 import os
 import re
 import subprocess
@@ -19,7 +18,7 @@ from lovasz._inputs import layouts
 from lovasz._kernels import cpu, plain
 from lovasz._math import binning, jaccard
 from tests.core.cases import FORMS, LOSSES, random
-from tests.core.kernels import COMPILED, KERNELS, OTHERS, apply_with, count_with, weigh_with
+from tests.core.kernels import COMPILED, INTERPRETED, KERNELS, OTHERS, apply_with, count_with, weigh_with
 from tests.core.oracle import gradient
 
 ROOT = Path(__file__).parents[2]
@@ -176,17 +175,18 @@ def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     assert found <= 1.5 * usual + 1e-7 * exact.norm()
 
 
-#: Shapes that fit no vector and no tile, each with another head: few classes, many, one pixel more than a power of 2.
-HALF_SHAPES = ((2, 5, 13, 19), (1, 123, 252), (257, 3))
+#: Shapes that fit no vector and no tile: of few classes, of many, of one pixel more than a power of 2; and how large
+#: the logits are, as of a network half trained and of a confident one.
+HALF = (((2, 5, 13, 19), 2.0), ((1, 123, 252), 20.0), ((257, 3), 20.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize(
-    ("weighted", "smoothing"), [(False, 0.0), (True, 0.1)], ids=["plain", "weights, smoothing"]
+    ("weighted", "smoothing"), [(False, 0.0), (True, 0.1)], ids=["usual", "weighted, smoothed"]
 )
 def test_the_fused_cross_entropy_of_half_precision_is_as_exact_as_plain_code(kernel, dtype, weighted, smoothing):
-    """Value and gradient against float64; logits of a network half trained, and confident ones."""
-    for shape, scale in itertools.product(HALF_SHAPES, (2.0, 20.0)):
+    """Value and gradient, against float64."""
+    for shape, scale in HALF:
         logits, target = random("softmax", shape, 35, scale)
         target.view(-1)[::7] = 255
         x, C = logits.to(dtype), shape[1]
@@ -205,8 +205,11 @@ def test_the_fused_cross_entropy_of_half_precision_is_as_exact_as_plain_code(ker
         assert abs(total.double() / weights - expected) <= abs(plainly.double() - expected) + 1e-6 * expected
 
         none = torch.zeros(table.shape, dtype=plain.compute_dtype(x))
-        found = apply_with(kernel, pixels, labels, None, [255], "softmax", none, None, 1 / weights, *fused)
-        assert found.dtype == dtype
+        # Triton's interpreter cuts the digits off that a bfloat16 has not: there PyTorch rounds, as a GPU does.
+        read = pixels.float() if "triton" in kernel.__name__ and INTERPRETED else pixels
+        found = apply_with(kernel, read, labels, None, [255], "softmax", none, None, 1 / weights, *fused)
+        assert found.dtype == read.dtype
+        found = found.to(dtype)
         right, theirs = (layouts.softmax_pixels(g, target, None).logits for g in (right, theirs))
         assert (found.double() - right).norm() <= (theirs - right).norm()
 
