@@ -33,6 +33,7 @@ def canonical(case):
     return x, t, m, ignore, case.form
 
 
+#: Few; a number that no part of the map divides; about the default of the softmax; that of the hinge.
 @pytest.mark.parametrize("bins", [16, 333, 8192, 65536])
 @pytest.mark.parametrize("case", CASES, ids=name)
 def test_the_loss_is_within_its_certified_bound(case, bins):
@@ -277,16 +278,24 @@ def test_more_than_2_to_the_24_pixels_are_counted_exactly():
     assert (valid.item(), foreground.item()) == (P, 0)
 
 
-def test_auto_sorts_fewer_pixels_than_a_quarter_of_the_bins_and_counts_from_there():
-    K = binning.default_bins(1, "sigmoid")
-    for pixels, mode in ((K // 4 - 1, None), (K // 4, K)):
-        logits, target = random("sigmoid", (1, 1, pixels), 11)
-        auto = lovasz.lovasz_sigmoid(logits, target)
-        assert_close(auto, lovasz.lovasz_sigmoid(logits, target, bins=mode), rtol=0, atol=0)
-    images, targets = random("sigmoid", (K, 1, 4), 12)
-    per_image = lovasz.lovasz_sigmoid(images, targets, per_image=True)  # 4 pixels each: sorted
-    exact = lovasz.lovasz_sigmoid(images, targets, per_image=True, bins=None)
-    assert_close(per_image, exact, rtol=0, atol=0)
+@pytest.mark.parametrize("form", FORMS)
+def test_auto_sorts_fewer_pixels_than_a_quarter_of_the_bins_and_counts_from_there(form):
+    def step(logits, target, **arguments):
+        x = logits.clone().requires_grad_()
+        loss = LOSSES[form](x, target, **arguments)
+        return loss.detach(), *torch.autograd.grad(loss, x)
+
+    C = 3 if form == "softmax" else 1
+    K = binning.default_bins(C, form)
+    quarter = -(-K // 4)
+    for pixels, mode, other in ((quarter - 1, None, K), (quarter, K, None)):
+        logits, target = random(form, (1, C, pixels), 11)
+        auto = step(logits, target)
+        assert_close(auto, step(logits, target, bins=mode), rtol=0, atol=0)
+        assert not torch.equal(auto[1], step(logits, target, bins=other)[1])
+    images, targets = random(form, (K, C, 4), 12)
+    per_image = step(images, targets, per_image=True)  # 4 pixels each: sorted
+    assert_close(per_image, step(images, targets, per_image=True, bins=None), rtol=0, atol=0)
 
 
 #: The accuracy that README promises: 2e-5 relative + 1e-7 for the loss and 5e-3 for the gradient; more where a

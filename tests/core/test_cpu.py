@@ -99,13 +99,16 @@ def test_a_kernel_weighs_as_the_formula_says(other, form, bins):
 
 # ---- cross-entropy in the same passes ----
 
+#: None, where a term is left out; some; all, where the label counts for nothing.
 SMOOTHING = [0.0, 0.1, 1.0]
+#: Planar memory and a last vector that is not full; classes last; one class; more classes than a tile of pixels.
+CE_SHAPES = [(2, 5, 13, 19), (700, 3), (1, 1, 6, 6), (2, 150, 9, 7)]
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 5, 13, 19), (700, 3), (1, 1, 6, 6), (2, 150, 9, 7)])
+@pytest.mark.parametrize("shape", CE_SHAPES)
 def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weighted, smoothing):
     logits, target = random("softmax", shape, 31)
     target.view(-1)[::7] = 255
@@ -175,8 +178,8 @@ def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     assert found <= 1.5 * usual + 1e-7 * exact.norm()
 
 
-#: Shapes that fit no vector and no tile: of few classes, of many, of one pixel more than a power of 2; and how large
-#: the logits are, as of a network half trained and of a confident one.
+#: Shapes that fit no vector and no tile: of few classes, of many, of one pixel more than a power of 2. And the
+#: scale of the logits, for a network half trained and a confident one.
 HALF = (((2, 5, 13, 19), 2.0), ((1, 123, 252), 20.0), ((257, 3), 20.0))
 
 
