@@ -63,7 +63,7 @@ def measure(
     )
 
 
-_LOSSES: dict[str, tuple[Callable[..., Tensor], Loss]] = {
+LOSSES: dict[str, tuple[Callable[..., Tensor], Loss]] = {
     "sigmoid": (lovasz.lovasz_sigmoid, published.lovasz_sigmoid),
     "softmax": (lovasz.lovasz_softmax, published.lovasz_softmax),
     "hinge": (lovasz.lovasz_hinge, published.lovasz_hinge),
@@ -79,15 +79,20 @@ def inputs(name: str, regime: regimes.Regime, seed: int) -> tuple[Tensor, Tensor
     return regimes.binary(regime, seed)
 
 
-def rows(names: tuple[str, ...] = tuple(_LOSSES), seed: int = 0) -> Iterator[Row]:
-    """Every regime of every loss; the large softmax regime is left to one with an eighth of its pixels."""
+def stages(name: str) -> Iterator[regimes.Regime]:
+    """The regimes of a loss; the large one is left to the softmax with an eighth of its pixels."""
+    for regime in regimes.REGIMES:
+        if name != "softmax":
+            yield regime
+        elif regime.foreground <= 1:  # the rarest of the 19 classes plays the part of a few pixels
+            yield regime._replace(pixels=min(regime.pixels, 2**19))
+
+
+def rows(names: tuple[str, ...] = tuple(LOSSES), seed: int = 0) -> Iterator[Row]:
+    """Every regime of every loss."""
     for name in names:
-        loss, sorted32 = _LOSSES[name]
-        for regime in regimes.REGIMES:
-            if name == "softmax" and regime.foreground > 1:
-                continue  # the rarest of the 19 classes plays this part
-            if name == "softmax" and regime.pixels > 2**19:
-                regime = regime._replace(pixels=2**19)
+        loss, sorted32 = LOSSES[name]
+        for regime in stages(name):
             logits, target = inputs(name, regime, seed)
             yield measure(name, loss, partial(loss, bins=None), sorted32, regime.name, logits, target)
 

@@ -1,9 +1,39 @@
-"""Runs a function in several processes of one gloo group."""
+"""Runs a function, or the command, in other processes: several of one gloo group, or one to be killed."""
 
 import datetime
+import multiprocessing
+import os
+import sys
 import traceback
 
 import torch
+
+METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+_context = torch.multiprocessing.get_context(METHOD)
+# One process loads what takes seconds; all others are forked from it, and begin at once.
+_context.set_forkserver_preload(["pytest", "torch._dynamo", "torch.distributed.fsdp", "torchmetrics",
+                                 "lovasz.cli.app", "lovasz.study.train.training"])  # fmt: skip
+
+
+def process(function, *args):
+    """A process that is to call a function; it ends with this one."""
+    return _context.Process(target=function, args=args, daemon=True)
+
+
+def _command(output, arguments, prepare, *given):
+    for stream, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{output}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
+    os.environ["COLUMNS"] = "80"
+    prepare(*given)
+    sys.argv[1:] = arguments
+    from lovasz.cli import main
+
+    main()
+
+
+def command(output, arguments, prepare, *given):
+    """A process that calls `prepare` and runs the command, which writes to OUTPUT.stdout and OUTPUT.stderr."""
+    return process(_command, output, arguments, prepare, *given)
 
 
 def _rank(rank, world, function, folder, seconds, args):
@@ -28,13 +58,9 @@ def _rank(rank, world, function, folder, seconds, args):
 
 def start(function, world, folder, *args, seconds=60):
     """The processes, started: each saves what the function returned, or what it raised, to RANK.pt."""
-    context = torch.multiprocessing.get_context("spawn")
-    processes = [
-        context.Process(target=_rank, args=(rank, world, function, folder, seconds, args), daemon=True)
-        for rank in range(world)
-    ]
-    for process in processes:
-        process.start()
+    processes = [process(_rank, rank, world, function, folder, seconds, args) for rank in range(world)]
+    for one in processes:
+        one.start()
     return processes
 
 
@@ -48,8 +74,8 @@ def result(folder, rank):
 def run(function, world, folder, *args):
     """What the function returned in each process, by rank; its arguments are rank, number of processes, args."""
     processes = start(function, world, folder, *args)
-    for process in processes:
-        process.join(200)
+    for one in processes:
+        one.join(200)
     found = [result(folder, rank) for rank in range(world)]
-    assert [process.exitcode for process in processes] == [0] * world
+    assert [one.exitcode for one in processes] == [0] * world
     return found

@@ -18,7 +18,7 @@ from lovasz._inputs import layouts
 from lovasz._kernels import cpu, plain
 from lovasz._math import binning, jaccard
 from tests.core.cases import FORMS, LOSSES, random
-from tests.core.kernels import COMPILED, KERNELS, OTHERS, apply_with, count_with, weigh_with
+from tests.core.kernels import COMPILED, INTERPRETED, KERNELS, OTHERS, apply_with, count_with, weigh_with
 from tests.core.oracle import gradient
 
 ROOT = Path(__file__).parents[2]
@@ -99,13 +99,16 @@ def test_a_kernel_weighs_as_the_formula_says(other, form, bins):
 
 # ---- cross-entropy in the same passes ----
 
+#: None, where a term is left out; some; all, where the label counts for nothing.
 SMOOTHING = [0.0, 0.1, 1.0]
+#: Planar memory and a last vector that is not full; classes last; one class; more classes than a tile of pixels.
+CE_SHAPES = [(2, 5, 13, 19), (700, 3), (1, 1, 6, 6), (2, 150, 9, 7)]
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHING)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(2, 5, 13, 19), (700, 3), (1, 1, 6, 6), (2, 150, 9, 7)])
+@pytest.mark.parametrize("shape", CE_SHAPES)
 def test_a_kernel_adds_the_cross_entropy_of_pytorch(kernel, shape, dtype, weighted, smoothing):
     logits, target = random("softmax", shape, 31)
     target.view(-1)[::7] = 255
@@ -173,6 +176,45 @@ def test_a_compiled_gradient_is_as_exact_as_plain_code(compiled, form, offset):
     usual = (apply_with(plain, logits, target, None, [], form, weights).double() - exact).norm()
     found = (apply_with(compiled, logits, target, None, [], form, weights).double() - exact).norm()
     assert found <= 1.5 * usual + 1e-7 * exact.norm()
+
+
+#: Shapes that fit no vector and no tile: of few classes, of many, of one pixel more than a power of 2. And the
+#: scale of the logits, for a network half trained and a confident one.
+HALF = (((2, 5, 13, 19), 2.0), ((1, 123, 252), 20.0), ((257, 3), 20.0))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("weighted", "smoothing"), [(False, 0.0), (True, 0.1)], ids=["usual", "weighted, smoothed"]
+)
+def test_the_fused_cross_entropy_of_half_precision_is_as_exact_as_plain_code(kernel, dtype, weighted, smoothing):
+    """Value and gradient, against float64."""
+    for shape, scale in HALF:
+        logits, target = random("softmax", shape, 35, scale)
+        target.view(-1)[::7] = 255
+        x, C = logits.to(dtype), shape[1]
+        generator = torch.Generator().manual_seed(1)
+        weight = torch.randint(1, 9, (C,), generator=generator).double() / 4 if weighted else None  # exact in half
+        arguments = {"ignore_index": 255, "label_smoothing": smoothing}
+
+        exact, usual = x.double().requires_grad_(), x.clone().requires_grad_()
+        expected = F.cross_entropy(exact, target, weight, **arguments)
+        plainly = F.cross_entropy(usual, target, None if weight is None else weight.to(dtype), **arguments)
+        right, theirs = gradient(expected, exact), gradient(plainly, usual)
+
+        pixels, labels, *_ = layouts.softmax_pixels(x, target, None)
+        fused = (weight, smoothing)
+        table, _, (total, weights) = count_with(kernel, pixels, labels, None, [255], "softmax", 64, False, *fused)
+        assert abs(total.double() / weights - expected) <= abs(plainly.double() - expected) + 1e-6 * expected
+
+        none = torch.zeros(table.shape, dtype=plain.compute_dtype(x))
+        # Triton's interpreter cuts the digits off that a bfloat16 has not: there PyTorch rounds, as a GPU does.
+        read = pixels.float() if "triton" in kernel.__name__ and INTERPRETED else pixels
+        found = apply_with(kernel, read, labels, None, [255], "softmax", none, None, 1 / weights, *fused)
+        assert found.dtype == read.dtype
+        found = found.to(dtype)
+        right, theirs = (layouts.softmax_pixels(g, target, None).logits for g in (right, theirs))
+        assert (found.double() - right).norm() <= (theirs - right).norm()
 
 
 # ---- layouts, dtypes and labels ----

@@ -18,7 +18,6 @@ from lovasz.metrics import JaccardIndex
 from tests.core.cases import FORMS, LOSSES, random
 from tests.core.processes import run, start
 
-ROOT = Path(__file__).parents[2]
 #: FSDP2 needs a GPU before.
 SHARDS = torch.__version__ >= "2.7"
 IGNORE = 255
@@ -249,66 +248,64 @@ def test_training_in_two_processes_is_training_in_one(tmp_path):
             assert_close(weights, alone, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
 
 
-LIGHTNING = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import lightning.pytorch as pl
-import torch
-from torch.utils.data import DataLoader, TensorDataset
-from lovasz import LovaszSoftmaxLoss
-from tests.core.test_distributed import data, network
-
-devices = int(sys.argv[1])
-
-class Module(pl.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.network = network()
-        self.loss = LovaszSoftmaxLoss(bins=4096, group="world")
-
-    def training_step(self, batch, index):
-        image, target = batch
-        return self.loss(self.network(image), target)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=0.5)
-
-module = Module()
-images, targets = data(0)
-loader = DataLoader(TensorDataset(images, targets), batch_size=6 // devices)
-trainer = pl.Trainer(
-    accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto", max_epochs=5, logger=False,
-    enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-)
-trainer.fit(module, loader)
-if trainer.is_global_zero:
-    print("weights", *(round(float(p.detach().double().norm()), 5) for p in module.parameters()))
-"""
+def as_torchrun_starts(rank, world, port):
+    """Leaves the group of the tests; what torchrun says to a process is in its environment."""
+    torch.distributed.destroy_process_group()
+    said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0,
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}  # fmt: skip
+    os.environ.update({name: str(value) for name, value in said.items()})
 
 
-def test_lightning_started_by_torchrun(tmp_path):
-    """Two processes, each half of the images, against one process with all of them."""
-    script = tmp_path / "training.py"
-    script.write_text(LIGHTNING)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))), "OMP_NUM_THREADS": "1"}
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    said = [
-        subprocess.run(
-            [sys.executable, *command], env=env, capture_output=True, text=True, timeout=300, check=False
-        )
-        for command in ([str(script), "1"], [*torchrun, str(script), "2"])
-    ]
-    alone, together = ([line for line in s.stdout.splitlines() if line.startswith("weights")] for s in said)
-    assert alone, said[0].stderr
-    assert together, said[1].stderr
-    a, b = ([float(word) for word in lines[0].split()[1:]] for lines in (alone, together))
-    assert_close(a, b, rtol=1e-4, atol=1e-4)
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def lightning_in_parallel(rank, world, port):
+    """A Lightning module with the loss of all processes; its weights after five steps."""
+    as_torchrun_starts(rank, world, port)
+    import lightning.pytorch as pl
+    from torch.utils.data import DataLoader, TensorDataset
+
+    class Module(pl.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network = network()
+            self.loss = lovasz.LovaszSoftmaxLoss(bins=4096, group="world")
+
+        def training_step(self, batch, index):
+            image, target = batch
+            return self.loss(self.network(image), target)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.5)
+
+    module = Module()
+    trainer = pl.Trainer(
+        accelerator="cpu", devices=world, strategy="ddp", max_epochs=5, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader(TensorDataset(*data(0)), batch_size=6 // world))
+    assert trainer.global_step == 5
+    return [p.detach() for p in module.parameters()]
+
+
+def test_lightning_in_the_processes_of_torchrun(tmp_path):
+    """Two processes, each half of the images, against a plain loop over all of them."""
+    (image, target), alone = data(0), network()
+    optimizer = torch.optim.SGD(alone.parameters(), lr=0.5)
+    for _ in range(5):
+        optimizer.zero_grad()
+        lovasz.lovasz_softmax(alone(image), target, bins=4096).backward()
+        optimizer.step()
+    for together in run(lightning_in_parallel, 2, tmp_path, free_port()):
+        assert_close(together, [p.detach() for p in alone.parameters()], rtol=1e-4, atol=1e-4)
 
 
 def compare_in_parallel(rank, world, port, folder):
     """One training of `lovasz compare`: Lightning finds the processes by the environment."""
-    torch.distributed.destroy_process_group()
-    os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    as_torchrun_starts(rank, world, port)
     from lovasz.study.train import training
     from lovasz.study.train.config import make_config
     from lovasz.study.train.runs import plan
@@ -345,10 +342,7 @@ def test_ce_lovasz_of_two_processes_is_that_of_both_batches(tmp_path):
 
 def test_compare_trains_one_network_in_two_processes(tmp_path):
     """With another view of the scene in each, and yet the same weights."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (first, *curves), (second, *others) = run(compare_in_parallel, 2, tmp_path, port, str(tmp_path))
+    (first, *curves), (second, *others) = run(compare_in_parallel, 2, tmp_path, free_port(), str(tmp_path))
     assert_close(first, second, rtol=0, atol=0)
     assert [point.miou for point in curves[0]] == [point.miou for point in others[0]]
     assert curves[1] == others[1]

@@ -23,8 +23,8 @@ from tests.core.kernels import apply_with, count_with
 from tests.core.oracle import lovasz_by_definition
 
 every_form = pytest.mark.parametrize("form", FORMS)
-#: Few pixels, which "auto" and None sort, and which 4096 counts to half a bin.
-every_mode = pytest.mark.parametrize("bins", ["auto", 4096, None])
+#: None sorts, as "auto" does with so few pixels (tests/core/test_counting.py); 4096 counts them to half a bin.
+every_mode = pytest.mark.parametrize("bins", [4096, None])
 HALF_A_BIN = {"softmax": 5e-4, "sigmoid": 5e-4, "hinge": 5e-3}
 VOID = 255
 
@@ -357,10 +357,14 @@ def test_non_contiguous_input_raised(form, bins, layout):
     assert_close(grad, same_grad)
 
 
+#: Logits of each type with labels of the usual one, and the other way round: they are read apart.
+DTYPES = [(dtype, torch.int64) for dtype in (torch.float64, torch.float32, torch.bfloat16, torch.float16)]
+DTYPES += [(torch.float32, labels) for labels in (torch.uint8, torch.bool)]
+
+
 @every_form
 @every_mode
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("labels", [torch.int64, torch.uint8, torch.bool], ids=str)
+@pytest.mark.parametrize(("dtype", "labels"), DTYPES, ids=str)
 def test_a_dtype_raised_or_was_changed(form, bins, dtype, labels):
     """float64, half or bool raised (Berman, SMP, mmsegmentation, Pointcept); superpoint forced float32."""
     logits, target = random(form, (2, 2, 4, 5), 15)

@@ -4,6 +4,7 @@ import copy
 import functools
 import itertools
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ import lovasz
 from lovasz import FBeta, Tversky, measures
 from lovasz._inputs import arguments
 from lovasz._kernels import plain
-from lovasz._math import jaccard
+from lovasz._math import binning, jaccard
 from tests.core.cases import FORMS, LOSSES, random
-from tests.core.kernels import KERNELS, weigh_with
+from tests.core.kernels import KERNELS, OTHERS, weigh_with
 from tests.core.oracle import jaccard_loss_of_set, lovasz_by_definition, tversky_loss_of_set
 
 MEASURES = [
@@ -171,32 +172,79 @@ def test_counting_is_within_its_bound_and_near(form, measure):
     assert_close(area[0].mean().float(), counted.detach(), rtol=2e-3, atol=1e-4)
 
 
+def some_table(bins, generator):
+    """A table with a class without foreground, one with nothing, one with a NaN; the fifth is to take no part."""
+    table = torch.randint(0, 9, (2, 6, 2, bins + 1), generator=generator)
+    table *= torch.rand(table.shape, generator=generator) < 0.3
+    table[..., -1] = 0
+    table[0, 1, 1] = 0
+    table[0, 2] = 0
+    table[0, 3, 0, -1] = 1
+    coefficients = torch.rand(2, 6, dtype=torch.float64, generator=generator)
+    coefficients[:, 4] = 0
+    return table, coefficients
+
+
+def by_fractions(row, points, index):
+    """The loss of one class and the weights of the bins that hold a pixel, layer by layer, in exact numbers."""
+    a, b, G = Fraction(index.alpha), Fraction(index.beta), sum(row[1])
+
+    def set_loss(k, j):
+        return (a * j + b * k) / (G - k + a * j + b * k) if k + j else Fraction(0)
+
+    loss, weights, k, j = Fraction(0), {}, 0, 0
+    for i in reversed(range(len(points))):
+        n_b, n_f = row[0][i], row[1][i]
+        both = set_loss(k + n_f, j + n_b)
+        loss += Fraction(points[i]) * (both - set_loss(k, j))
+        if n_b:
+            weights[0, i] = (set_loss(k, j + n_b) - set_loss(k, j) + both - set_loss(k + n_f, j)) / (2 * n_b)
+        if n_f:
+            weights[1, i] = (set_loss(k + n_f, j) - set_loss(k, j) + both - set_loss(k, j + n_b)) / (2 * n_f)
+        k, j = k + n_f, j + n_b
+    return loss, weights
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.__name__)
 @pytest.mark.parametrize("measure", MEASURES, ids=str)
 def test_a_kernel_weighs_as_the_mathematics(kernel, measure):
-    """A table with a class without foreground, one with nothing, one with a NaN, and one that takes no part."""
-    generator = torch.Generator().manual_seed(0)
+    """Against fractions: the loss is Σ error · growth of J, a weight the mean growth over both orders of a bin."""
+    index = arguments.parse_measure(measure)
+    for form in ("softmax", "hinge"):
+        table, coefficients = some_table(16, torch.Generator().manual_seed(0))
+        points = binning.grid(16, form).tolist()
+        for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+            losses, found = weigh_with(kernel, table, form, coefficients, dtype, index)
+            assert found.dtype == dtype
+            for n, c in itertools.product(range(2), range(6)):
+                if (n, c) == (0, 3):
+                    assert losses[n, c].isnan()
+                    assert found[n, c].isnan().all()
+                    continue
+                factor = coefficients[n, c].item()
+                loss, weights = by_fractions(table[n, c].tolist(), points, index)
+                assert_close(losses[n, c].item(), factor * float(loss), rtol=1e-12, atol=1e-15)
+                assert weights or c == 2
+                for (side, i), weight in weights.items():
+                    assert_close(found[n, c, side, i].item(), factor * float(weight), rtol=tolerance, atol=1e-15)
+
+
+@pytest.mark.parametrize("kernel", OTHERS, ids=lambda kernel: kernel.__name__)
+@pytest.mark.parametrize("measure", MEASURES, ids=str)
+def test_a_kernel_weighs_tables_of_several_blocks_as_plain_pytorch(kernel, measure):
+    """The weights of empty bins too; bins that fill no block of a kernel, and those that fill two."""
+    index, generator = arguments.parse_measure(measure), torch.Generator().manual_seed(0)
     for bins, form in ((16, "softmax"), (700, "softmax"), (1025, "hinge")):
-        table = torch.randint(0, 9, (2, 6, 2, bins + 1), generator=generator)
-        table *= torch.rand(table.shape, generator=generator) < 0.3
-        table[..., -1] = 0
-        table[0, 1, 1] = 0
-        table[0, 2] = 0
-        table[0, 3, 0, -1] = 1
-        coefficients = torch.rand(2, 6, dtype=torch.float64, generator=generator)
-        coefficients[:, 4] = 0
-        index = arguments.parse_measure(measure)
+        table, coefficients = some_table(bins, generator)
+        expected = weigh_with(plain, table, form, coefficients, torch.float64, index)
         for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
             found = weigh_with(kernel, table, form, coefficients, dtype, index)
-            expected = weigh_with(plain, table, form, coefficients, torch.float64, index)
             for a, b in zip(found, expected, strict=True):
                 assert_close(a.double(), b, rtol=tolerance, atol=1e-15, equal_nan=True)
 
 
 def test_large_counts_do_not_cancel():
     """Beyond 2^24 pixels float32 stops counting: the weights against fractions."""
-    from fractions import Fraction
-
     G, k, j = 2**40 + 1, 2**40 - 3, 2**41 + 7
     for measure in (*MEASURES, Tversky(1e6, 1e-6), Tversky(1e-6, 1e-6)):
         index = arguments.parse_measure(measure)

@@ -268,15 +268,31 @@ def test_the_hint_for_binary_logits_is_one_that_works():
         lovasz.lovasz_sigmoid(logits, target, upsample="bilinear")
 
 
-def test_another_default_device_changes_nothing():
+@pytest.mark.parametrize("mode", ["nearest", "bilinear"])
+def test_another_default_device_changes_nothing(mode):
+    """While it is set, and afterwards, where what was computed of a size is kept."""
     logits, target = random("softmax", (1, 3, 6, 5))
-    interpolation.axis.cache_clear()
-    metric = metrics.JaccardIndex(3, upsample="nearest")
-    with torch.device("meta"):
-        metric.update(logits, torch.zeros(1, 12, 10, dtype=torch.long, device="cpu"))
-    assert metric.compute() >= 0
     target = target.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    assert lovasz.lovasz_softmax(logits, target, bins=64, upsample="nearest") > 0
+    weight = torch.tensor([1.0, 2.0, 3.0])
+    metric = metrics.JaccardIndex(3, upsample=mode)
+
+    def measured():
+        metric.reset()
+        metric.update(logits, target)
+        found = [metric.compute()]
+        for bins in (64, None):
+            x = logits.clone().requires_grad_()
+            loss = lovasz.lovasz_softmax(x, target, bins=bins, upsample=mode, classes=[0, 2], weight=weight)
+            found += [loss, gradient(loss, x)]
+        return [value.detach() for value in found]
+
+    expected = measured()
+    assert 0 < expected[0] < 1
+    interpolation.axis.cache_clear()
+    with torch.device("meta"):
+        inside = measured()
+    for found in (inside, measured()):
+        assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_metrics_of_different_resolutions_do_not_merge():

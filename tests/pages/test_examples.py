@@ -1,6 +1,7 @@
 """Each file in examples/, run as a user runs it: it ends well, prints nothing unexpected, and learns."""
 
 import ast
+import functools
 import importlib.util
 import os
 import re
@@ -47,6 +48,10 @@ def run(name, *arguments, code=None):
     return done.stdout.splitlines()
 
 
+run_once = functools.cache(run)
+shares_a_run = pytest.mark.xdist_group("lightning_module")
+
+
 def printed(lines, what):
     """The numbers after a name, one for each epoch."""
     found = [re.match(rf"epoch (\d+): .*\b{what} (\d\.\d+)", line) for line in lines]
@@ -66,17 +71,20 @@ def test_an_example_says_what_it_shows_and_is_short(name):
     assert len(text.splitlines()) <= 120
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[shares_a_run] if n == "lightning_module" else []) for n in NEEDS]
+)
 def test_an_example_learns(name):
-    iou = printed(run(name), "val IoU")
+    iou = printed(run_once(name), "val IoU")
     assert len(iou) >= 5
     assert iou[0] < iou[-1]
     assert iou[-1] > LEARNED
 
 
+@shares_a_run
 def test_lightning_in_two_processes_has_the_losses_of_one():
     """Without `group` they differ by 2e-3 from the first epoch on."""
-    one, two = (run("lightning_module", "--devices", number) for number in ("1", "2"))
+    one, two = run_once("lightning_module"), run("lightning_module", "--devices", "2")
     assert len(printed(one, "loss")) == len(printed(two, "loss")) >= 5
     for what in ("loss", "val IoU"):
         assert printed(two, what) == pytest.approx(printed(one, what), rel=0, abs=1e-3)

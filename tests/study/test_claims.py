@@ -1,10 +1,6 @@
 """Several commands on one folder share its runs; what one leaves behind is taken over."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,32 +17,30 @@ from lovasz.study.train.claims import Team, claim
 from lovasz.study.train.runs import plan, run_missing
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
+from tests.core.processes import command
 from tests.study.test_store import SETTINGS, Quiet, config_of, made_up
 from tests.study.tiny_data import tiny_scene
 
-ROOT = Path(__file__).parents[2]
 
-# Runs the command on the tiny scene; in its first run it waits for the two others, or for its end.
-COMMAND = """
-import sys, time
-from pathlib import Path
-from lovasz.cli import main, session
-from lovasz.study.train import memory, training
-from tests.study.tiny_data import tiny_scene
-session.load_indian_pines, memory.loss_mib = tiny_scene, lambda *_: None
-name, out = sys.argv.pop(), Path(sys.argv[-1])
-train = training.train
-def waits(settings, config, data, folder, on_step, keep):
-    with open(out / f"{name}.trained", "a") as file:
-        file.write(f"{settings.key}\\\\n")
-    def step_done(step):
-        on_step(step)
-        while step == 2 and (name == "killed" or len(list(out.glob("*.trained"))) < 3):
-            time.sleep(0.05)
-    return train(settings, config, data, folder, step_done, keep)
-training.train = waits
-main()
-""".replace("\\\\", "\\")
+def wait_in_the_first_run(out: Path, name: str) -> None:
+    """Lets a command train on the tiny scene; in its first run it waits for the two others, or for its end."""
+    session.load_indian_pines, memory.loss_mib = tiny_scene, lambda *_: None  # type: ignore[assignment]
+    train = training.train
+
+    def waits(settings: Settings, config: Any, data: Any, folder: Any, on_step: Any, keep: bool) -> Run:
+        with open(out / f"{name}.trained", "a") as file:
+            file.write(f"{settings.key}\n")
+
+        def step_done(step: int) -> None:
+            on_step(step)
+            while step == 2 and (name == "killed" or len(list(out.glob("*.trained"))) < 3):
+                time.sleep(0.05)
+
+        return train(settings, config, data, folder, step_done, keep)
+
+    training.train = waits
+
+
 OPTIONS = (
     "--loss",
     "ce",
@@ -61,15 +55,6 @@ OPTIONS = (
     "--threads",
     "1",
 )
-
-
-def start(out: Path, name: str) -> "subprocess.Popen[str]":
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    with open(out / f"{name}.stdout", "w") as stdout, open(out / f"{name}.stderr", "w") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "compare", *OPTIONS, "--out", str(out), name],
-            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "80"}, stdout=stdout, stderr=stderr, text=True,
-        )  # fmt: skip
 
 
 def results(out: Path) -> Any:
@@ -87,20 +72,26 @@ def test_commands_on_one_folder_share_the_runs_and_take_over_those_of_a_killed_o
     shared, alone = tmp_path / "shared", tmp_path / "alone"
     names = ("killed", "one", "other")
     shared.mkdir()
-    commands = {name: start(shared, name) for name in names}
+    arguments = ["compare", *OPTIONS, "--out", str(shared)]
+    commands = {name: command(shared / name, arguments, wait_in_the_first_run, shared, name) for name in names}
+    for one in commands.values():
+        one.start()
     try:
         deadline = time.monotonic() + 200
-        while any("Waiting for 1 run" not in (shared / f"{name}.stdout").read_text() for name in names[1:]):
+        stdouts = [shared / f"{name}.stdout" for name in names[1:]]
+        while not all(file.exists() and "Waiting for 1 run" in file.read_text() for file in stdouts):
             assert time.monotonic() < deadline
-            for name, command in commands.items():
-                assert command.poll() is None, (shared / f"{name}.stderr").read_text()
+            for name, one in commands.items():
+                assert one.exitcode is None, (shared / f"{name}.stderr").read_text()
             time.sleep(0.1)
-        commands["killed"].send_signal(signal.SIGKILL)
-        assert [commands[name].wait(100) for name in names[1:]] == [0, 0]
+        commands["killed"].kill()
+        for name in names[1:]:
+            commands[name].join(100)
+            assert commands[name].exitcode == 0, (shared / f"{name}.stderr").read_text()
     finally:
-        for command in commands.values():
-            command.kill()
-            command.wait()
+        for one in commands.values():
+            one.kill()
+            one.join()
     monkeypatch.setattr(session, "load_indian_pines", tiny_scene)
     monkeypatch.setattr(memory, "loss_mib", lambda *_: None)
     assert CliRunner().invoke(app, ["compare", *OPTIONS, "--out", str(alone)]).exit_code == 0

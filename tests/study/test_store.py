@@ -5,10 +5,7 @@ import itertools
 import math
 import os
 import shutil
-import signal
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -24,6 +21,7 @@ from lovasz.study.train.config import Config, make_config
 from lovasz.study.train.runs import plan, run_missing
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Point, Run
+from tests.core.processes import process
 from tests.study.tiny_data import tiny_scene
 
 SETTINGS = Settings(
@@ -59,25 +57,6 @@ TESTED = predict.Tested(
 
 def config_of(steps: int) -> Config:
     return make_config({"losses": "ce", "seeds": 3, "steps": steps, "accelerator": "cpu"}, None)
-
-
-# Trains the runs of a comparison; during seed 1 the third checkpoint is waited for, then the kill.
-CHILD = """
-import sys, time
-from pathlib import Path
-from lovasz.study.train.runs import plan, run_missing
-from tests.study.test_store import Quiet, config_of
-from tests.study.tiny_data import tiny_scene
-
-folder = Path(sys.argv[1])
-class Waits(Quiet):
-    def on_step(self, step):
-        if self.begun[-1] == 1 and step == 13:
-            (folder / "waiting").touch()
-            time.sleep(120)
-config, scene = config_of(40), tiny_scene()
-run_missing(plan(config, scene, threads=1), config, scene, folder, Waits(), {})
-"""
 
 
 class Quiet:
@@ -457,21 +436,34 @@ def test_files_of_a_user_own_loss_have_a_name_for_every_system() -> None:
     assert key.startswith("my.package_loss_1f2e3d4c-seed0-")
 
 
-def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+def train_until_killed(folder: Path) -> None:
+    """Trains the runs of a comparison; during seed 1 it keeps the third checkpoint, and waits to be killed."""
+    config, scene, heard = config_of(40), tiny_scene(), Quiet()
+
+    def on_step(step: int) -> None:
+        if heard.begun[-1] == 1 and step == 13:
+            (folder / "waiting").touch()
+            time.sleep(120)
+
+    heard.on_step = on_step  # type: ignore[method-assign]
+    memory.loss_mib = lambda *_: None  # takes a process
+    run_missing(plan(config, scene, threads=1), config, scene, folder, heard, {})
+
+
+def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed outright in the midst of the second of three runs, between two checkpoints."""
-    root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root / "src"), str(root)])
+    monkeypatch.setattr(memory, "loss_mib", lambda *_: None)  # takes a process
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(killed)], env={**os.environ, "PYTHONPATH": path}
-    ) as child:
-        deadline = time.monotonic() + 100
-        while not (killed / "waiting").exists():
-            assert child.poll() is None, "the comparison ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        child.send_signal(signal.SIGKILL)
+    child = process(train_until_killed, killed)
+    child.start()
+    deadline = time.monotonic() + 100
+    while not (killed / "waiting").exists():
+        assert child.exitcode is None, "the comparison ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill()
+    child.join()
     config, scene = config_of(40), tiny_scene()
     planned = plan(config, scene, threads=1)
     state = store.draft(killed, planned.runs[1])
