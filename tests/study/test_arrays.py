@@ -2,7 +2,6 @@
 
 import os
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,21 +13,9 @@ from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
 from lovasz.study.io.images import open_image, read_image
 from lovasz.study.io.masks import open_mask, read_mask
 from lovasz.study.io.names import names_in
+from tests.study.raw import GREY, RGB, raw_png
 
-GREY, RGB = 0, 2
 STEPS = np.arange(6).reshape(2, 3) * 1000
-
-
-def raw_png(path: Path, depth: int, colour: int, size: tuple[int, int], rows: bytes) -> Path:
-    """A PNG of any depth and size, whose pixels may be missing."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
-    parts = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
-    return path
 
 
 def npy_header(path: Path, shape: tuple[int, ...]) -> Path:
