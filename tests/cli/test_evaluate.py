@@ -24,7 +24,7 @@ from lovasz.study.io import disk
 from lovasz.study.processes import Ranks
 from tests.cli.commands import assert_refused
 from tests.study.masks import VOID, draw, spoil, write
-from tests.study.test_arrays import GREY, raw_png
+from tests.study.raw import GREY, raw_png
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ("--num-classes", "5", "--ignore", str(VOID))

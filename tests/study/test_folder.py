@@ -22,7 +22,7 @@ from lovasz.study.train.config import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.predict import logits_of
 from lovasz.study.train.runs import check_fits, plan, steps_of
-from tests.study.test_arrays import GREY, raw_png
+from tests.study.raw import GREY, LZW, raw_png, raw_tiff
 from tests.study.tiny_data import CLASSES, VOID, picture, tiny_folder, write
 
 
@@ -402,5 +402,67 @@ def test_a_photo_that_is_shown_turned_is_refused(tmp_path: Path, load: Callable[
     photo.save(file.with_suffix(".jpg"), exif=exif)
     with pytest.raises(
         UnreadableFileError, match=r"train2\.jpg: is shown turned .* EXIF orientation 3.* save it upright"
+    ):
+        load(root)
+
+
+# ---- what does not vary ----
+
+
+def test_constant_images_and_channels_are_told(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    assert load(root).warnings == ()
+    for part in PARTS:
+        for path in (root / part / "images").iterdir():
+            image = np.moveaxis(np.asarray(Image.open(path)).astype(np.float64), -1, 0)
+            band = np.full_like(image[:1], 0.1)  # whose deviation is not 0 in floating point
+            path.unlink()
+            np.save(path.with_suffix(".npy"), np.concatenate([image, band]))
+    constant = root / "val" / "images" / "val0.npy"
+    np.save(constant, np.full((4, 20, 24), 0.1))
+    data = load(root)
+    assert data.warnings == (
+        f"1 of 11 images is constant, and shows nothing: {constant}",
+        "channel 4 of 4 is 0.1 in every training image (in float32), and tells nothing",
+    )
+    assert data.parts["train"].samples[0][0][3].abs().max() < 1e-6
+    for part in PARTS:
+        for path in (root / part / "images").iterdir():
+            np.save(path, np.full((4, 20, 24), 7, np.uint8))
+    several, *channels = load(root).warnings
+    assert several.startswith("11 of 11 images are constant, and show nothing: ")
+    assert several.endswith(", ...")
+    assert [sentence[:19] for sentence in channels] == [f"channel {n} of 4 is 7" for n in (1, 2, 3, 4)]
+
+
+def test_what_varies_beyond_float32_alone_is_told(tmp_path: Path, load: Callable[..., Data]) -> None:
+    root = tiny_folder(tmp_path / "mine")
+    for part in PARTS:
+        for path in (root / part / "images").iterdir():
+            image = np.asarray(Image.open(path))[..., 0].astype(np.int64) % 2
+            path.unlink()
+            np.save(path.with_suffix(".npy"), image + 2**40)
+    assert load(root).warnings[-1].startswith("channel 1 of 1 is 1.09951e+12 in every training image (in float32)")
+
+
+def test_stacks_of_pages_are_volumes(tmp_path: Path, load: Callable[..., Data]) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    root = tiny_folder(tmp_path / "mine", size=(20, 24, 16), number=2)
+    loaded = load(root).parts
+    expected = {part: [loaded[part].samples[n] for n in range(2)] for part in PARTS}
+    for path in sorted(root.glob("*/*/*.nii.gz")):
+        pages = np.moveaxis(np.asanyarray(nibabel.load(path).dataobj), -1, 0)
+        raw_tiff(path.with_name(path.name.replace(".nii.gz", ".tif")), list(pages[..., None]), compression=LZW)
+        path.unlink()
+    data = load(root)
+    assert (data.channels, data.dims, data.sizes) == (1, 3, ((16, 20, 24),))
+    for part in PARTS:
+        for n, other in enumerate(expected[part]):
+            one = data.parts[part].samples[n]
+            torch.testing.assert_close(one[0], other[0].movedim(-1, 1))
+            assert torch.equal(one[1], other[1].movedim(-1, 0))
+    raw_tiff(root / "val" / "images" / "val0.tif", [np.zeros((20, 24, 1), np.uint8)])
+    with pytest.raises(
+        UnreadableFileError, match=r"has the size \(16, 20, 24\), its image \S*val0\.tif \(20, 24\)"
     ):
         load(root)

@@ -131,7 +131,7 @@ class Session:
         self._say(f"Images of {_count(data.channels, 'channel')}, {sides}{more}")
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
-        for sentence in missing_from(data):
+        for sentence in (*data.warnings, *missing_from(data)):
             self._say(sentence, style="bold")
         done = len(self.finished)
         self._say(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lovasz.study.data.constant import Constants
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
 from lovasz.study.io.arrays import UnreadableFileError
@@ -26,6 +27,8 @@ from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
 from lovasz.study.io.volumes import check_same_place
 
+# Counts the changes of what a file is read as, so that what was found before is not believed.
+READERS = 2
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30
 
@@ -161,6 +164,7 @@ def load_folder(
             f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
         ),
+        warnings=tuple(found["constant"]),
     )
 
 
@@ -182,7 +186,7 @@ def _resized(target: Tensor, size: tuple[int, ...]) -> Tensor:
 
 def _stamp(layout: Layout, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> str:
     """Hashes what tells that no file has changed: names, sizes and times."""
-    digest = hashlib.sha256(f"{num_classes};{ignore};{size}".encode())
+    digest = hashlib.sha256(f"{READERS};{num_classes};{ignore};{size}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
             for file in (pair.image, pair.mask):
@@ -215,6 +219,7 @@ def _check(
     first: tuple[Pair, int, int] | None = None
     where: dict[str, tuple[str, Path]] = {}
     number, total, squares = 0, np.zeros(1), np.zeros(1)
+    constants = Constants()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pending = threads.map(lambda job: _examine(job[1], num_classes, ignore, size), jobs)
         try:
@@ -231,6 +236,7 @@ def _check(
                         f"{printable(pair.image)} of the {part} part is the same image as {printable(twin[1])} of "
                         f"the {twin[0]} part: a network would be tested on what it learned"
                     )
+                constants.add(part, pair.image, seen.low, seen.high)
                 pixels[part] += seen.pixels
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
                 if part == TRAIN:
@@ -243,13 +249,15 @@ def _check(
             raise
     mean = total / number
     deviation = np.sqrt(np.maximum(squares / number - mean**2, 0))
-    deviation[deviation == 0] = 1.0  # a constant channel stays at zero
+    # A constant channel stays at zero; of rounding its deviation may not be.
+    deviation[constants.channels | (deviation == 0)] = 1.0
     return {
         "pixels": {part: counts.tolist() for part, counts in pixels.items()},
         "sizes": list(sizes),
         "mean": mean.tolist(),
         "deviation": deviation.tolist(),
         "content": content.hexdigest(),
+        "constant": constants.warnings(),
     }
 
 
@@ -258,6 +266,8 @@ class _Seen:
     size: tuple[int, ...]
     sums: Any
     squares: Any
+    low: Any
+    high: Any
     pixels: Any
     digest: str
     shown: str  # hash of the image alone; empty for one of a single value, which many may be
@@ -292,4 +302,6 @@ def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[in
     shown = hashlib.sha256(image.tobytes())
     digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
     varied = bool((image != image.flat[0]).any())
-    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), pixels, digest, shown.hexdigest() if varied else "")
+    low, high = flat.min(1), flat.max(1)
+    shown_if_varied = shown.hexdigest() if varied else ""
+    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), low, high, pixels, digest, shown_if_varied)

@@ -53,6 +53,7 @@ class Data:
         parts: The training, validation and test part by name.
         fingerprint: Hash of the data and their preparation.
         notes: Sentences for the report: how the parts were made, how images are prepared.
+        warnings: Sentences for the terminal: what may not be meant so.
         credit: Whose data it is; empty for a user's own.
         licence: Under what licence.
         licence_url: Where the licence is written.
@@ -70,6 +71,7 @@ class Data:
     credit: str = ""
     licence: str = ""
     licence_url: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:

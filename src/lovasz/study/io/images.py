@@ -1,5 +1,6 @@
 """Images from files, with their channels first."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,16 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import MOST_VALUES, PICTURES, VOLUMES, Stored, UnreadableFileError, opened, suffix
-from lovasz.study.io.numbers import below
-
-# From here on float64 is rounded to infinity in float32.
-BEYOND_FLOAT32 = 2.0**128 - 2.0**103
+from lovasz.study.io.arrays import opened
+from lovasz.study.io.kinds import MOST_VALUES, VOLUMES, Stored, UnreadableFileError, suffix
+from lovasz.study.io.numbers import not_finite
 
 
 @contextmanager
 def open_image(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
-    """Opens an image without decoding it; `read_image` says what it holds.
+    """Opens an image without decoding it, but for one with transparency; `read_image` says what it holds.
 
     Args:
         path: The file.
@@ -27,39 +26,45 @@ def open_image(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
         UnreadableFileError: As `read_image`, some only when it is decoded.
     """
     with opened(path, most, colours=True) as stored:
+        shape, values = stored.shape, None
         # Channels are the last axis of a picture, and a fourth axis of a volume holds them (or time).
-        last = suffix(path) in PICTURES or (suffix(path) in VOLUMES and len(stored.shape) == 4)
-        shape = stored.shape
-        if len(shape) == (3 if suffix(path) in VOLUMES else 2):
-            last, shape = False, (1, *shape)
-        elif last:
+        last = stored.axes.endswith("C") or (suffix(path) in VOLUMES and len(shape) == 4)
+        if stored.alpha:
+            values = stored.read()
+            if (values[..., -1] == np.iinfo(values.dtype).max).all():  # opaque: it says nothing
+                values = values[..., :-1]
+                shape = values.shape
+        if last:
             shape = (shape[-1], *shape[:-1])
+        elif stored.axes or len(shape) == (3 if suffix(path) in VOLUMES else 2):
+            shape = (1, *shape)
         if len(shape) not in (3, 4):
             raise UnreadableFileError(path, f"has the shape {shape}; expected (C, H, W) or (C, H, W, D)")
 
         def read() -> NDArray[Any]:
-            image = stored.read()
+            image = stored.read() if values is None else values
             image = np.ascontiguousarray(np.moveaxis(image, -1, 0) if last else image.reshape(shape))
-            if np.issubdtype(image.dtype, np.floating) and not below(image, BEYOND_FLOAT32):
-                raise UnreadableFileError(path, "holds values that are not finite numbers in float32")
+            if problem := not_finite(image):
+                raise UnreadableFileError(path, f"holds {problem}; replace them before training")
             return image
 
-        yield Stored(shape, read)
+        yield dataclasses.replace(stored, shape=shape, read=read)
 
 
 def read_image(path: Path, most: int = MOST_VALUES) -> NDArray[Any]:
-    """Reads an image with its channels first: (C, H, W) of a picture, (1, H, W, D) of a volume.
+    """Reads an image with its channels first.
 
-    A palette is looked up, transparency dropped. An array must have its channels first; one of
-    two axes is one channel. Values keep their type and range.
+    It is (C, H, W) of a picture, (C, D, H, W) of a stack of pages, (1, H, W, D) of a volume. Values and types are
+    those that are stored; a palette is looked up, and an alpha channel that is opaque everywhere is dropped. An
+    array must have its channels first; one of two axes is one channel.
 
     Args:
         path: The file.
         most: How many values are read at most.
 
     Raises:
-        UnreadableFileError: If the file is missing, broken or too large, or its values are not
-            finite in float32, in which networks are trained.
+        UnreadableFileError: If the file is missing, broken or too large, would have to be converted, or its
+            values are not finite in float32, in which networks are trained.
     """
     with open_image(path, most) as image:
         return image.read()

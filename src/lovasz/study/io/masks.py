@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import MOST_VALUES, PICTURES, VOLUMES, Stored, UnreadableFileError, opened, suffix
+from lovasz.study.io.arrays import MOST_VALUES, VOLUMES, Stored, UnreadableFileError, opened, suffix
 from lovasz.study.io.numbers import below
 
 
@@ -27,15 +28,15 @@ def open_mask(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
         raise UnreadableFileError(path, "a mask cannot be a JPEG, which changes labels; expected a PNG")
     with opened(path, most) as stored:
         shape = stored.shape
-        if suffix(path) in PICTURES and len(shape) != 2:
+        if stored.axes.endswith("C"):
             raise UnreadableFileError(
-                path, f"holds {shape[2]} channels of colour; expected one channel of class indices, or a palette"
+                path, f"holds {shape[-1]} channels of colour; expected one channel of class indices, or a palette"
             )
         if suffix(path) in VOLUMES:
             shape = shape[:3] if len(shape) == 4 and shape[3] == 1 else shape
             if len(shape) != 3:
                 raise UnreadableFileError(path, f"has the shape {shape}; expected a volume (H, W, D)")
-        yield Stored(shape, lambda: _labels(path, stored.read().reshape(shape)))
+        yield replace(stored, shape=shape, read=lambda: _labels(path, stored.read().reshape(shape)))
 
 
 def read_mask(path: Path, most: int = MOST_VALUES) -> NDArray[np.integer[Any]]:

@@ -1,0 +1,88 @@
+"""Pictures other than TIFF: Pillow decodes them, but for PNG of 16-bit colour, which it would narrow."""
+
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lovasz.study.io.kinds import Stored, UnreadableFileError, check_upright
+
+# Pillow's names of the formats of pictures, TIFF among them; it would try some forty others, one of which starts a
+# program.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+# EXIF's number of the tag that says how a picture is shown.
+ORIENTATION = 0x0112
+
+
+def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> Stored:
+    """Opens a picture that is no TIFF; the arguments are those of `opened`."""
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own
+    picture: Any = stack.enter_context(Image.open(file, formats=FORMATS))
+    # What phones add to a JPEG is no second picture.
+    pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)
+    if pages > 1:
+        raise UnreadableFileError(
+            path, f"holds several pictures, {pages} of an animation; save each alone, or a stack as TIFF or .npy"
+        )
+    if picture.format != "PNG":  # in which it may come after the pixels
+        check_upright(path, picture.getexif().get(ORIENTATION, 1))
+    if not colours and picture.format in ("JPEG", "MPO"):
+        raise UnreadableFileError(path, "a mask cannot be a JPEG, which changes labels; expected a PNG")
+    mode, args = picture.mode, picture.tile[0][3] if picture.tile else ""
+    stored = args if isinstance(args, str) else str(args[0])  # how Pillow calls what is in the file
+    if mode in ("CMYK", "YCCK"):
+        raise UnreadableFileError(
+            path, "holds the inks of print (CMYK), which writers store either way round; save it as RGB"
+        )
+    if picture.format == "BMP" and stored.startswith("BGR;1"):
+        raise UnreadableFileError(path, "has 16 bits a pixel, which are no bytes a channel; save it with 24")
+    wide = ";16" in stored and mode != "I;16"
+    if wide and _interlaced(file):
+        raise UnreadableFileError(path, "has 16 bits a channel and is interlaced; save it without interlacing")
+    if wide:
+        mode = stored.split(";")[0]
+    elif colours and mode == "P":
+        mode = "RGBA" if "transparency" in picture.info else "RGB"
+    elif mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        raise UnreadableFileError(path, f"holds samples of the kind {mode}; save it as 8-bit or 16-bit RGB")
+    channels = len(Image.getmodebands(mode) * "C")
+    width, height = picture.size
+
+    def read() -> NDArray[Any]:
+        check_upright(path, picture.getexif().get(ORIENTATION, 1))
+        if wide:
+            return _wide(file, channels)
+        values = np.asarray(picture if mode == picture.mode else picture.convert(mode))
+        # Grey of 2 or 4 bits comes as 0 to 255, of 1 bit as false and true.
+        if bits := re.match(r"L;([24])", stored):
+            return values // np.uint8(255 // (2 ** int(bits[1]) - 1))
+        return values.astype(np.uint8) if values.dtype == bool else values
+
+    return Stored(
+        (height, width, channels) if channels > 1 else (height, width),
+        read,
+        np.dtype(np.uint16 if wide or mode == "I;16" else np.uint8),
+        axes="HWC" if channels > 1 else "HW",
+        alpha=mode in ("LA", "RGBA"),
+    )
+
+
+def _interlaced(file: BinaryIO) -> bool:
+    """Returns whether a PNG is, by its header, whose last byte that is."""
+    file.seek(28)
+    return file.read(1) != b"\0"
+
+
+def _wide(file: BinaryIO, channels: int) -> NDArray[Any]:
+    """Decodes a PNG of 16 bits a channel."""
+    import imagecodecs
+
+    file.seek(0)
+    values: NDArray[Any] = imagecodecs.png_decode(file.read())
+    # A colour that stands for transparent pixels comes as one channel more.
+    return np.ascontiguousarray(values[..., :channels]) if values.ndim == 3 else values
