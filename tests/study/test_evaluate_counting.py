@@ -190,12 +190,12 @@ def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     lock = threading.Lock()
     opened = evaluation.open_mask
 
-    def counted(path: Path, largest: int) -> Any:
+    def counted(path: Path, *more: Any) -> Any:
         nonlocal started, most
         with lock:
             started += 1
             most = max(most, started - 2 * done)
-        return opened(path, largest)
+        return opened(path, *more)
 
     def on_images(number: int, left_out: int) -> None:
         nonlocal done

@@ -21,12 +21,12 @@ from lovasz.cli import main
 from lovasz.study.score import evaluation
 marker, opened, seen = Path(sys.argv.pop()), evaluation.open_mask, []
 evaluation.CHUNK = 1
-def slow(path, most):
+def slow(path, *more):
     seen.append(path)
     if len(seen) > 24:
         marker.touch()
         time.sleep(1)
-    return opened(path, most)
+    return opened(path, *more)
 evaluation.open_mask = slow
 main()
 """

@@ -79,8 +79,12 @@ def test_a_volume_is_read_as_its_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "why"),
     [
-        ("colours.png", lambda p: png(p, np.zeros((2, 3, 3), np.uint8)), "holds 3 channels of colour"),
-        ("clear.png", lambda p: png(p, np.zeros((2, 3, 4), np.uint8)), "holds 4 channels of colour"),
+        (
+            "colours.png",
+            lambda p: png(p, np.eye(3, dtype=np.uint8)[None]),
+            "holds 3 channels of colour, first \\(1, 0",
+        ),
+        ("clear.png", lambda p: png(p, np.zeros((2, 3, 4), np.uint8)), "is not opaque at 6 pixels"),
         ("lossy.jpg", lambda p: png(p, LABELS), "a mask cannot be a JPEG"),
         ("half.npy", lambda p: np.save(p, LABELS / 2), "float64 values that are not whole numbers"),
         ("nan.npy", lambda p: np.save(p, np.full((2, 2), np.nan)), "not whole numbers"),

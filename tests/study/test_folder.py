@@ -125,8 +125,8 @@ def test_same_files_elsewhere_are_the_same_data(tmp_path: Path, load: Callable[.
             "--ignore 7",
         ),
         (
-            lambda root: Image.new("RGB", (24, 20)).save(root / "train/masks/train3.png"),
-            r"train3\.png: holds 3 channels",
+            lambda root: Image.new("RGB", (24, 20), "red").save(root / "train/masks/train3.png"),
+            r"train3\.png: holds 3 channels of colour, first \(255, 0, 0\) at row 0, column 0",
         ),
         (
             lambda root: Image.new("L", (24, 20)).save(root / "val/images/val0.png"),

@@ -1,6 +1,7 @@
 """``lovasz evaluate``: options, errors, interruption and exit codes around one evaluation."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import shlex
@@ -14,13 +15,16 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from lovasz.cli.evaluation_tables import counting, print_outcome, print_problems
+from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_problems
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import check_writable
+from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.names import files_in
+from lovasz.study.io.palettes import PalettesDifferError
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report
@@ -50,6 +54,19 @@ def evaluate(
     ignore: Annotated[
         list[int] | None,
         typer.Option(metavar="LABEL", help="A label whose pixels do not count, such as 255; repeat for more."),
+    ] = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            "--map",
+            metavar="MAP",
+            help="What stored values stand for, as 255:1 or 0:void,7:0; others stay. Or "
+            f"{' or '.join(READY)}, for the masks of these data sets.",
+        ),
+    ] = None,
+    map_predictions: Annotated[
+        str | None,
+        typer.Option(metavar="MAP", help="The same for the predictions alone; none: they are as they are stored."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the report and the tables.")] = Path(
         "lovasz-evaluate"
@@ -93,10 +110,12 @@ def evaluate(
         if max_values < 1:
             raise ValueError(f"--max-values must be at least 1, got {max_values}")
         ignored = frozenset(ignore or ())
+        target_map = None if label_map is None else parse_map(label_map)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = workers or max(1, cores // processes)
-        known = _classes(pairs, num_classes, classes, threads, processes)
+        known = _classes(pairs, num_classes, classes, target_map, threads, processes)
+        labellings = _labellings(known, ignored, target_map, map_predictions)
         photos = _photos(pairs, images)
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")
@@ -106,11 +125,11 @@ def evaluate(
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:
-        code = _run(pairs, known, ignored, out, threads, allow_missing, photos, worst)
+        code = _run(pairs, known, labellings, out, threads, allow_missing, photos, worst)
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
-    except OSError as error:
+    except (OSError, PalettesDifferError) as error:
         _fail(str(error))
     raise typer.Exit(code)
 
@@ -118,7 +137,7 @@ def evaluate(
 def _run(
     pairs: Pairs,
     classes: Classes,
-    ignored: frozenset[int],
+    labellings: tuple[Labelling, Labelling],
     out: Path,
     workers: int,
     allow_missing: bool,
@@ -127,6 +146,7 @@ def _run(
 ) -> int:
     """Counts, prints and writes; returns the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
+    ignored = labellings[1].ignored
     with joined() as ranks, _interruption() as interruption:
         if len(set(ranks.all(hashlib.sha256(repr(pairs.files).encode()).hexdigest()))) > 1:
             _fail("the processes do not see the same files; on every machine both folders must hold all of them")
@@ -136,12 +156,15 @@ def _run(
             evaluation = nothing(pairs, classes.names, ignored)
         else:
             with counting(console, len(pairs.files), ranks) as on_images:
-                evaluation = count(pairs, classes.names, ignored, workers, interruption.stop, on_images, ranks)
+                evaluation = count(
+                    pairs, classes.names, ignored, workers, interruption.stop, on_images, ranks, labellings
+                )
         speaks = ranks.rank == 0
         outcome = Outcome(
             evaluation, score(evaluation) if speaks and evaluation.counted else None, allow_missing, command
         )
         if speaks:
+            print_maps(console, evaluation)
             print_outcome(console, outcome)
             print_problems(console, evaluation, go_on)
             paths = write_tables(outcome, out)
@@ -184,7 +207,26 @@ def _interruption() -> Iterator[_Interruption]:
             signal.signal(which, handler)
 
 
-def _classes(pairs: Pairs, num_classes: int | None, file: Path | None, threads: int, processes: int) -> Classes:
+def _labellings(
+    classes: Classes, ignored: frozenset[int], target_map: LabelMap | None, of_predictions: str | None
+) -> tuple[Labelling, Labelling]:
+    """Returns how what predictions and targets store becomes labels."""
+    targets = make_labelling(classes, ignored, target_map)
+    if of_predictions is None:
+        return targets, targets
+    plain = dataclasses.replace(classes, label_map=None)
+    other = None if of_predictions == "none" else parse_map(of_predictions, "--map-predictions")
+    return make_labelling(plain, targets.ignored, other), targets
+
+
+def _classes(
+    pairs: Pairs,
+    num_classes: int | None,
+    file: Path | None,
+    target_map: LabelMap | None,
+    threads: int,
+    processes: int,
+) -> Classes:
     """Returns the classes by name; without a file their names are their numbers."""
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"--num-classes must be at least 1, got {num_classes}")
@@ -194,6 +236,8 @@ def _classes(pairs: Pairs, num_classes: int | None, file: Path | None, threads: 
         if num_classes not in (None, len(classes.names)):
             raise ValueError(f"--num-classes is {num_classes}, but {file} names {len(classes.names)} classes")
         return classes
+    if num_classes is None and target_map is not None:
+        num_classes = target_map.num_classes
     if num_classes is not None:
         _check_memory(num_classes, min(threads, len(pairs.files)), processes)
         return numbered(num_classes)

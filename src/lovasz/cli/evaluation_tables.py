@@ -19,7 +19,7 @@ from rich.text import Text
 from lovasz.cli.tables import titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
-from lovasz.study.summary.evaluation_results import Outcome
+from lovasz.study.summary.evaluation_results import Outcome, never_held
 
 # Problems that are printed; results.json lists all.
 SHOWN = 20
@@ -57,6 +57,12 @@ def counting(console: Console, images: int, ranks: Ranks) -> Iterator[Callable[[
 
     with progress:
         yield on_images
+
+
+def print_maps(console: Console, evaluation: Evaluation) -> None:
+    """Prints which values that a map names no mask holds: it may be the map of other masks."""
+    for sentence in never_held(evaluation):
+        console.print(sentence, style="bold", soft_wrap=True, markup=False)
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:

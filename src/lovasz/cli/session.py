@@ -196,6 +196,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
             config.size,
             out / f".checked{'' if is_first() else '-of-a-worker'}.json",
             lambda done, number: progress.update(bar, completed=done),
+            config.label_map,
         )
 
 
@@ -208,6 +209,8 @@ def _classes(config: Config, layout: Layout) -> Classes:
         return numbered(config.num_classes)
     if config.classes is not None or found:
         return read_classes(config.classes or found[0])
+    if config.label_map is not None and config.label_map.num_classes:
+        return numbered(config.label_map.num_classes)
     first = layout.pairs[TRAIN][0].mask
     labels = ", ".join(map(str, sorted(set(read_mask(first).ravel().tolist()))[:30]))
     raise ValueError(

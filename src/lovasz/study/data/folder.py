@@ -17,13 +17,17 @@ from torch import Tensor
 from lovasz.study.data.constant import Constants
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
+from lovasz.study.io.advice import advice
 from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
 from lovasz.study.io.images import open_image, read_image
-from lovasz.study.io.masks import open_mask, read_mask
+from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labels import LabelMap, listed
+from lovasz.study.io.masks import fits, open_mask, read_mask
 from lovasz.study.io.palette import palette
+from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 from lovasz.study.io.volumes import check_same_place
 
@@ -38,15 +42,13 @@ class Reading:
     """How files become samples.
 
     Attributes:
-        num_classes: Labels 0 to C - 1 are classes.
-        ignore: Labels left out.
+        labelling: How what masks store becomes labels.
         size: Images and masks are resized to this; None keeps them as they are.
         mean: Mean of each channel over the training images.
         deviation: Its standard deviation.
     """
 
-    num_classes: int
-    ignore: tuple[int, ...]
+    labelling: Labelling
     size: tuple[int, ...] | None
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -77,8 +79,10 @@ class Folder:
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         pair, reading = self.pairs[index], self.reading
         image = torch.from_numpy(read_image(pair.image).astype(np.float32))
-        labels = torch.from_numpy(read_mask(pair.mask).astype(np.int64))
-        target = labels.masked_fill(torch.isin(labels, torch.tensor(reading.ignore)), IGNORE_INDEX)
+        read = read_mask(pair.mask, labelling=reading.labelling).astype(np.int64)
+        labels = torch.from_numpy(read).reshape(image.shape[1:])
+        ignored = torch.tensor(sorted(reading.labelling.ignored))
+        target = labels.masked_fill(torch.isin(labels, ignored), IGNORE_INDEX)
         if reading.size and tuple(target.shape) != reading.size:
             mode: dict[str, Any] = {"mode": "trilinear"}
             if target.ndim == 2:
@@ -98,6 +102,7 @@ def load_folder(
     size: tuple[int, ...] | None,
     known: Path,
     on_file: Callable[[int, int], None],
+    label_map: LabelMap | None = None,
 ) -> Data:
     """Checks every file and returns the data; what was found is kept for the next time.
 
@@ -105,12 +110,14 @@ def load_folder(
         path: What the user named, for messages.
         layout: The pairs.
         classes: Names of the classes.
-        ignore: Labels left out.
+        ignore: Labels left out, after the map.
         size: Images and masks are resized to this.
         known: A file that holds what an earlier check found; used again if no file has changed.
         on_file: Called with the number of files checked and that of all.
+        label_map: What the values of masks stand for; None: for themselves, or what the class file says.
 
     Raises:
+        ValueError: If the map does not fit the classes, or palettes differ.
         UnreadableFileError: If a file cannot be read, sizes differ, or a label is no class.
         LayoutError: If there are more than `MOST_CLASSES`, images differ in channels or axes, or a class
             is missing from training.
@@ -125,10 +132,11 @@ def load_folder(
                 f"--ignore {label} is one of the classes 0 to {num_classes - 1}, {classes.names[label]}; "
                 "a label is a class or is left out"
             )
-    stamp = _stamp(layout, num_classes, ignore, size)
+    labelling = make_labelling(classes, ignore, label_map)
+    stamp = _stamp(layout, labelling, size)
     found = _recall(known, stamp)
     if found is None:
-        found = {"stamp": stamp, **_check(layout, num_classes, ignore, size, on_file)}
+        found = {"stamp": stamp, **_check(layout, labelling, size, on_file)}
         with replaced(known, binary=True) as file:
             file.write(sealed(json.dumps(found).encode()))
     absent = [name for name, pixels in zip(classes.names, found["pixels"][TRAIN], strict=True) if not pixels]
@@ -140,7 +148,8 @@ def load_folder(
     dims = len(next(iter(sizes)))
     if size and len(size) != dims:
         raise LayoutError(f"--size must hold {dims} numbers for images of {dims} axes, got {len(size)}")
-    reading = Reading(num_classes, ignore, size, tuple(found["mean"]), tuple(found["deviation"]))
+    ignore = tuple(sorted(labelling.ignored))
+    reading = Reading(labelling, size, tuple(found["mean"]), tuple(found["deviation"]))
     digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names}".encode())
     resized = f"resized to {' x '.join(map(str, size))}" if size else "in their own size"
     return Data(
@@ -163,8 +172,9 @@ def load_folder(
             layout.note,
             f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
+            *([f"Labels are those of {labelling.label_map.name}."] if labelling.label_map else []),
         ),
-        warnings=tuple(found["constant"]),
+        warnings=(*found["constant"], *_never(labelling, found["named"])),
     )
 
 
@@ -180,13 +190,19 @@ def missing_from(data: Data) -> list[str]:
     return said
 
 
+def _never(labelling: Labelling, named: Sequence[int]) -> tuple[str, ...]:
+    """Says which values of a map no mask holds."""
+    never = labelling.never(named)
+    return (f"{labelling.label_map.name}: no mask holds {listed(never)}",) if labelling.label_map and never else ()
+
+
 def _resized(target: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(target[None, None].double(), size, mode="nearest-exact")[0, 0].long()
 
 
-def _stamp(layout: Layout, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> str:
+def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None) -> str:
     """Hashes what tells that no file has changed: names, sizes and times."""
-    digest = hashlib.sha256(f"{READERS};{num_classes};{ignore};{size}".encode())
+    digest = hashlib.sha256(f"{READERS};{labelling.key};{size}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
             for file in (pair.image, pair.mask):
@@ -206,22 +222,22 @@ def _recall(known: Path, stamp: str) -> dict[str, Any] | None:
 
 def _check(
     layout: Layout,
-    num_classes: int,
-    ignore: Sequence[int],
+    labelling: Labelling,
     size: tuple[int, ...] | None,
     on_file: Callable[[int, int], None],
 ) -> dict[str, Any]:
     """Decodes every file, on all cores, and adds up what the training needs to know."""
     jobs = [(part, pair) for part in PARTS for pair in layout.pairs[part]]
-    pixels = {part: np.zeros(num_classes, dtype=np.int64) for part in PARTS}
+    pixels = {part: np.zeros(labelling.num_classes, dtype=np.int64) for part in PARTS}
     content = hashlib.sha256()
     sizes: dict[tuple[int, ...], None] = {}
     first: tuple[Pair, int, int] | None = None
     where: dict[str, tuple[str, Path]] = {}
     number, total, squares = 0, np.zeros(1), np.zeros(1)
     constants = Constants()
+    palettes, named = Palettes(), set[int]()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pending = threads.map(lambda job: _examine(job[1], num_classes, ignore, size), jobs)
+        pending = threads.map(lambda job: _examine(job[1], labelling, size), jobs)
         try:
             for done, ((part, pair), seen) in enumerate(zip(jobs, pending, strict=True), 1):
                 first = first or (pair, len(seen.sums), len(seen.size))
@@ -237,6 +253,11 @@ def _check(
                         f"the {twin[0]} part: a network would be tested on what it learned"
                     )
                 constants.add(part, pair.image, seen.low, seen.high)
+                agreed = palettes.agree
+                palettes.take(seen.palette)
+                if agreed and not palettes.agree:
+                    check_palettes(pair.mask for _, pair in jobs)
+                named |= seen.named
                 pixels[part] += seen.pixels
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
                 if part == TRAIN:
@@ -258,6 +279,7 @@ def _check(
         "deviation": deviation.tolist(),
         "content": content.hexdigest(),
         "constant": constants.warnings(),
+        "named": sorted(named),
     }
 
 
@@ -271,11 +293,13 @@ class _Seen:
     pixels: Any
     digest: str
     shown: str  # hash of the image alone; empty for one of a single value, which many may be
+    palette: bytes  # of the mask, as far as it is used
+    named: frozenset[int]  # values of the map that the mask holds
 
 
-def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> _Seen:
-    with open_image(pair.image) as opened, open_mask(pair.mask) as mask:
-        if opened.shape[1:] != mask.shape:
+def _examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None) -> _Seen:
+    with open_image(pair.image) as opened, open_mask(pair.mask, labelling=labelling) as mask:
+        if not fits(pair.mask, mask.shape, opened.shape[1:]):
             hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
             raise UnreadableFileError(
                 pair.mask,
@@ -283,25 +307,36 @@ def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[in
                 f"expected the same{hint}",
             )
         check_same_place(pair.mask, pair.image)
-        image, labels = opened.read(), mask.read()
+        image, labels = opened.read(), mask.read().reshape(opened.shape[1:])
     values, counts = np.unique(labels, return_counts=True)
+    ignore = sorted(labelling.ignored)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        if value not in ignore and not 0 <= value < num_classes:
+        if value not in ignore and not 0 <= value < labelling.num_classes:
             raise UnreadableFileError(
                 pair.mask,
-                f"holds the label {value} ({count}x); expected classes 0 to {num_classes - 1}"
+                f"holds the label {value} ({count}x); expected classes 0 to {labelling.num_classes - 1}"
                 + (f" or the ignored {', '.join(map(str, ignore))}" if ignore else "")
-                + f". If it means void: --ignore {value}; if it is a class, store it as its index",
+                + advice(labels, labelling, in_target=True),
             )
     target = torch.from_numpy(labels.astype(np.int64))
     if size and len(size) == target.ndim:  # else it is refused when all are known
         target = _resized(target, size)
-    pixels = torch.bincount(target[~torch.isin(target, torch.tensor(ignore))], minlength=num_classes).numpy()
+    counted = target[~torch.isin(target, torch.tensor(ignore))]
+    pixels = torch.bincount(counted, minlength=labelling.num_classes).numpy()
     # Of the values that are trained on: what is not 0 in float64 may be so in float32.
     flat = image.reshape(len(image), -1).astype(np.float32).astype(np.float64)
     shown = hashlib.sha256(image.tobytes())
     digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
     varied = bool((image != image.flat[0]).any())
-    low, high = flat.min(1), flat.max(1)
-    shown_if_varied = shown.hexdigest() if varied else ""
-    return _Seen(labels.shape, flat.sum(1), (flat**2).sum(1), low, high, pixels, digest, shown_if_varied)
+    return _Seen(
+        labels.shape,
+        flat.sum(1),
+        (flat**2).sum(1),
+        flat.min(1),
+        flat.max(1),
+        pixels,
+        digest,
+        shown.hexdigest() if varied else "",
+        mask.palette,
+        mask.named,
+    )

@@ -21,6 +21,16 @@ def rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def value_of(colour: str) -> int:
+    """Returns ``0xrrggbb`` of ``#rrggbb``."""
+    return int(colour[1:], 16)
+
+
+def hexadecimal(value: int) -> str:
+    """Returns ``#rrggbb`` of ``0xrrggbb``."""
+    return f"#{value:06x}"
+
+
 def palette(number: int) -> list[str]:
     """Returns so many different colours, the first sixteen chosen by hand, the others by rule.
 

@@ -16,7 +16,7 @@ from lovasz.study.report.maps import LINES, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
-from lovasz.study.summary.evaluation_results import Outcome, naming
+from lovasz.study.summary.evaluation_results import Outcome, naming, never_held
 
 # Classes of which every pair is shown; more would not be legible, nor small.
 MATRIX = 150
@@ -74,12 +74,20 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         confused=confused(evaluation.confusion),
         bars=_bars(scores),
         items=gallery(evaluation, scores, colours, photos, worst),
+        maps=_maps(evaluation),
+        never=never_held(evaluation),
         keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
         versions=versions(),
     )
     with naming(path):
         write_text(path, page)
     return path
+
+
+def _maps(evaluation: Evaluation) -> list[str]:
+    """Returns the names of the maps by which labels were read, that of the targets last."""
+    names = [labelling.label_map.name for labelling in evaluation.labellings if labelling.label_map is not None]
+    return list(dict.fromkeys(names))
 
 
 def _shown(evaluation: Evaluation) -> list[int]:

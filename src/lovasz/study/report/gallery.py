@@ -120,9 +120,14 @@ def _item(evaluation: Evaluation, image: int, colours: Sequence[str], photos: di
 
 def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None) -> tuple[list[Map], str]:
     try:
-        prediction, target = (read_mask(path, evaluation.pairs.most) for path in evaluation.pairs.paths(image))
+        prediction, target = (
+            read_mask(path, evaluation.pairs.most, labelling)
+            for path, labelling in zip(evaluation.pairs.paths(image), evaluation.labellings, strict=True)
+        )
     except UnreadableFileError as error:
         return [], f"could not be read again: {error}"
+    if prediction.shape != target.shape:  # by an axis of length 1
+        prediction = prediction.reshape(target.shape)
     void = np.isin(target, list(evaluation.ignored))
     wrong = (prediction != target) & ~void
     place: tuple[Any, ...] = (...,)

@@ -6,15 +6,17 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lovasz.study.io.advice import advice, scores_hint
 from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
-from lovasz.study.io.masks import open_mask
+from lovasz.study.io.labelling import Labelling
+from lovasz.study.io.masks import AS_STORED, Mask, UnknownLabelsError, fits, open_mask
+from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 from lovasz.study.io.volumes import check_same_place
 from lovasz.study.processes import Ranks
@@ -39,6 +41,8 @@ class Evaluation:
         problems: The names left out, and why.
         counted: How many images were counted.
         stopped: Whether it was interrupted before the last image.
+        labellings: How what predictions and targets store became labels.
+        never: Values that the map of the predictions names and no prediction holds; the same of the targets.
     """
 
     pairs: Pairs
@@ -49,6 +53,8 @@ class Evaluation:
     problems: list[Problem]
     counted: int
     stopped: bool
+    labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED)
+    never: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
     @property
     def images(self) -> int:
@@ -62,12 +68,32 @@ class Evaluation:
 
 
 @dataclass
+class _Seen:
+    """What masks hold beside labels: their palettes, and values that the maps of predictions and targets name."""
+
+    palettes: Palettes = field(default_factory=Palettes)
+    named: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+
+    def add(self, other: "_Seen") -> None:
+        self.palettes.add(other.palettes)
+        for own, more in zip(self.named, other.named, strict=True):
+            own |= more
+
+    def masks(self, *masks: Mask) -> None:
+        """Takes in a prediction and a target that were read."""
+        for mask, named in zip(masks, self.named, strict=True):
+            self.palettes.take(mask.palette)
+            named |= mask.named
+
+
+@dataclass
 class _Chunk:
     """What one thread found in a few images."""
 
     confusion: NDArray[np.int64]
     counts: list[tuple[int, NDArray[np.int64]]]
     problems: list[Problem]
+    seen: _Seen = field(default_factory=_Seen)
     tried: int = 0
 
 
@@ -79,6 +105,7 @@ def evaluate(
     stop: threading.Event,
     on_images: Callable[[int, int], None],
     ranks: Ranks,
+    labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED),
 ) -> Evaluation:
     """Counts every pair of masks; each of several processes takes every n-th.
 
@@ -94,26 +121,39 @@ def evaluate(
         stop: Ends the work after the images that are being read.
         on_images: Is told how many more images this process has done, and how many it left out.
         ranks: The processes.
+        labellings: How what predictions and targets store becomes labels.
 
     Returns:
         What all processes counted: all of it on the first; on the others without the rows.
+
+    Raises:
+        ValueError: If palettes differ; the same on all processes.
     """
     mine = range(ranks.rank, len(pairs.files), ranks.world_size)
     size = min(CHUNK, max(1, len(mine) // (8 * workers)))
     total = np.zeros((len(names), len(names)), dtype=np.int64)
     rows, problems, tried = Rows(len(mine), len(names)), [], 0
+    seen, checked = _Seen(), False
 
     def work(chunk: range) -> _Chunk:
-        return _count(pairs, chunk, len(names), ignored, stop)
+        return _count(pairs, chunk, len(names), ignored, labellings, stop)
 
     chunks = (mine[first : first + size] for first in range(0, len(mine), size))
     for chunk in _in_order(work, itertools.takewhile(lambda _: not stop.is_set(), chunks), workers):
         total += chunk.confusion
         problems += chunk.problems
         tried += chunk.tried
+        seen.add(chunk.seen)
         for image, counts in chunk.counts:
             rows[image // ranks.world_size] = counts
         on_images(chunk.tried, len(problems))
+        if ranks.world_size == 1 and not (seen.palettes.agree or checked):  # of several all must go on together
+            _check_palettes(pairs)
+            checked = True
+    for other in ranks.all(seen):
+        seen.add(other)
+    if not (seen.palettes.agree or checked):
+        _check_palettes(pairs)
     counted, done = ranks.sum(np.array([tried - len(problems), tried])).tolist()
     found = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
     return Evaluation(
@@ -125,6 +165,8 @@ def evaluate(
         pairs.problems + found,
         counted,
         stopped=done < len(pairs.files),
+        labellings=labellings,
+        never=(labellings[0].never(seen.named[0]), labellings[1].never(seen.named[1])),
     )
 
 
@@ -156,13 +198,26 @@ def _in_order(work: Callable[[range], _Chunk], chunks: Iterable[range], workers:
             yield under_way.popleft().result()
 
 
-def _count(pairs: Pairs, images: range, num_classes: int, ignored: frozenset[int], stop: threading.Event) -> _Chunk:
+def _check_palettes(pairs: Pairs) -> None:
+    """Checks the palettes of all files, each target before its prediction, which every process sees alike."""
+    files = itertools.chain.from_iterable(reversed(pairs.paths(image)) for image in range(len(pairs.files)))
+    check_palettes(files, pairs.most)
+
+
+def _count(
+    pairs: Pairs,
+    images: range,
+    num_classes: int,
+    ignored: frozenset[int],
+    labellings: tuple[Labelling, Labelling],
+    stop: threading.Event,
+) -> _Chunk:
     found = _Chunk(np.zeros((num_classes, num_classes), dtype=np.int64), [], [])
     for image in images:
         if stop.is_set():
             break
         found.tried += 1
-        result = _confusion(pairs, image, num_classes, ignored)
+        result = _confusion(pairs, image, num_classes, ignored, labellings, found.seen)
         if isinstance(result, Problem):
             found.problems.append(result)
             continue
@@ -171,32 +226,48 @@ def _count(pairs: Pairs, images: range, num_classes: int, ignored: frozenset[int
     return found
 
 
-def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[int]) -> NDArray[np.int64] | Problem:
+def _confusion(
+    pairs: Pairs,
+    image: int,
+    num_classes: int,
+    ignored: frozenset[int],
+    labellings: tuple[Labelling, Labelling],
+    seen: _Seen,
+) -> NDArray[np.int64] | Problem:
     """Returns the counts of one pair, or why there are none."""
-    name, (prediction_path, target_path) = pairs.files[image][0], pairs.paths(image)
+    name, paths = pairs.files[image][0], pairs.paths(image)
+    first, second = labellings
     try:
-        with open_mask(prediction_path, pairs.most) as predicted, open_mask(target_path, pairs.most) as labelled:
-            mismatch = _mismatch(prediction_path, target_path, predicted.shape, labelled.shape)
+        with (
+            open_mask(paths[0], pairs.most, first) as predicted,
+            open_mask(paths[1], pairs.most, second) as labelled,
+        ):
+            mismatch = _mismatch(predicted, labelled)
             if mismatch:
                 return Problem(name, "mismatched", mismatch)
             prediction, target = predicted.read(), labelled.read()
+            seen.masks(predicted, labelled)
     except TooLargeError as error:
         return Problem(name, "unreadable", f"{error}, or read it with --max-values {error.values}")
     except UnreadableFileError as error:
-        return Problem(name, "unreadable", str(error))
+        return Problem(name, "labels" if isinstance(error, UnknownLabelsError) else "unreadable", str(error))
     try:
+        if prediction.shape != target.shape:  # by an axis of length 1
+            prediction = prediction.reshape(target.shape)
         return confusion(prediction, target, num_classes, ignored)
     except LabelError as error:
-        path = target_path if error.in_target else prediction_path
-        return Problem(name, "labels", f"{printable(path)} {error}")
+        path, mask, labelling = (paths[1], target, second) if error.in_target else (paths[0], prediction, first)
+        return Problem(name, "labels", f"{printable(path)} {error}{advice(mask, labelling, error.in_target)}")
 
 
-def _mismatch(prediction: Path, target: Path, predicted: tuple[int, ...], labelled: tuple[int, ...]) -> str:
+def _mismatch(predicted: Mask, labelled: Mask) -> str:
     """Says why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
-    if predicted != labelled:
-        scores = len(predicted) == len(labelled) + 1
-        hint = "; expected class indices: of scores take the argmax over the classes" if scores else ""
-        return f"{printable(prediction)} has the shape {predicted}, {printable(target)} {labelled}{hint}"
+    prediction, target = predicted.path, labelled.path
+    if not fits(prediction, predicted.shape, labelled.shape) and not fits(target, labelled.shape, predicted.shape):
+        hint = scores_hint(predicted, labelled.shape)
+        return (
+            f"{printable(prediction)} has the shape {predicted.shape}, {printable(target)} {labelled.shape}{hint}"
+        )
     try:
         check_same_place(prediction, target)
     except UnreadableFileError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lovasz.study.environment import versions
 from lovasz.study.io.disk import replaced
+from lovasz.study.io.labels import listed
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.io.text import printable
@@ -93,6 +94,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "predictions": printable(evaluation.pairs.predictions),
         "targets": printable(evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
+        "maps": _maps(evaluation),
         "scores": None,
         "classes": [{"name": name} for name in evaluation.names],
         "command": outcome.command,
@@ -105,6 +107,34 @@ def _record(outcome: Outcome) -> dict[str, object]:
             {"name": name, **asdict(one)} for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
     return record
+
+
+def never_held(evaluation: Evaluation) -> list[str]:
+    """Returns a sentence for each map of which masks lack values."""
+    if not evaluation.counted:
+        return []
+    return [
+        f"{labelling.label_map.name}: no {what} holds {listed(never)}"
+        for what, labelling, never in zip(
+            ("prediction", "target"), evaluation.labellings, evaluation.never, strict=True
+        )
+        if labelling.label_map is not None and never
+    ]
+
+
+def _maps(evaluation: Evaluation) -> dict[str, object]:
+    """Returns how the labels of predictions and of targets were mapped, and what did not occur."""
+    return {
+        what: labelling.label_map
+        and {
+            "map": labelling.label_map.name,
+            "labels": {str(value): label for value, label in labelling.label_map.pairs},
+            "never": never,
+        }
+        for what, labelling, never in zip(
+            ("predictions", "targets"), evaluation.labellings, evaluation.never, strict=True
+        )
+    }
 
 
 def _images(evaluation: Evaluation) -> Iterator[list[Any]]:

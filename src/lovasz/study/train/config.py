@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lovasz.study.data import augment
 from lovasz.study.data.parts import MOST_CLASSES
+from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.processes import machines
 from lovasz.study.train import losses
 from lovasz.study.train.losses import DESCRIPTIONS
@@ -50,6 +51,14 @@ class Config(BaseModel):
         Option("data", "LABEL"),
         Field(description="A label left out of loss and score; repeat for more."),
     ] = ()
+    map: Annotated[
+        str | None,
+        Option("data", "MAP"),
+        Field(
+            description="What stored values stand for, as 255:1 or 0:void,7:0; others stay. Or "
+            f"{' or '.join(READY)}, for the masks of these data sets."
+        ),
+    ] = None
     size: Annotated[
         tuple[int, ...] | None,
         Option("data", "HxW"),
@@ -147,6 +156,19 @@ class Config(BaseModel):
             return ()
         return (value,) if isinstance(value, (str, int, float)) else value
 
+    @field_validator("map", mode="before")
+    @classmethod
+    def _quoted(cls, value: Any) -> Any:
+        """Refuses what YAML makes of a pair that is not quoted: of 255:1 a number to the base 60."""
+        if value is not None and not isinstance(value, str):
+            raise ValueError('write it in quotes, as "255:1"')
+        return value
+
+    @property
+    def label_map(self) -> LabelMap | None:
+        """What stored values stand for."""
+        return None if self.map is None else parse_map(self.map)
+
     @property
     def device(self) -> str:
         """The accelerator, "auto" resolved: CUDA where there is a GPU, else the CPU."""
@@ -174,11 +196,13 @@ class Config(BaseModel):
             if sides is not None and (len(sides) not in (2, 3) or min(sides) < 1):
                 raise ValueError(f"--{name} must be 2 or 3 sides of at least 1, got {' x '.join(map(str, sides))}")
         if self.data is None:
-            for name in ("classes", "num_classes", "ignore", "size", "crop"):
+            for name in ("classes", "num_classes", "ignore", "map", "size", "crop"):
                 if getattr(self, name):
                     raise ValueError(f"{flag(Config, name)} is for your own --data; the embedded scene has its own")
         elif self.classes and self.num_classes:
             raise ValueError("--classes already says how many there are; leave out --num-classes")
+        if self.map is not None:
+            parse_map(self.map)
         if self.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
             raise ValueError("--logger tensorboard needs it: pip install tensorboard")
         self._check_machine()
