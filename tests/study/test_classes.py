@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lovasz.study.io.classes import Classes, read_classes
+from lovasz.study.io.labels import LabelMap
 from lovasz.study.io.palette import palette
 
 
@@ -30,6 +31,25 @@ def test_json_has_names_or_objects(tmp_path: Path) -> None:
     assert read_classes(file(tmp_path, "c.JSON", [{"name": "sky"}])) == Classes(("sky",), None)
 
 
+def test_json_says_what_masks_store(tmp_path: Path) -> None:
+    listed = [
+        {"name": "sky", "color": "#000001", "value": 23},
+        {"void": True, "value": [0, -1], "color": "#000000"},
+        {"name": "road", "color": "#000002", "value": [7, 8]},
+        {"name": "nothing", "void": True, "color": [0, 0, 9]},
+    ]
+    path = file(tmp_path, "a.json", listed)
+    pairs = ((-1, None), (0, None), (7, 1), (8, 1), (23, 0))
+    expected = LabelMap(f"--classes {path}", pairs, complete=True)
+    assert read_classes(path) == Classes(("sky", "road"), ("#000001", "#000002"), expected, ("#000000", "#000009"))
+    path = file(tmp_path, "b.json", ["sky", {"void": True, "value": 255}, "road"])
+    found = read_classes(path)
+    assert (found.names, found.label_map and found.label_map.pairs) == (
+        ("sky", "road"),
+        ((0, 0), (1, 1), (255, None)),
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -44,6 +64,26 @@ def test_json_has_names_or_objects(tmp_path: Path) -> None:
         ("a.json", [{"name": "sky", "color": "blue"}], ', entry 0: expected a colour "#rrggbb"'),
         ("a.json", [{"name": "sky", "color": [0, 0, 256]}], ", entry 0: expected a colour"),
         ("a.json", [{"name": "sky", "color": "#000000"}, "road"], ", entry 1: has no colour although others have"),
+        ("a.json", [{"name": "sky", "value": 1}, "road"], ", entry 1: has no value although others have one"),
+        (
+            "a.json",
+            [{"name": "a", "value": 1}, {"name": "b", "value": [2, 1]}],
+            ", entry 1: the value 1 is also that of",
+        ),
+        ("a.json", ["a", "b", {"void": True, "value": 1}], ", entry 2: the value 1 is also that of 'b'"),
+        (
+            "a.json",
+            [{"name": "sky", "value": "1"}],
+            ', entry 0: "value" must be a whole number or a list of them, got',
+        ),
+        ("a.json", [{"name": "sky", "value": True}], ', entry 0: "value" must be'),
+        ("a.json", [{"name": "sky", "value": 1.0}], ', entry 0: "value" must be'),
+        ("a.json", [{"name": "sky", "value": []}], ', entry 0: "value" must be'),
+        ("a.json", [{"name": "sky", "value": 10**10}], ', entry 0: "value" must be'),
+        ("a.json", ["sky", {"void": True, "name": "void"}], ', entry 1: void needs a "value" or a "color", got'),
+        ("a.json", ["sky", {"void": True, "color": "#000000"}], ": void has a colour although no class has one"),
+        ("a.json", [{"name": "sky", "void": 1}], ', entry 0: "void" must be true or false, got 1'),
+        ("a.json", [{"void": True, "value": 1}], ": holds no class"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, name: str, content: Any, why: str) -> None:

@@ -21,13 +21,16 @@ def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
         labelling: How it was read, with the number of classes.
         in_target: Whether it is the truth; a prediction may not hold void.
     """
-    num_classes, values = labelling.num_classes, occurring(mask)
-    unknown = [value for value in values if not 0 <= value < num_classes and value not in labelling.ignored]
+    num_classes = labelling.num_classes
+    values = [value for value in occurring(mask) if value not in labelling.ignored]
+    unknown = [value for value in values if not 0 <= value < num_classes]
     if labelling.label_map is not None:
         hint = f". These are labels after {labelling.label_map.name}"
         if not in_target:
             hint += "; predictions that hold class indices already: --map-predictions none"
         return hint
+    if not unknown:
+        return ""
     if len(unknown) > FEW:
         return (
             f". With {len(unknown)} values that are no class it is no label mask of {_classes(num_classes)}: made "
@@ -38,7 +41,7 @@ def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
     if num_classes <= 2 and set(values) <= {0, 255}:
         number = "--num-classes 2 " if num_classes == 1 else ""
         return f". If 255 is the foreground: {number}--map 255:1"
-    if values[0] == 1 and values[-1] == num_classes:
+    if unknown == [num_classes] and values[0] == 1:
         pairs = ",".join(f"{label + 1}:{label}" for label in range(num_classes))
         if num_classes == 150:
             return ". If labels count from 1, as ADE20K's do: --map ade20k"
@@ -47,7 +50,7 @@ def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
             if num_classes <= WRITTEN
             else ". If labels count from 1: --map"
         )
-    if not unknown or not in_target:
+    if not in_target:
         return ""
     means = "it means" if len(unknown) == 1 else "they mean"
     return f". If {means} void: {' '.join(f'--ignore {value}' for value in unknown)}"

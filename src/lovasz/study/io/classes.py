@@ -83,6 +83,8 @@ def _from_json(path: Path, text: str) -> Classes:
         if None in given and any(one is not None for one in given):
             where = classes[given.index(None)].where
             raise ValueError(f"{where}: has no {what} although others have one")
+    if not any(one.colour for one in classes) and any(one.colour for one in void):
+        raise ValueError(f"{path}: void has a colour although no class has one")
     return Classes(
         names,
         tuple(one.colour for one in classes if one.colour) or None,

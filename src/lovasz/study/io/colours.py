@@ -112,7 +112,8 @@ def _looked_up(colours: NDArray[np.int64], labelling: Labelling) -> Labels:
                if int(colour) not in labelling.colours]  # fmt: skip
     if unknown:
         _, colour = min(unknown)
-        others = f", and {len(unknown) - 1} other colours that are not listed" if len(unknown) > 1 else ""
+        more = len(unknown) - 1
+        others = f", and {more} other colour{'s' if more > 1 else ''} that it does not list" if more else ""
         pixels = _pixels(int(np.count_nonzero(flat == colour)))
         raise UnknownLabelError(f"holds {pixels} of the colour {_unlisted(colour, labelling)}{others}")
     for colour in found.tolist():
@@ -154,11 +155,13 @@ def _check_opaque(path: Path, alpha: NDArray[Any]) -> None:
 
 
 def _mode(path: Path) -> str:
-    """Returns how Pillow calls the channels; empty if it does not know the picture."""
+    """Returns how Pillow calls the channels, and whether it would narrow 16 bits; empty if unknown."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            return picture.mode
+            stored: Any = picture.tile[0][3] if picture.tile else ""
+            stored = stored if isinstance(stored, str) else str(stored[0])
+            return picture.mode + (";16" if ";16" in stored else "")
     except Exception:  # whatever has decoded the picture knows more than Pillow does
         return ""

@@ -23,8 +23,8 @@ class Labelling:
 
     Attributes:
         num_classes: C: labels 0 to C - 1 are classes; 0 where it is not known.
-        ignored: Labels left out, that of void included.
-        void: The label of void.
+        left_out: Labels that ``--ignore`` names.
+        void: The label of what a map or a class file calls void.
         label_map: What values stand for; None: for themselves.
         colours: The label of each colour, ``0xrrggbb``; empty: colours are not read.
         names: The name of each of these colours.
@@ -32,12 +32,19 @@ class Labelling:
     """
 
     num_classes: int = 0
-    ignored: frozenset[int] = frozenset()
+    left_out: frozenset[int] = frozenset()
     void: int = VOIDS[0]
     label_map: LabelMap | None = None
     colours: Mapping[int, int] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     shared: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def ignored(self) -> frozenset[int]:
+        """Labels left out, that of void included where there is one."""
+        labels: set[int | None] = {label for _, label in self.label_map.pairs} if self.label_map else set()
+        has_void = None in labels or self.void in self.colours.values()
+        return self.left_out | {self.void} if has_void else self.left_out
 
     @property
     def key(self) -> str:
@@ -57,7 +64,7 @@ class Labelling:
         for value in occurring(values):
             label = named.get(value, value)
             label_of[value] = self.void if label is None else label
-            if value not in named and not self._stays(value):
+            if value not in named and not self._stays(value, self.label_map):
                 pixels = int(np.count_nonzero(values == value))
                 raise UnknownLabelError(
                     f"holds the value {value} at {pixels} pixel{'s' if pixels > 1 else ''}, which "
@@ -70,17 +77,11 @@ class Labelling:
         found = set(named)
         return tuple(value for value, _ in self.label_map.pairs if value not in found) if self.label_map else ()
 
-    def _stays(self, value: int) -> bool:
+    def _stays(self, value: int, label_map: LabelMap) -> bool:
         """Whether a value that the map does not name is its own label."""
-        if 0 <= value < self.num_classes:
-            return not (self.label_map and self.label_map.complete)
-        if value in self.ignored:
-            return value != self.void or not self._makes_void
-        return not (self.label_map and self.label_map.complete)
-
-    @property
-    def _makes_void(self) -> bool:
-        return self.label_map is not None and None in dict(self.label_map.pairs).values()
+        if label_map.complete:
+            return value in self.left_out and not 0 <= value < self.num_classes
+        return value in self.left_out or value not in self.ignored
 
 
 def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap | None) -> Labelling:
@@ -95,33 +96,32 @@ def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap 
         ValueError: If the class file has values and there is a map as well, the map makes another number of
             classes, or one of its labels is neither a class nor left out.
     """
-    number, ignored = len(classes.names), frozenset(ignore)
-    void = next(label for label in VOIDS if label >= number)
-    if classes.label_map is not None:
-        if label_map is not None:
+    number, left_out = len(classes.names), frozenset(ignore)
+    if label_map is not None:
+        if classes.label_map is not None:
             raise ValueError(
                 f"{label_map.name}: {classes.label_map.name} already says which values are which class"
             )
-        label_map = classes.label_map
-    pairs = label_map.pairs if label_map else ()
-    if label_map and label_map.num_classes not in (None, number):
-        raise ValueError(f"{label_map.name} makes {label_map.num_classes} classes, got {number}")
-    for value, label in pairs:
-        if label is not None and not 0 <= label < number and label not in ignored:
-            raise ValueError(
-                f"{label_map.name if label_map else ''}: the label {label} is neither a class, 0 to {number - 1}, "
-                f"nor left out by --ignore; to leave the value {value} out: {value}:void"
-            )
+        _check_map(label_map, number, left_out)
+    void = next(label for label in VOIDS if label >= number)
     colours: dict[int, int] = {}
     names: dict[int, str] = {}
     shared: dict[int, str] = {}
-    of_void = [(colour, void, "void") for colour in classes.void_colours]
-    of_classes = [(colour, label, classes.names[label]) for label, colour in enumerate(classes.colours or ())]
-    for colour, label, name in of_classes + of_void:
+    listed = [(colour, label, classes.names[label]) for label, colour in enumerate(classes.colours or ())]
+    for colour, label, name in listed + [(colour, void, "void") for colour in classes.void_colours]:
         key = value_of(colour)
         if colours.setdefault(key, label) != label:
             shared[key] = f"{names[key]} and {name}"
         names.setdefault(key, name)
-    if any(label is None for _, label in pairs) or of_void:
-        ignored |= {void}
-    return Labelling(number, ignored, void, label_map, colours if classes.colours else {}, names, shared)
+    return Labelling(number, left_out, void, label_map or classes.label_map, colours, names, shared)
+
+
+def _check_map(label_map: LabelMap, number: int, left_out: frozenset[int]) -> None:
+    if label_map.num_classes not in (None, number):
+        raise ValueError(f"{label_map.name} makes {label_map.num_classes} classes, got {number}")
+    for value, label in label_map.pairs:
+        if label is not None and not 0 <= label < number and label not in left_out:
+            raise ValueError(
+                f"{label_map.name}: the label {label} is neither a class, 0 to {number - 1}, nor left out by "
+                f"--ignore; to leave the value {value} out: {value}:void"
+            )

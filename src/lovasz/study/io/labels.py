@@ -114,4 +114,4 @@ def replace(values: Labels, label_of: Mapping[int, int]) -> Labels:
     else:
         order = keys.argsort()
         places, table = np.searchsorted(keys[order], values.astype(np.int64)), labels[order]
-    return table.astype(np.uint8)[places] if 0 <= labels.min() and labels.max() <= 255 else table[places]
+    return table.astype(np.uint8)[places] if labels.min() >= 0 and labels.max() <= 255 else table[places]

@@ -1,0 +1,397 @@
+"""Masks that hold colours, palettes, scaled or other numbers: which labels are read, and what is refused."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lovasz.study.io.arrays import UnreadableFileError
+from lovasz.study.io.classes import Classes
+from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labels import READY, LabelMap, occurring, parse_map, replace
+from lovasz.study.io.masks import UnknownLabelsError, fits, open_mask, read_mask
+from lovasz.study.io.palettes import PalettesDifferError, check_palettes
+from tests.study.coloured import (
+    BLACK,
+    BLUE,
+    COLOURS,
+    GREY,
+    GREY_ALPHA,
+    PALETTE,
+    RED,
+    RGB,
+    RGB_ALPHA,
+    TRUTH,
+    coloured,
+    indexed,
+    png,
+    volume,
+)
+
+CLASSES = Classes(("ground", "square", "disc"), ("#000000", "#ff0000", "#008000"))
+BY_COLOUR = make_labelling(CLASSES, (), None)
+
+
+def by(text: str, ignore: tuple[int, ...] = (), number: int = 3) -> Labelling:
+    """What ``--map`` makes of some classes."""
+    return make_labelling(Classes(tuple(map(str, range(number))), None), ignore, parse_map(text))
+
+
+# ---- grey ----
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_grey_is_read_as_its_samples(depth: int, tmp_path: Path) -> None:
+    labels = np.arange(64).reshape(4, 16) * (1023 if depth == 16 else 1) % 2**depth
+    np.testing.assert_array_equal(read_mask(png(tmp_path / "a.png", GREY, labels, depth=depth)), labels)
+
+
+def test_grey_in_three_channels_or_with_opacity_is_grey(tmp_path: Path) -> None:
+    three = np.repeat(TRUTH[..., None], 3, 2)
+    opaque = np.full((4, 4, 1), 255)
+    for name, kind, samples in (
+        ("rgb", RGB, three),
+        ("rgba", RGB_ALPHA, np.concatenate([three, opaque], 2)),
+        ("la", GREY_ALPHA, np.concatenate([TRUTH[..., None], opaque], 2)),
+    ):
+        path = png(tmp_path / f"{name}.png", kind, samples)
+        np.testing.assert_array_equal(read_mask(path), TRUTH, err_msg=name)
+        np.testing.assert_array_equal(read_mask(path, labelling=by("2:0")), np.where(TRUTH == 2, 0, TRUTH))
+
+
+def test_what_is_not_opaque_is_refused(tmp_path: Path) -> None:
+    clear = np.full((4, 4, 1), 255)
+    clear[0, 0] = 254
+    for kind, samples in ((RGB_ALPHA, coloured(TRUTH)), (GREY_ALPHA, TRUTH[..., None])):
+        path = png(tmp_path / "a.png", kind, np.concatenate([samples, clear], 2))
+        for labelling in (BY_COLOUR, Labelling()):
+            with pytest.raises(UnreadableFileError, match=r"a\.png: is not opaque at 1 pixel, whose label nothing"):
+                read_mask(path, labelling=labelling)
+
+
+def test_whole_numbers_of_every_type_are_labels(tmp_path: Path) -> None:
+    labels = np.array([[[0, 1, 100]]])
+    for kind in ("i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"):
+        low = -1 if kind[0] == "i" else 0
+        stored = np.where(labels == 0, low, labels).astype(kind)
+        np.testing.assert_array_equal(read_mask(volume(tmp_path / "a.nii", stored)), stored)
+        np.save(tmp_path / "a.npy", stored[0])
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.npy"), stored[0])
+    for name in ("b.npy", "b.nii"):
+        stored = np.array([[[2**63]]], np.uint64)
+        np.save(tmp_path / name, stored[0]) if name == "b.npy" else volume(tmp_path / name, stored)
+        with pytest.raises(
+            UnreadableFileError, match="holds the uint64 value 9223372036854775808; expected labels b"
+        ):
+            read_mask(tmp_path / name)
+
+
+# ---- scale factors ----
+
+
+@pytest.mark.parametrize(
+    ("slope", "inter", "most"), [(7 / 65535, 0, 65535), (255 / 65535, 0, 65535), (20 / 255, 0, 255), (0.5, -1, 255)]
+)
+def test_labels_that_were_stored_with_a_scale_come_back(
+    slope: float, inter: float, most: int, tmp_path: Path
+) -> None:
+    """As NiBabel stores floating point as integers: each label as the nearest of the steps."""
+    labels = np.arange(int(slope * most + inter) + 1)[None, None]
+    stored = np.rint((labels - inter) / slope).astype(np.uint16)
+    np.testing.assert_array_equal(read_mask(volume(tmp_path / "a.nii", stored, slope, inter)), labels)
+
+
+def test_fractions_of_a_scale_are_refused(tmp_path: Path) -> None:
+    for stored, slope, value in (([0, 1], 0.5, "0.5"), ([0, 9363], 7 / 65535, "1.00009"), ([9, 10], 0.9, "8.1")):
+        path = volume(tmp_path / "a.nii", np.array([[stored]], np.uint16), slope)
+        with pytest.raises(UnreadableFileError, match=f"values that are not whole numbers, such as {value}"):
+            read_mask(path)
+
+
+def test_probabilities_are_told_to_need_a_threshold(tmp_path: Path) -> None:
+    p = np.array([[0.9, 0.2], [0.5, 0.51]], np.float32)
+    np.save(tmp_path / "a.npy", p)
+    with pytest.raises(
+        UnreadableFileError, match=r"such as 0\.5.*of probabilities save the labels, such as (.*)"
+    ) as e:
+        read_mask(tmp_path / "a.npy")
+    assert "(p > 0.5) as uint8" in str(e.value)
+    np.save(tmp_path / "a.npy", (p > 0.5).astype(np.uint8))
+    assert read_mask(tmp_path / "a.npy").tolist() == [[1, 0], [0, 1]]
+
+
+# ---- colours ----
+
+
+def test_colours_are_the_classes_that_list_them(tmp_path: Path) -> None:
+    opaque = np.full((4, 4, 1), 255)
+    for kind, samples in ((RGB, coloured(TRUTH)), (RGB_ALPHA, np.concatenate([coloured(TRUTH), opaque], 2))):
+        found = read_mask(png(tmp_path / "a.png", kind, samples), labelling=BY_COLOUR)
+        np.testing.assert_array_equal(found, TRUTH)
+    for name in ("a.tif", "a.bmp"):
+        Image.fromarray(coloured(TRUTH)).save(tmp_path / name)
+        np.testing.assert_array_equal(read_mask(tmp_path / name, labelling=BY_COLOUR), TRUTH)
+    Image.fromarray(coloured(TRUTH)).save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.webp", labelling=BY_COLOUR), TRUTH)
+
+
+def test_the_first_colour_that_is_not_listed_is_named(tmp_path: Path) -> None:
+    picture = coloured(TRUTH)
+    picture[1, 3], picture[2, 0], picture[3, 3] = (250, 4, 0), (1, 2, 3), (250, 4, 0)
+    path = png(tmp_path / "a.png", RGB, picture)
+    said = (
+        f"{path}: holds 2 pixels of the colour #fa0400, which --classes does not list; the nearest listed is "
+        "#ff0000, square, and 1 other colour that it does not list"
+    )
+    with pytest.raises(UnknownLabelsError, match=re.escape(said)):
+        read_mask(path, labelling=BY_COLOUR)
+    wide = png(tmp_path / "b.png", RGB, picture.astype(np.uint16), depth=16)
+    with pytest.raises(UnreadableFileError):
+        read_mask(wide, labelling=BY_COLOUR)
+
+
+def test_colours_without_a_list_are_refused_and_the_remedy_helps(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", RGB, coloured(TRUTH))
+    with pytest.raises(UnreadableFileError, match=r"first \(255, 0, 0\) at row 0, column 2.*--classes FILE\.json"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, labelling=BY_COLOUR), TRUTH)
+
+
+def test_a_colour_of_two_classes_is_refused_where_it_occurs(tmp_path: Path) -> None:
+    labelling = make_labelling(Classes(tuple("abcd"), ("#000000", "#ff0000", "#ff0000", "#008000")), (), None)
+    for path in (png(tmp_path / "a.png", RGB, coloured(TRUTH)), indexed(tmp_path / "b.png", TRUTH)):
+        with pytest.raises(UnknownLabelsError, match="the colour #ff0000, which --classes lists for b and c"):
+            read_mask(path, labelling=labelling)
+    black = png(tmp_path / "c.png", RGB, coloured(np.zeros((2, 2), int)))
+    assert not read_mask(black, labelling=labelling).any()
+
+
+def test_void_has_colours(tmp_path: Path) -> None:
+    labelling = make_labelling(Classes(CLASSES.names, CLASSES.colours, None, ("#0000ff",)), (), None)
+    picture = coloured(TRUTH)
+    picture[0, 0] = BLUE
+    expected = TRUTH.copy()
+    expected[0, 0] = 255
+    found = read_mask(png(tmp_path / "a.png", RGB, picture), labelling=labelling)
+    np.testing.assert_array_equal(found, expected)
+    assert labelling.ignored == {255}
+
+
+def test_other_channels_are_no_colours(tmp_path: Path) -> None:
+    Image.new("CMYK", (4, 4), (0, 0, 0, 255)).save(tmp_path / "a.tif")
+    for labelling in (BY_COLOUR, Labelling()):
+        with pytest.raises(UnreadableFileError, match="CMYK"):
+            read_mask(tmp_path / "a.tif", labelling=labelling)
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+def test_webp_with_loss_is_refused(name: str, tmp_path: Path) -> None:
+    for options in ({"quality": 100}, {"quality": 90, "exif": b"Exif\0\0"}):
+        Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(tmp_path / name, "WEBP", **options)
+        with pytest.raises(UnreadableFileError, match="compressed with loss, which changes labels; expected a PNG"):
+            read_mask(tmp_path / name)
+    Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(
+        tmp_path / name, "WEBP", lossless=True, exif=b"Exif\0\0"
+    )
+    np.testing.assert_array_equal(read_mask(tmp_path / name), TRUTH)
+
+
+# ---- palettes ----
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_a_palette_is_read_by_its_colours_where_they_are_listed(order: tuple[int, ...], tmp_path: Path) -> None:
+    path = indexed(tmp_path / "a.png", TRUTH, order, more=3)
+    np.testing.assert_array_equal(read_mask(path, labelling=BY_COLOUR), TRUTH)
+    np.testing.assert_array_equal(read_mask(path), np.argsort(order)[TRUTH])
+
+
+def test_a_palettes_colour_that_is_not_listed_is_named(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", PALETTE, TRUTH, (BLACK, RED, (0, 120, 9)))
+    said = (
+        f"{path}: holds 4 pixels of the palette's index 2, the colour #007809, which --classes does not list; the "
+        "nearest listed is #008000, disc."
+    )
+    with pytest.raises(UnknownLabelsError, match=re.escape(said)):
+        read_mask(path, labelling=BY_COLOUR)
+    clear = png(tmp_path / "a.png", PALETTE, TRUTH, COLOURS, b"\xff\xff\0")
+    with pytest.raises(UnknownLabelsError, match="index 2, no opaque colour"):
+        read_mask(clear, labelling=BY_COLOUR)
+    np.testing.assert_array_equal(read_mask(clear), TRUTH)
+
+
+def test_an_index_that_is_ignored_may_have_any_colour_but_that_of_a_class(tmp_path: Path) -> None:
+    labels = TRUTH.copy()
+    labels[0, 0] = 255
+    labelling = make_labelling(CLASSES, (255,), None)
+    for palette in ((*COLOURS, *[BLUE] * 253), COLOURS):
+        path = png(tmp_path / "a.png", PALETTE, labels, palette)
+        np.testing.assert_array_equal(read_mask(path, labelling=labelling), labels)
+    path = png(tmp_path / "a.png", PALETTE, labels, (*COLOURS, *[BLACK] * 253))
+    with pytest.raises(
+        UnknownLabelsError, match="index 255, which --ignore leaves out, in the colour #000000 of grou"
+    ):
+        read_mask(path, labelling=labelling)
+
+
+def test_palettes_of_one_order_agree(tmp_path: Path) -> None:
+    blacks = (*COLOURS, *[BLACK] * 253)
+    files = [
+        indexed(tmp_path / "a.png", TRUTH),
+        indexed(tmp_path / "b.png", TRUTH, more=200),
+        png(tmp_path / "c.png", PALETTE, TRUTH % 2, (BLACK, RED, BLUE)),  # blue is not used
+        png(tmp_path / "d.png", GREY, TRUTH),
+        tmp_path / "absent.png",
+    ]
+    check_palettes(files)
+    check_palettes([png(tmp_path / f"{n}.png", PALETTE, np.array([[0, 1, n]]), blacks) for n in (100, 101, 255)])
+
+
+def test_the_first_difference_of_two_palettes_is_named(tmp_path: Path) -> None:
+    one, other = indexed(tmp_path / "a.png", TRUTH), indexed(tmp_path / "b.png", TRUTH, (0, 2, 1))
+    said = f"{one} has #ff0000 at index 1, {other} has #008000 at index 1"
+    with pytest.raises(PalettesDifferError, match=re.escape(said)):
+        check_palettes([one, other])
+    # One colour at two indices, each of which the other does not use.
+    one = png(tmp_path / "a.png", PALETTE, TRUTH % 2, (BLACK, RED))
+    other = png(tmp_path / "b.png", PALETTE, TRUTH % 2 * 2, (BLACK, BLUE, RED))
+    said = f"{one} has #ff0000 at index 1, {other} has #ff0000 at index 2"
+    with pytest.raises(PalettesDifferError, match=re.escape(said)):
+        check_palettes([one, other])
+
+
+# ---- maps ----
+
+
+def test_a_map_names_values_and_others_stay(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", GREY, np.array([[0, 7, 2, 255]]))
+    assert read_mask(path, labelling=by("7:1,255:void")).tolist() == [[0, 1, 2, 255]]
+    assert read_mask(path, labelling=by("0:255,7:0", (255,))).tolist() == [[255, 0, 2, 255]]
+    assert read_mask(path, labelling=by("7:2, 255:2")).tolist() == [[0, 2, 2, 2]]
+    with open_mask(path, labelling=by("7:1,9:0")) as mask:
+        mask.read()
+        assert mask.named == {7}
+    np.save(tmp_path / "a.npy", np.array([[-1, 10**6, 1]]))
+    assert read_mask(tmp_path / "a.npy", labelling=by("-1:void,1000000:0")).tolist() == [[255, 0, 1]]
+
+
+def test_what_stands_for_void_by_chance_is_refused(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", GREY, np.array([[0, 255, 255]]))
+    with pytest.raises(UnknownLabelsError, match=r"a\.png: holds the value 255 at 2 pixels, which --map 0:void do"):
+        read_mask(path, labelling=by("0:void"))
+    assert read_mask(path, labelling=by("0:void,255:void")).tolist() == [[255, 255, 255]]
+    assert read_mask(path, labelling=by("0:void", (255,))).tolist() == [[255, 255, 255]]
+    # Where a map names all there is, a value stays if it is left out, and is no class.
+    complete = LabelMap("--map x", ((7, 0), (9, None)), complete=True)
+    labelling = make_labelling(Classes(("a", "b"), None), (255, 0), complete)
+    assert read_mask(png(path, GREY, np.array([[7, 9, 255]])), labelling=labelling).tolist() == [[0, 255, 255]]
+    with pytest.raises(UnknownLabelsError, match="holds the value 0 at 1 pixel, which --map x does not name"):
+        read_mask(png(path, GREY, np.array([[7, 9, 0]])), labelling=labelling)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("7", "--map must be pairs of a stored value and its label, as 0:void,7:0, or one of cityscapes"),
+        ("7:", "--map must be pairs"),
+        ("", "--map must be pairs"),
+        ("7:0,", "--map must be pairs"),
+        ("7:0:1", "--map must be pairs"),
+        ("Cityscape", "--map must be pairs"),
+        ("7:99999999999", "--map must be pairs"),
+        ("7:0,7:1", "--map 7:0,7:1: names the value 7 twice"),
+        ("7:3", "--map 7:3: the label 3 is neither a class, 0 to 2, nor left out by --ignore; to leave"),
+        ("7:-1", "the label -1 is neither a class"),
+        ("cityscapes", "--map cityscapes makes 19 classes, got 3"),
+    ],
+)  # fmt: skip
+def test_a_map_that_cannot_be_used_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        by(text)
+
+
+def test_the_map_of_cityscapes_makes_train_ids(tmp_path: Path) -> None:
+    """By the table that Cityscapes publishes: trainId of each id from -1 to 33."""
+    train_ids = [-1, 255, 255, 255, 255, 255, 255, 255, 0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9,
+                 10, 11, 12, 13, 14, 15, 255, 255, 16, 17, 18]  # fmt: skip
+    ids = np.arange(-1, 34)
+    np.save(tmp_path / "a.npy", ids)
+    labelling = by("cityscapes", number=19)
+    found = read_mask(tmp_path / "a.npy", labelling=labelling)
+    np.testing.assert_array_equal(found, [255, *train_ids[1:]])
+    assert labelling.ignored == {255}
+    np.testing.assert_array_equal(
+        read_mask(png(tmp_path / "a.png", GREY, ids[None, 1:]), labelling=labelling), [train_ids[1:]]
+    )
+    np.save(tmp_path / "a.npy", np.array([34, 34]))
+    with pytest.raises(UnknownLabelsError, match="holds the value 34 at 2 pixels, which --map cityscapes doe"):
+        read_mask(tmp_path / "a.npy", labelling=labelling)
+
+
+def test_the_map_of_ade20k_counts_from_zero(tmp_path: Path) -> None:
+    stored = np.arange(151, dtype=np.uint8)[None]
+    found = read_mask(png(tmp_path / "a.png", GREY, stored), labelling=by("ade20k", number=150))
+    np.testing.assert_array_equal(found, [[255, *range(150)]])
+    assert READY["ade20k"].num_classes == 150
+
+
+def test_values_far_apart_are_replaced_as_near_ones(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for scale in (1, 10**6):
+        values = rng.integers(-5, 5, (30, 40)) * scale
+        label_of = {int(value): int(rng.integers(0, 300)) for value in np.unique(values)}
+        expected = np.vectorize(label_of.__getitem__)(values)
+        np.testing.assert_array_equal(replace(values, label_of), expected)
+        assert occurring(values) == sorted(label_of)
+
+
+# ---- several labels of a pixel, and axes of length 1 ----
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "number"),
+    [((5, 20, 30), np.uint8, 5), ((20, 30, 5), np.int64, 5), ((5, 20, 30), bool, 5), ((5, 20, 30), np.uint8, 2),
+     ((40, 20, 30), bool, 2), ((2, 5, 20, 30), bool, 5)],
+)  # fmt: skip
+def test_several_labels_of_a_pixel_are_refused(
+    shape: tuple[int, ...], kind: Any, number: int, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).integers(0, 2, shape).astype(kind)
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(
+        UnreadableFileError, match="which may be several labels of each pixel; expected one class ind"
+    ):
+        read_mask(tmp_path / "a.npy", labelling=Labelling(number))
+    # What the message says helps: one label alone, and a volume as NIfTI.
+    np.save(tmp_path / "a.npy", values[0] if shape[0] < 10 and len(shape) == 3 else values[..., 0])
+    if len(shape) == 3:
+        read_mask(tmp_path / "a.npy", labelling=Labelling(2))
+        np.testing.assert_array_equal(
+            read_mask(volume(tmp_path / "a.nii", values.astype(np.uint8)), labelling=Labelling(number)), values
+        )
+
+
+def test_volumes_in_arrays_are_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for values, number in (
+        (rng.integers(0, 3, (5, 20, 30)), 3),
+        (rng.integers(0, 2, (40, 50, 60)), 2),
+        (rng.integers(0, 2, (7, 20, 30)), 3),
+        (rng.integers(0, 2, (1, 20, 30)).astype(bool), 2),
+        (rng.integers(0, 2, (20, 30)).astype(bool), 20),
+    ):
+        np.save(tmp_path / "a.npy", values)
+        np.testing.assert_array_equal(read_mask(tmp_path / "a.npy", labelling=Labelling(number)), values)
+
+
+def test_an_array_fits_but_for_an_axis_of_length_1() -> None:
+    array, picture = Path("a.npy"), Path("a.png")
+    assert fits(array, (1, 4, 5), (4, 5))
+    assert fits(array, (4, 5, 1), (4, 5))
+    assert fits(picture, (4, 5), (4, 5))
+    assert not fits(array, (2, 4, 5), (4, 5))
+    assert not fits(array, (1, 5, 4), (4, 5))
+    assert not fits(picture, (4, 5), (1, 4, 5))
