@@ -48,7 +48,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Their names instead: one a line, or a JSON list of names or of objects with name and color.",
+            help="Their names instead: one a line, or a JSON list of names or of objects with name, color, value.",
         ),
     ] = None,
     ignore: Annotated[
@@ -85,9 +85,10 @@ def evaluate(
 ) -> None:
     """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
 
-    Masks are PNG (indices or palette), TIFF, NumPy arrays or NIfTI volumes, matched by name:
-    0001.png to 0001.npy. Every pixel is counted once, in integers, so the numbers do not depend on
-    the order, the threads or the machines; `torchrun` splits the work.
+    Masks are PNG, TIFF, NumPy arrays or NIfTI volumes, of class indices, in the colours that
+    --classes lists, or of values that --map names; matched by name: 0001.png to 0001.npy. Every
+    pixel is counted once, in integers, so the numbers do not depend on the order, the threads or
+    the machines; `torchrun` splits the work.
 
     Exit code 1 says that files were missing, extra, unreadable or of another shape, or held labels
     that are no class; 130 that Ctrl-C left a partial result.

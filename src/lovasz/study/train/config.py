@@ -39,7 +39,7 @@ class Config(BaseModel):
     classes: Annotated[
         Path | None,
         Option("data", "FILE"),
-        Field(description="Names of the classes, a line each, or JSON with names and colours."),
+        Field(description="Names of the classes, a line each, or JSON with names, colours and values."),
     ] = None
     num_classes: Annotated[
         int | None,
