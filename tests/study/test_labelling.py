@@ -28,6 +28,7 @@ from tests.study.coloured import (
     coloured,
     indexed,
     png,
+    tiff,
     volume,
 )
 
@@ -47,6 +48,18 @@ def by(text: str, ignore: tuple[int, ...] = (), number: int = 3) -> Labelling:
 def test_grey_is_read_as_its_samples(depth: int, tmp_path: Path) -> None:
     labels = np.arange(64).reshape(4, 16) * (1023 if depth == 16 else 1) % 2**depth
     np.testing.assert_array_equal(read_mask(png(tmp_path / "a.png", GREY, labels, depth=depth)), labels)
+
+
+def test_tiff_is_read_as_its_samples(tmp_path: Path) -> None:
+    for kind, form in ((np.int8, 2), (np.int16, 2), (np.int32, 2), (np.uint32, 1)):
+        labels = np.array([[-1, 5], [0, 100]] if form == 2 else [[70000, 5]], kind)
+        found = read_mask(tiff(tmp_path / "a.tif", labels, form))
+        np.testing.assert_array_equal(found, labels)
+        assert found.dtype == kind
+    with pytest.raises(
+        UnreadableFileError, match="stores its labels inverted, white as 0; expected a PNG or black"
+    ):
+        read_mask(tiff(tmp_path / "a.tif", np.array([[0, 255]], np.uint8), photometric=0))
 
 
 def test_grey_in_three_channels_or_with_opacity_is_grey(tmp_path: Path) -> None:
@@ -149,7 +162,7 @@ def test_the_first_colour_that_is_not_listed_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnknownLabelsError, match=re.escape(said)):
         read_mask(path, labelling=BY_COLOUR)
     wide = png(tmp_path / "b.png", RGB, picture.astype(np.uint16), depth=16)
-    with pytest.raises(UnreadableFileError):
+    with pytest.raises(UnreadableFileError, match="holds colours of uint16, and those of --classes have 8 bits"):
         read_mask(wide, labelling=BY_COLOUR)
 
 

@@ -155,13 +155,11 @@ def _check_opaque(path: Path, alpha: NDArray[Any]) -> None:
 
 
 def _mode(path: Path) -> str:
-    """Returns how Pillow calls the channels, and whether it would narrow 16 bits; empty if unknown."""
+    """Returns how Pillow calls the channels; empty if it does not know the picture."""
     from PIL import Image
 
     try:
         with Image.open(path, formats=FORMATS) as picture:
-            stored: Any = picture.tile[0][3] if picture.tile else ""
-            stored = stored if isinstance(stored, str) else str(stored[0])
-            return picture.mode + (";16" if ";16" in stored else "")
+            return str(picture.mode)
     except Exception:  # whatever has decoded the picture knows more than Pillow does
         return ""
