@@ -222,6 +222,23 @@ def test_a_palette_is_read_by_its_colours_where_they_are_listed(order: tuple[int
     np.testing.assert_array_equal(read_mask(path), np.argsort(order)[TRUTH])
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.bmp", "a.png"])
+def test_palettes_that_pillow_wrote_are_read_by_their_colours(name: str, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([2, 0, 1], np.uint8)[TRUTH])
+    picture.putpalette([*COLOURS[1], *COLOURS[2], *COLOURS[0], *[7] * 759])
+    picture.save(tmp_path / name)
+    np.testing.assert_array_equal(read_mask(tmp_path / name, labelling=BY_COLOUR), TRUTH)
+    other = png(tmp_path / "b.png", PALETTE, TRUTH, COLOURS)
+    with pytest.raises(PalettesDifferError, match="has #000000 at index 0"):
+        check_palettes([other, tmp_path / name])
+
+
+def test_a_broken_palette_is_refused(tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", PALETTE, TRUTH, ((0, 0, 0), (1, 2)))  # type: ignore[arg-type]
+    with pytest.raises(UnreadableFileError, match=r"a\.png: "):
+        read_mask(path, labelling=BY_COLOUR)
+
+
 def test_a_palettes_colour_that_is_not_listed_is_named(tmp_path: Path) -> None:
     path = png(tmp_path / "a.png", PALETTE, TRUTH, (BLACK, RED, (0, 120, 9)))
     said = (

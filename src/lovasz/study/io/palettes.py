@@ -27,12 +27,16 @@ def palette_of(path: Path) -> NDArray[np.int64] | None:
 
     Args:
         path: A file that has been opened as a mask.
+
+    Raises:
+        UnreadableFileError: If it has a palette that cannot be read.
     """
     if suffix(path) not in PICTURES:
         return None
     with path.open("rb") as file:
         head = file.read(COLOUR_TYPE + 1)
-    if head.startswith(PNG) and head[COLOUR_TYPE] != INDEXED:
+    png = head.startswith(PNG)
+    if png and head[COLOUR_TYPE] != INDEXED:
         return None
     from PIL import Image
 
@@ -40,9 +44,14 @@ def palette_of(path: Path) -> NDArray[np.int64] | None:
         with Image.open(path, formats=FORMATS) as picture:
             if picture.mode != "P" or picture.palette is None:
                 return None
-            entries = np.array(picture.getpalette("RGB"), dtype=np.int64).reshape(-1, 3)
+            order, content = picture.palette.getdata()
+            if order != "RGB":  # as in a PNG it is before any pixel is decoded
+                content = bytes(picture.getpalette("RGB") or ())
+            entries = np.frombuffer(content, np.uint8).reshape(-1, 3).astype(np.int64)
             clear = picture.info.get("transparency")
-    except Exception:  # whatever has decoded the picture knows more than Pillow does
+    except Exception as error:  # whatever has decoded another picture knows more than Pillow does
+        if png:
+            raise UnreadableFileError(path, "has a palette that cannot be read") from error
         return None
     colours: NDArray[np.int64] = entries @ np.array([1 << 16, 1 << 8, 1])
     if isinstance(clear, int):
