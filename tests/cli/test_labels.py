@@ -112,6 +112,9 @@ def test_colours_are_scored_by_the_class_file(alpha: bool, tmp_path: Path, score
 
     both(tmp_path, write)
     assert scored(*classes(tmp_path, LISTED)) == pytest.approx(IOU)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<figcaption>truth" in page
+    assert "could not be read again" not in page
     said = scored("--num-classes", 3, code=1).stdout
     assert "unreadable: " in said
     assert "Colours are read with --classes FILE.json" in said

@@ -202,12 +202,12 @@ def test_other_channels_are_no_colours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.webp", "a.png"])
 def test_webp_with_loss_is_refused(name: str, tmp_path: Path) -> None:
-    for options in ({"quality": 100}, {"quality": 90, "exif": b"Exif\0\0"}):
+    for options in ({"quality": 100}, {"quality": 90, "xmp": b"<x/>"}):
         Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(tmp_path / name, "WEBP", **options)
         with pytest.raises(UnreadableFileError, match="compressed with loss, which changes labels; expected a PNG"):
             read_mask(tmp_path / name)
     Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(
-        tmp_path / name, "WEBP", lossless=True, exif=b"Exif\0\0"
+        tmp_path / name, "WEBP", lossless=True, xmp=b"<x/>"
     )
     np.testing.assert_array_equal(read_mask(tmp_path / name), TRUTH)
 
