@@ -11,7 +11,7 @@ from PIL import Image
 from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.labelling import Labelling, make_labelling
-from lovasz.study.io.labels import READY, LabelMap, occurring, parse_map, replace
+from lovasz.study.io.labels import CITYSCAPES, READY, LabelMap, occurring, parse_map, replace
 from lovasz.study.io.masks import UnknownLabelsError, fits, open_mask, read_mask
 from lovasz.study.io.palettes import PalettesDifferError, check_palettes
 from tests.study.coloured import (
@@ -206,9 +206,7 @@ def test_webp_with_loss_is_refused(name: str, tmp_path: Path) -> None:
         Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(tmp_path / name, "WEBP", **options)
         with pytest.raises(UnreadableFileError, match="compressed with loss, which changes labels; expected a PNG"):
             read_mask(tmp_path / name)
-    Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(
-        tmp_path / name, "WEBP", lossless=True, xmp=b"<x/>"
-    )
+    Image.fromarray(np.repeat(TRUTH[..., None], 3, 2)).save(tmp_path / name, "WEBP", lossless=True, xmp=b"<x/>")
     np.testing.assert_array_equal(read_mask(tmp_path / name), TRUTH)
 
 
@@ -353,6 +351,7 @@ def test_the_map_of_cityscapes_makes_train_ids(tmp_path: Path) -> None:
     found = read_mask(tmp_path / "a.npy", labelling=labelling)
     np.testing.assert_array_equal(found, [255, *train_ids[1:]])
     assert labelling.ignored == {255}
+    assert labelling.never({7, 8, 11}) == tuple(one for one in CITYSCAPES if one > 11)
     np.testing.assert_array_equal(
         read_mask(png(tmp_path / "a.png", GREY, ids[None, 1:]), labelling=labelling), [train_ids[1:]]
     )

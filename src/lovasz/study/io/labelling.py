@@ -73,9 +73,13 @@ class Labelling:
         return replace(values, label_of), frozenset(value for value in label_of if value in named)
 
     def never(self, named: Iterable[int]) -> tuple[int, ...]:
-        """Returns the values that the map names, but for those that occur."""
-        found = set(named)
-        return tuple(value for value, _ in self.label_map.pairs if value not in found) if self.label_map else ()
+        """Returns the values that the map names, but for those that occur and those of void in a ready-made map."""
+        if self.label_map is None:
+            return ()
+        pairs = self.label_map.pairs
+        if self.label_map.num_classes:
+            pairs = tuple(pair for pair in pairs if pair[1] is not None)
+        return tuple(value for value, _ in pairs if value not in set(named))
 
     def _stays(self, value: int, label_map: LabelMap) -> bool:
         """Whether a value that the map does not name is its own label."""
