@@ -15,21 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lovasz.study.data.constant import Constants
+from lovasz.study.data.examine import examine, resized
 from lovasz.study.data.layout import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
-from lovasz.study.io.advice import advice
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
-from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.images import read_image
 from lovasz.study.io.labelling import Labelling, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
-from lovasz.study.io.masks import fits, open_mask, read_mask
+from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palette import palette
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
-from lovasz.study.io.volumes import check_same_place
 
 # Counts the changes of what a file is read as, so that what was found before is not believed.
 READERS = 2
@@ -88,7 +86,7 @@ class Folder:
             if target.ndim == 2:
                 mode = {"mode": "bilinear", "antialias": True}
             image = F.interpolate(image[None], reading.size, **mode, align_corners=False)[0]
-            target = _resized(target, reading.size)
+            target = resized(target, reading.size)
         axes = (-1, *[1] * target.ndim)
         mean, deviation = torch.tensor(reading.mean).view(axes), torch.tensor(reading.deviation).view(axes)
         return (image - mean) / deviation, target
@@ -196,10 +194,6 @@ def _never(labelling: Labelling, named: Sequence[int]) -> tuple[str, ...]:
     return (f"{labelling.label_map.name}: no mask holds {listed(never)}",) if labelling.label_map and never else ()
 
 
-def _resized(target: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(target[None, None].double(), size, mode="nearest-exact")[0, 0].long()
-
-
 def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None) -> str:
     """Hashes what tells that no file has changed: names, sizes and times."""
     digest = hashlib.sha256(f"{READERS};{labelling.key};{size}".encode())
@@ -237,7 +231,7 @@ def _check(
     constants = Constants()
     palettes, named = Palettes(), set[int]()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pending = threads.map(lambda job: _examine(job[1], labelling, size), jobs)
+        pending = threads.map(lambda job: examine(job[1], labelling, size), jobs)
         try:
             for done, ((part, pair), seen) in enumerate(zip(jobs, pending, strict=True), 1):
                 first = first or (pair, len(seen.sums), len(seen.size))
@@ -281,62 +275,3 @@ def _check(
         "constant": constants.warnings(),
         "named": sorted(named),
     }
-
-
-@dataclass(frozen=True)
-class _Seen:
-    size: tuple[int, ...]
-    sums: Any
-    squares: Any
-    low: Any
-    high: Any
-    pixels: Any
-    digest: str
-    shown: str  # hash of the image alone; empty for one of a single value, which many may be
-    palette: bytes  # of the mask, as far as it is used
-    named: frozenset[int]  # values of the map that the mask holds
-
-
-def _examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None) -> _Seen:
-    with open_image(pair.image) as opened, open_mask(pair.mask, labelling=labelling) as mask:
-        if not fits(pair.mask, mask.shape, opened.shape[1:]):
-            hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
-            raise UnreadableFileError(
-                pair.mask,
-                f"has the size {mask.shape}, its image {printable(pair.image)} {opened.shape[1:]}; "
-                f"expected the same{hint}",
-            )
-        check_same_place(pair.mask, pair.image)
-        image, labels = opened.read(), mask.read().reshape(opened.shape[1:])
-    values, counts = np.unique(labels, return_counts=True)
-    ignore = sorted(labelling.ignored)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        if value not in ignore and not 0 <= value < labelling.num_classes:
-            raise UnreadableFileError(
-                pair.mask,
-                f"holds the label {value} ({count}x); expected classes 0 to {labelling.num_classes - 1}"
-                + (f" or the ignored {', '.join(map(str, ignore))}" if ignore else "")
-                + advice(labels, labelling, in_target=True),
-            )
-    target = torch.from_numpy(labels.astype(np.int64))
-    if size and len(size) == target.ndim:  # else it is refused when all are known
-        target = _resized(target, size)
-    counted = target[~torch.isin(target, torch.tensor(ignore))]
-    pixels = torch.bincount(counted, minlength=labelling.num_classes).numpy()
-    # Of the values that are trained on: what is not 0 in float64 may be so in float32.
-    flat = image.reshape(len(image), -1).astype(np.float32).astype(np.float64)
-    shown = hashlib.sha256(image.tobytes())
-    digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
-    varied = bool((image != image.flat[0]).any())
-    return _Seen(
-        labels.shape,
-        flat.sum(1),
-        (flat**2).sum(1),
-        flat.min(1),
-        flat.max(1),
-        pixels,
-        digest,
-        shown.hexdigest() if varied else "",
-        mask.palette,
-        mask.named,
-    )
