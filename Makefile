@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning.
-PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadgroup
+# A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning. Each has
+# tests that follow one another, which share what a module makes; the first to end takes some of the others'.
+PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py)
 
 .PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
@@ -43,7 +44,7 @@ PROCESSES = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 sanitize: build/sanitize/.built  ## the same with the compiled kernel, built with the address and undefined behaviour sanitizers
 	PYTHONPATH=build/sanitize:$$($(RUN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
 	LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
-	$(RUN)/python -S -m pytest -q --dist load --tx "$(PROCESSES)*popen//python=$(abspath $(RUN))/python -S" \
+	$(RUN)/python -S -m pytest -q --dist worksteal --tx "$(PROCESSES)*popen//python=$(abspath $(RUN))/python -S" \
 	$(KERNEL_TESTS) -k "$(SANITIZED)"
 
 build/sanitize/.built: $(VENV)/.dev $(shell find src csrc -type f -not -name '*.pyc')

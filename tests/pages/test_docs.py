@@ -22,7 +22,6 @@ sys.path.append(str(Path(__file__).parents[2] / "docs"))
 import figures
 import tables
 
-pytestmark = pytest.mark.xdist_group("docs")  # one worker makes the pages
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()

@@ -12,8 +12,6 @@ from lovasz.study.score.scores import score
 from tests.pages.browser import chromium, open_page
 from tests.study.evaluated import NAMES, blobs, count, report
 
-pytestmark = pytest.mark.xdist_group("evaluate_page")  # one worker makes the pages
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:

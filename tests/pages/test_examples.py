@@ -49,7 +49,6 @@ def run(name, *arguments, code=None):
 
 
 run_once = functools.cache(run)
-shares_a_run = pytest.mark.xdist_group("lightning_module")
 
 
 def printed(lines, what):
@@ -71,9 +70,7 @@ def test_an_example_says_what_it_shows_and_is_short(name):
     assert len(text.splitlines()) <= 120
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[shares_a_run] if n == "lightning_module" else []) for n in NEEDS]
-)
+@pytest.mark.parametrize("name", NEEDS)
 def test_an_example_learns(name):
     iou = printed(run_once(name), "val IoU")
     assert len(iou) >= 5
@@ -81,7 +78,6 @@ def test_an_example_learns(name):
     assert iou[-1] > LEARNED
 
 
-@shares_a_run
 def test_lightning_in_two_processes_has_the_losses_of_one():
     """Without `group` they differ by 2e-3 from the first epoch on."""
     one, two = run_once("lightning_module"), run("lightning_module", "--devices", "2")

@@ -12,8 +12,6 @@ from lovasz.study.report.report import write_report
 from tests.pages.browser import chromium, open_page
 from tests.study.made_up import made_up, pictures
 
-pytestmark = pytest.mark.xdist_group("report_page")  # one worker makes the pages
-
 NAMES = ("Ground with a name too long for any table or chart", "Wall", "Door", "Roof & gutter", "<b>Sky</b>")
 
 
