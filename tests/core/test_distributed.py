@@ -2,8 +2,6 @@
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -347,27 +345,6 @@ def test_compare_trains_one_network_in_two_processes(tmp_path):
     assert [point.miou for point in curves[0]] == [point.miou for point in others[0]]
     assert curves[1] == others[1]
     assert sum(map(sum, curves[1])) == 62  # each validation pixel once: one process has the only image
-
-
-def test_the_command_trains_on_two_devices(tmp_path):
-    command = ["compare", "--loss", "lovasz", "--seeds", "1", "--steps", "2", "--devices", "2", "--threads", "1"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lovasz", *command, "--out", str(tmp_path), "--accelerator", "cpu"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("1 of 1: lovasz, seed 0, lr 0.01: val mIoU") == 1
-    assert "2 steps on cpu" in done.stdout
-    assert ", 2 processes" in done.stdout
-    assert (tmp_path / "report.html").exists()
-
-    # As torchrun starts `lovasz evaluate`; the run above is one of those that it wants.
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lovasz"]
-    command = ["compare", "--resume", str(tmp_path), "--seeds", "2"]
-    again = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert "; 1 finished before" in again.stdout
-    assert again.stdout.count("2 of 2: lovasz, seed 1, lr 0.01: val mIoU") == 1
 
 
 # ---- failures ----
