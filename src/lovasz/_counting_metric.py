@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ._inputs.arguments import check_upsample, parse_ignore_index
-from ._inputs.layouts import predicted_pixels
+from ._inputs.predictions import predicted_pixels
 
 
 class CountingMetric(Metric):
