@@ -24,7 +24,7 @@ def _skew(sizes: Sequence[int], wanted: Sequence[int]) -> float:
 
 
 def finer(logits: Tensor, target: Tensor, upsample: str | None, axes: int, name: str = "logits") -> str:
-    """Return a hint, where the last `axes` of the target fit but for their resolution, or for channels that are last."""
+    """Return a hint, where the last `axes` of the target fit but for their resolution, or channels are last."""
     if upsample is not None or not 1 <= axes <= 3 or target.ndim <= axes or target.shape[0] != logits.shape[0]:
         return ""
     sizes, wanted = tuple(logits.shape)[-axes:], tuple(target.shape)[-axes:]
