@@ -185,7 +185,8 @@ def _confusion(pairs: Pairs, image: int, num_classes: int, ignored: frozenset[in
     except UnreadableFileError as error:
         return Problem(name, "unreadable", str(error))
     try:
-        return confusion(prediction, target, num_classes, ignored)
+        volume = target_path.name.lower().endswith((".nii", ".nii.gz"))
+        return confusion(prediction, target, num_classes, ignored, volume)
     except LabelError as error:
         path = target_path if error.in_target else prediction_path
         return Problem(name, "labels", f"{printable(path)} {error}")
