@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from ._inputs.arguments import check_upsample, parse_ignore_index
-from ._inputs.layouts import predicted_pixels
+from ._inputs.predictions import predicted_pixels
 
 
 class CountingMetric(Metric):
@@ -25,6 +25,7 @@ class CountingMetric(Metric):
         ignore_index: int | Sequence[int],
         upsample: str | None,
         align_corners: bool,
+        more: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -39,6 +40,7 @@ class CountingMetric(Metric):
             "ignore_index": sorted(set(self.ignore_index)),
             "upsample": upsample,
             "align_corners": align_corners,
+            **(more or {}),
         }
         # A state, because a MetricCollection updates as one the metrics whose states are close after a batch; the
         # first, because torchmetrics before 1.6.2 compares no other; and spelled in bytes, because torch.allclose

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from ._counting_metric import CountingMetric, Score
 from ._inputs.arguments import choice
+from .scores import EMPTY, class_counts, dice, image_iou, iou, lowest_means
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
 
@@ -97,20 +97,20 @@ class ConfusionMatrix(CountingMetric):
 
     def _class_counts(self) -> Tensor:
         """Return the pixels in the intersection, the label and the prediction: (C, 3)."""
-        return torch.stack([self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)], dim=-1)
+        return class_counts(self.confusion)
 
 
 class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
     """Compute the IoU of the whole dataset, per class or as the mean over classes (mIoU).
 
     `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in PASCAL VOC and
-    Cityscapes. A class neither labelled nor predicted is NaN and left out of the mean; if no pixel counts, the
-    mean is NaN. `update` is that of `ConfusionMatrix`.
+    Cityscapes. A class neither labelled nor predicted, and one that is ignored, is NaN and left out of the mean; if
+    no pixel counts, the mean is NaN. `update` is that of `ConfusionMatrix`.
 
     Args:
         num_classes: C.
         average: "mean" gives a scalar, "none" the (C,) values.
-        ignore_index: one label or several whose pixels do not count.
+        ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`.
@@ -145,7 +145,7 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
         return self._result(scores.nanmean() if self.average == "mean" else scores)
 
     def _scores(self, counts: Tensor) -> Tensor:
-        return _iou(counts)
+        return iou(counts, self.ignore_index)
 
 
 class DiceScore(JaccardIndex):
@@ -161,8 +161,7 @@ class DiceScore(JaccardIndex):
     """
 
     def _scores(self, counts: Tensor) -> Tensor:
-        intersection, labelled, predicted = counts.cpu().double().unbind(-1)
-        return 2 * intersection / (labelled + predicted)
+        return dice(counts, self.ignore_index)
 
 
 class PixelAccuracy(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
@@ -185,19 +184,21 @@ class PixelAccuracy(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is
 class ImageJaccardIndex(Score, CountingMetric):
     """Compute the fine-grained IoU: a score per image and class first, the means after.
 
-    Image n has `IoU[n, c]` for each class c in its label and no score for the others. "image" averages over
-    the classes of each image, then over images (mIoU^I); "class" over the images of each class, then over
+    Image n has `IoU[n, c]` for each class c in its label; for the others it has what `empty` says. "image" averages
+    over the classes of each image, then over images (mIoU^I); "class" over the images of each class, then over
     classes (mIoU^C). What has no score is left out; all out is NaN.
 
     `worst=q` averages only the lowest `max(1, floor(n q / 100))` of n scores: for "image" the n images' means;
-    for "class" and "none", in each class apart, the IoU of the n images whose label holds it. The paper's
+    for "class" and "none", in each class apart, the IoU of the n images where it has one. The paper's
     worst case, the mean over q, is `worst=range(10, 101, 10)`.
 
     Args:
         num_classes: C.
         average: "image" or "class" gives a scalar, "none" the (C,) values behind "class".
         worst: percent, 1 to 100, or several, whose results are averaged.
-        ignore_index: one label or several whose pixels do not count.
+        empty: what a class scores in an image whose label does not hold it. "skip", as in the paper: nothing;
+            "zero": 0 where it is predicted (a false alarm), else nothing; "one": 0 where it is predicted, else 1.
+        ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
         kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
@@ -206,6 +207,9 @@ class ImageJaccardIndex(Score, CountingMetric):
         >>> metric = ImageJaccardIndex(2)  # image 0 holds class 0 only: 1/2; image 1: 1 and 1
         >>> metric(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[0, 0], [0, 1]]))
         tensor(0.7500)
+        >>> metric = ImageJaccardIndex(2, empty="zero")  # image 0: 1/2 and 0, as class 1 is a false alarm
+        >>> metric(torch.tensor([[0, 1], [0, 1]]), torch.tensor([[0, 0], [0, 1]]))
+        tensor(0.6250)
 
     References:
         Wang et al., Revisiting Evaluation Metrics for Semantic Segmentation, arXiv:2310.19252.
@@ -219,12 +223,14 @@ class ImageJaccardIndex(Score, CountingMetric):
         *,
         average: Literal["image", "class", "none"] = "image",
         worst: int | Sequence[int] = 100,
+        empty: Literal["skip", "zero", "one"] = "skip",
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ignore_index, upsample, align_corners, **kwargs)
+        self.empty = choice("empty", empty, EMPTY)
+        super().__init__(num_classes, ignore_index, upsample, align_corners, {"empty": empty}, **kwargs)
         self.average = choice("average", average, ("image", "class", "none"))
         self.worst = [worst] if isinstance(worst, int) else list(worst)
         if not self.worst or not all(isinstance(q, int) and 1 <= q <= 100 for q in self.worst):
@@ -254,27 +260,11 @@ class ImageJaccardIndex(Score, CountingMetric):
 
     def compute(self) -> Tensor:
         """Return the mean over everything seen: scalar or (C,)."""
-        counts = dim_zero_cat(self.counts).cpu()
-        scores = _iou(counts).masked_fill(counts[..., 1] == 0, torch.nan)
+        scores = image_iou(dim_zero_cat(self.counts), self.empty, self.ignore_index)
         if self.average == "image":
             scores = scores.nanmean(1, keepdim=True)
-        means = _lowest_means(scores, self.worst)
+        means = lowest_means(scores, self.worst)
         return self._result(means if self.average == "none" else means.nanmean())
-
-
-def _iou(counts: Tensor) -> Tensor:
-    """Return intersection over union of counts (..., 3): float64, NaN where the union is empty."""
-    intersection, labelled, predicted = counts.cpu().double().unbind(-1)
-    return intersection / (labelled + predicted - intersection)
-
-
-def _lowest_means(scores: Tensor, worst: list[int]) -> Tensor:
-    """Return, per column, the mean over q of the mean of its lowest q % of scores, NaN left out."""
-    ranked = scores.sort(dim=0).values.nan_to_num()  # NaN last; sums that no order of the images changes
-    sums = F.pad(ranked.cumsum(0), (0, 0, 1, 0))
-    known = (~scores.isnan()).sum(0)
-    lowest = (known * torch.tensor(worst)[:, None] // 100).clamp(min=1).minimum(known)
-    return (sums.gather(0, lowest) / lowest).mean(0)
 
 
 def _image_counts(preds: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -127,6 +127,7 @@ def test_metrics_that_count_differently_do_not_merge(name: str, kind: type[Metri
         (JaccardIndex(2), JaccardIndex(2, average="none"), "average must be 'mean' .* got 'none'"),
         (DiceScore(2, average="none"), DiceScore(2), "average must be 'none' .* got 'mean'"),
         (ImageJaccardIndex(2), ImageJaccardIndex(2, average="class"), "average must be 'image' .* got 'class'"),
+        (ImageJaccardIndex(2), ImageJaccardIndex(2, empty="zero"), "empty must be 'skip' .* got 'zero'"),
         (ImageJaccardIndex(2), ImageJaccardIndex(2, worst=10), r"worst must be \[100\] .* got \[10\]"),
     ],
 )
@@ -134,6 +135,19 @@ def test_metrics_that_compute_differently_do_not_merge(one: Metric, two: Metric,
     with pytest.raises(ValueError, match=words) as error:
         one.merge_state(two)
     assert "\n" not in str(error.value)
+
+
+def test_scores_of_images_without_the_class_are_no_part_of_another_rule() -> None:
+    skip, one = ImageJaccardIndex(3), ImageJaccardIndex(3, empty="one")
+    for rule in RULES.values():
+        assert not rule(skip, one)
+    for metric in (skip, one):
+        metric.update(*batch())
+    with pytest.raises(ValueError, match="empty must be 'skip' as in this metric, got 'one'"):
+        skip.merge_state(one.metric_state)
+    one.persistent(True)
+    with pytest.raises(ValueError, match="empty must be 'skip' as in this metric, got 'one'"):
+        skip.load_state_dict(one.state_dict())
 
 
 def test_metrics_merge_whatever_the_order_of_the_ignored_labels() -> None:

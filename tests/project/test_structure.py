@@ -21,7 +21,7 @@ LAYERS = (
     {"_math"},
     {"_inputs"},
     {"_kernels"},
-    {"counts", "_counting_metric"},
+    {"counts", "_counting_metric", "scores"},
     {"_losses"},
     {"functional", "metrics"},
     {"modules", "berman"},

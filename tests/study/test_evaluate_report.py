@@ -48,8 +48,14 @@ def test_the_page_says_what_was_counted(tmp_path: Path) -> None:
     assert "{{The lovasz developers}}" in page.text
     assert "no photo: " in page.text  # that of 08 is broken
     assert page.text.count("photo") >= 5
-    # Nothing was left out, so nothing warns.
-    assert "warning" not in re.sub(r"<style>.*</style>", "", source, flags=re.DOTALL)
+    # Nothing was left out, so that nothing warns but of the class that is nowhere.
+    body = re.sub(r"<style>.*</style>", "", source, flags=re.DOTALL)
+    assert re.findall(r'<div class="warning".*?<p>(.*?)</p>\s*</div>', body, flags=re.DOTALL) == [
+        "No target holds class 5 (absent), nor is it predicted where a pixel counts: no IoU, and the mean is over "
+        "5 classes."
+    ]
+    path = report(tmp_path / "five", blobs(9, 5), NAMES[:5])
+    assert "warning" not in re.sub(r"<style>.*</style>", "", path.read_text(), flags=re.DOTALL)
 
 
 def test_the_page_stays_small_with_many_classes_and_images(tmp_path: Path) -> None:

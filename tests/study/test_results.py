@@ -32,6 +32,21 @@ def test_summary_adds_seeds_up() -> None:
     assert (difference.loss, difference.baseline) == ("ce>lovasz", "ce")
 
 
+def test_a_network_that_is_hardly_trained_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = made_up()
+    best = max(summary.mean for summary in comparison.summaries)
+    assert best > 25
+    assert not any("hardly trained" in sentence for sentence in comparison.verdict)
+    monkeypatch.setattr("lovasz.study.summary.compare.HARDLY_TRAINED", best)
+    assert made_up().verdict == comparison.verdict
+    monkeypatch.setattr("lovasz.study.summary.compare.HARDLY_TRAINED", best + 1)
+    assert made_up().verdict == [
+        *comparison.verdict,
+        f"The network is hardly trained: the best mean test mIoU is {best:.1f} %, below {best + 1:.0f} %. Train "
+        "for longer or with another learning rate before relying on any difference.",
+    ]
+
+
 def test_second_mean_over_the_large_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert made_up().over_large == ""  # the tiny scene has none of them
     monkeypatch.setattr("lovasz.study.summary.compare.LARGE_CLASS", 25)

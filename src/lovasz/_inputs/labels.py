@@ -44,7 +44,8 @@ def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) ->
     named = ", ".join(f"{v} ({n}x)" for v, n in zip(values[:5].tolist(), numbers[:5].tolist(), strict=True))
     more = ", ..." if len(values) > 5 else ""
     ignored = ", ".join(map(str, ignore_index)) or "none"
-    hint = "; for a binary head with one channel use lovasz_sigmoid" if num_classes == 1 else ""
+    binary = "; for a binary head with one channel use lovasz_sigmoid, in the metrics num_classes=2"
+    hint = binary if num_classes == 1 else ""
     return (
         f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
         f"got {found.numel()} other: {named}{more}{hint}"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .._math import interpolation
 from .arguments import check_upsample, choice
-from .labels import canonical_target
+from .hints import finer, squeezed, whole
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -39,17 +39,17 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None) -> None:
+def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_label: bool) -> None:
     for name, tensor in (("logits", logits), ("target", target)):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
     if logits.dtype not in _FLOATS:
         raise TypeError(f"logits must be float64, float32, bfloat16 or float16, got {logits.dtype}")
     if target.dtype not in _INTEGERS:
+        hint = whole(target, logits.shape[1] if one_label and logits.ndim > 1 else 0, logits.ndim)
         raise TypeError(
-            f"target must hold integer labels (or bool), got {target.dtype}: from masks of 0.0 and 1.0 use "
-            "target.long(), from one-hot target.argmax(1); soft targets have no place in a loss that is "
-            "defined on sets of pixels"
+            f"target must hold integer labels (or bool), got {target.dtype}: {hint}; soft targets have no place in "
+            "a loss that is defined on sets of pixels"
         )
     if target.device != logits.device:
         raise ValueError(f"target must be on the device of the logits, {logits.device}, got {target.device}")
@@ -75,7 +75,7 @@ def flat(logits: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, T
     return logits.flatten(2), target.flatten(first), None if mask is None else mask.flatten(first)
 
 
-def _fine(
+def upsampled(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, axes: int, name: str = "logits"
 ) -> tuple[int, ...]:
     """Return the shape of the logits, upsampled to the target; `axes` of them are spatial."""
@@ -92,7 +92,7 @@ def _fine(
     return *shape[: logits.ndim - axes], *_shape(target)[-axes:]
 
 
-def _resolution(
+def resolution(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
 ) -> str | None:
     """Return how `interpolation` goes from logits (N, C, *) to the target; None where they are equally fine."""
@@ -110,16 +110,6 @@ def _resolution(
     return "nearest" if upsample == "nearest" else "corners" if align_corners else "linear"
 
 
-def _finer(logits: Tensor, target: Tensor, upsample: str | None, axes: int) -> str:
-    """Return a hint where the target fits but for a finer resolution of the last `axes`."""
-    if upsample is not None or not 1 <= axes <= 3 or target.ndim <= axes or target.shape[0] != logits.shape[0]:
-        return ""
-    sizes, wanted = _shape(logits)[-axes:], _shape(target)[-axes:]
-    if sizes == wanted or any(size > fine for size, fine in zip(sizes, wanted, strict=True)):
-        return ""
-    return f'; for logits coarser than the labels: upsample="{("linear", "bilinear", "trilinear")[len(sizes) - 1]}"'
-
-
 def softmax_pixels(
     logits: Tensor,
     target: Tensor,
@@ -128,20 +118,19 @@ def softmax_pixels(
     align_corners: bool = False,
 ) -> View:
     """Check logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
-    _check_tensors(logits, target, mask)
+    _check_tensors(logits, target, mask, True)
     if logits.ndim < 2 or logits.shape[1] == 0:
         raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
-    shape = _fine(logits, target, upsample, align_corners, logits.ndim - 2)
+    shape = upsampled(logits, target, upsample, align_corners, logits.ndim - 2)
     expected = (shape[0], *shape[2:])
     if _shape(target) != expected:
-        one_more = _shape(target) == (expected[0], 1, *expected[1:])
-        hint = "; use target.squeeze(1)" if one_more else _finer(logits, target, upsample, logits.ndim - 2)
+        hint = squeezed(target, expected, "target") or finer(logits, target, upsample, logits.ndim - 2)
         raise ValueError(
             f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}{hint}"
         )
     if mask is not None and _shape(mask) != expected:
         raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")
-    return _view(logits, target, mask, False, _resolution(logits, target, upsample, align_corners))
+    return _view(logits, target, mask, False, resolution(logits, target, upsample, align_corners))
 
 
 def binary_pixels(
@@ -158,13 +147,13 @@ def binary_pixels(
     axis 1, logits are (N, 1, *). A mask has the shape of the target, or the same for all channels. With `upsample`
     the target may be finer; "bilinear" says of 3-D logits that they have no channel axis, "linear" that they have.
     """
-    _check_tensors(logits, target, mask)
+    _check_tensors(logits, target, mask, False)
     if logits.ndim == 0:
         raise ValueError("logits must have at least one axis, got a scalar")
     planar = upsample == "bilinear" or (upsample != "linear" and logits.shape[-2:-1] != (1,))
     no_channels = logits.ndim == 1 or (logits.ndim == 3 and planar)
     axes = logits.ndim - (1 if no_channels else 2)
-    shape = _fine(logits, target, upsample, align_corners, axes)
+    shape = upsampled(logits, target, upsample, align_corners, axes)
     if _shape(target) == shape:
         if no_channels:
             logits, target = logits.unsqueeze(1), target.unsqueeze(1)
@@ -176,7 +165,7 @@ def binary_pixels(
             f"{_shape(target)}; for one label per pixel use lovasz_softmax"
         )
     else:
-        hint = _finer(logits, target, upsample, axes)
+        hint = finer(logits, target, upsample, axes)
         raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
                          f"got {_shape(target)}{hint}")  # fmt: skip
     if logits.shape[1] == 0:
@@ -187,7 +176,7 @@ def binary_pixels(
             mask = mask.unsqueeze(1).expand(_shape(target))
         elif _shape(mask) != _shape(target):
             raise ValueError(f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}")
-    return _view(logits, target, mask, True, _resolution(logits, target, upsample, align_corners))
+    return _view(logits, target, mask, True, resolution(logits, target, upsample, align_corners))
 
 
 def view(
@@ -202,46 +191,3 @@ def view(
     choice("form", form, FORMS)
     check = softmax_pixels if form == "softmax" else binary_pixels
     return check(logits, target, mask, upsample, align_corners)
-
-
-def predicted_pixels(
-    preds: Tensor,
-    target: Tensor,
-    num_classes: int,
-    ignore_index: list[int],
-    mask: Tensor | None,
-    upsample: str | None = None,
-    align_corners: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
-    shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
-    fine = got
-    if upsample is not None:
-        if not scores:
-            raise TypeError(f"preds must be floating scores (N, C, *) to be upsampled, got {preds.dtype}")
-        fine = _fine(preds, target, upsample, align_corners, preds.ndim - 2, "preds")
-    expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
-    if fine != expected or not shape:
-        what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
-        hint = _finer(preds, target, upsample, preds.ndim - 2) if scores else ""
-        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}{hint}")
-    mode = _resolution(preds, target, upsample, align_corners, "preds") if scores else None
-    if target.is_floating_point():
-        hint = "the metrics count pixels, so from one-hot or soft labels pass target.argmax(1)"
-        raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
-        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
-        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
-    # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
-    preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
-    labels = canonical_target(target, mask, ignore_index, num_classes)
-    if mode is not None:
-        indices = interpolation.argmax(preds, interpolation.axes(preds, target, mode))
-    else:
-        indices = preds.argmax(1) if scores else preds.long()
-    wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
-    if wrong.any():
-        value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
-        found = f"{value.item()} at {int((wrong & (indices == value.long())).sum())} pixels"
-        raise ValueError(f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got {found}")
-    return indices, labels

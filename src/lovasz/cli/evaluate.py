@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_problems
+from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered, read_classes
@@ -74,6 +75,14 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Go on without files that are missing, extra or broken.")
     ] = False,
+    empty: Annotated[
+        str,
+        typer.Option(
+            metavar="SCORE",
+            help="What a class scores in an image without it, in image and class IoU: skip (nothing), zero "
+            "(0 where it is predicted), one (0 where it is predicted, else 1).",
+        ),
+    ] = "skip",
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of photos of the same names, for the report.")
     ] = None,
@@ -108,6 +117,8 @@ def evaluate(
         pairs = pair(predictions, targets, max_values)
         if workers < 0 or worst < 0:
             raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
+        if empty not in EMPTY:
+            raise ValueError(f"--empty must be one of {', '.join(EMPTY)}, got {empty}")
         if max_values < 1:
             raise ValueError(f"--max-values must be at least 1, got {max_values}")
         ignored = frozenset(ignore or ())
@@ -126,7 +137,7 @@ def evaluate(
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:
-        code = _run(pairs, known, labellings, out, threads, allow_missing, photos, worst)
+        code = _run(pairs, known, labellings, empty, out, threads, allow_missing, photos, worst)
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
@@ -139,6 +150,7 @@ def _run(
     pairs: Pairs,
     classes: Classes,
     labellings: tuple[Labelling, Labelling],
+    empty: str,
     out: Path,
     workers: int,
     allow_missing: bool,
@@ -162,7 +174,7 @@ def _run(
                 )
         speaks = ranks.rank == 0
         outcome = Outcome(
-            evaluation, score(evaluation) if speaks and evaluation.counted else None, allow_missing, command
+            evaluation, score(evaluation, empty) if speaks and evaluation.counted else None, allow_missing, command
         )
         if speaks:
             print_maps(console, evaluation)

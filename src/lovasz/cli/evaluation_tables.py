@@ -14,12 +14,15 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from lovasz.cli.tables import titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
+from lovasz.study.summary.surprises import foreground
 
 # Problems that are printed; results.json lists all.
 SHOWN = 20
@@ -75,26 +78,61 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         )
     if scores is None:
         return
-    table = titled(f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count; in %")
+    for sentence in outcome.warnings:
+        console.print(f"Warning: {sentence}", style="bold", soft_wrap=not console.is_terminal, markup=False)
+    console.print(_means(evaluation, scores))
+    console.print(_classes(evaluation, scores))
+    alarms = _false_alarms(evaluation, scores)
+    if alarms is not None:
+        console.print(alarms)
+    worst = [index for index in scores.images.argsort()[:5].tolist() if not math.isnan(scores.images[index])]
+    named = ", ".join(f"{evaluation.pairs.files[index][0]} ({_percent(scores.images[index])})" for index in worst)
+    console.print(f"Worst images, by IoU: {named}", soft_wrap=not console.is_terminal, markup=False)
+
+
+def _means(evaluation: Evaluation, scores: Scores) -> Table:
+    """Returns the table of the means, each with its name."""
+    empty = "" if scores.empty == "skip" else f", --empty {scores.empty}"
+    counted = f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count"
+    table = titled(f"{counted}; in %{empty}")
     for column in ("", "mean", "worst case"):
         table.add_column(column, justify="right" if column else "left")
-    table.add_row("IoU of the dataset, mean over classes (mIoU)", _percent(scores.miou))
+    number = "1 class" if scores.averaged == 1 else f"{scores.averaged:,} classes"
+    table.add_row(f"IoU of the dataset, mean over {number} (mIoU)", _percent(scores.miou))
+    if scores.background >= 0:
+        table.add_row(
+            Text(f"  the same without {foreground(evaluation, scores)}"), _percent(scores.foreground_miou)
+        )
     table.add_row("IoU of each image, mean over images", _percent(scores.image_miou), _percent(scores.image_worst))
     table.add_row("IoU of each class, mean over images", _percent(scores.class_miou), _percent(scores.class_worst))
     table.add_row("Dice of the dataset, mean over classes", _percent(scores.dice))
     table.add_row("Pixel accuracy", _percent(scores.accuracy))
-    console.print(table)
+    return table
+
+
+def _classes(evaluation: Evaluation, scores: Scores) -> Table:
+    """Returns the table of the classes."""
     table = titled("Each class, in %")
-    table.add_column("class", overflow="ellipsis", no_wrap=True, max_width=24)
-    for column in ("pixels", "images", "IoU", "Dice", "IoU of\nimages", "worst\ncase"):
+    table.add_column("class", overflow="fold", max_width=24, min_width=8)
+    for column in ("pixels", "images", "IoU", "preci-\nsion", "recall", "IoU of\nimages", "worst\ncase"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, one in zip(evaluation.names, scores.classes, strict=True):
-        shown = map(_percent, (one.iou, one.dice, one.image_iou, one.worst))
+        shown = map(_percent, (one.iou, one.precision, one.recall, one.image_iou, one.worst))
         table.add_row(Text(name), f"{one.pixels:,}", f"{one.images:,}", *shown)
-    console.print(table)
-    worst = [index for index in scores.images.argsort()[:5].tolist() if not math.isnan(scores.images[index])]
-    named = ", ".join(f"{evaluation.pairs.files[index][0]} ({_percent(scores.images[index])})" for index in worst)
-    console.print(f"Worst images, by IoU: {named}", soft_wrap=not console.is_terminal, markup=False)
+    return table
+
+
+def _false_alarms(evaluation: Evaluation, scores: Scores) -> Table | None:
+    """Returns the table of the classes that are predicted in images without them; None if there is none."""
+    table = titled("False alarms, in images without the class")
+    table.add_column("class", overflow="fold", max_width=24, min_width=8)
+    for column in ("images\nwithout", "predicted\nin", "pixels"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, one in zip(evaluation.names, scores.classes, strict=True):
+        if one.false_alarms:
+            numbers = (one.absent, one.false_alarms, one.false_alarm_pixels)
+            table.add_row(Text(name), *(f"{number:,}" for number in numbers))
+    return table if table.row_count else None
 
 
 def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> None:

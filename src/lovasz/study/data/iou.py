@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from lovasz.scores import class_counts, iou
 from lovasz.study.data.parts import IGNORE_INDEX
 
 
@@ -26,9 +27,7 @@ def iou_per_class(counts: Tensor) -> Tensor:
         (C,) float64; NaN for a class with neither a labelled nor a predicted pixel, so that
         ``nanmean`` skips it.
     """
-    intersection = counts.diag()
-    union = counts.sum(0) + counts.sum(1) - intersection
-    return intersection.double() / union.double()
+    return iou(class_counts(counts))
 
 
 def mean_iou(counts: Tensor) -> float:

@@ -17,12 +17,18 @@ from lovasz.study.report.page import render
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, naming, never_held
+from lovasz.study.summary.surprises import foreground
 
 # Classes of which every pair is shown; more would not be legible, nor small.
 MATRIX = 150
 # Problems that the page lists; results.json has all.
 PROBLEMS = 200
 BINS = 20
+EMPTY = {
+    "skip": "no score",
+    "zero": "0 where it is predicted, else no score",
+    "one": "0 where it is predicted, else 1",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         outcome=outcome,
         evaluation=evaluation,
         scores=scores,
+        foreground="" if scores.background < 0 else foreground(evaluation, scores),
+        empty=EMPTY[scores.empty],
         predictions=printable(evaluation.pairs.predictions),
         targets=printable(evaluation.pairs.targets),
         names=evaluation.names,

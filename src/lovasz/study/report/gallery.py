@@ -90,7 +90,7 @@ def gallery(
     ranked += [scores.lowest[label] for label in by_iou[:MOST_CLASSES] if scores.lowest[label] >= 0]
     items, size = [], 0
     for image in dict.fromkeys(ranked):
-        item = _item(evaluation, image, colours, photos)
+        item = _item(evaluation, scores, image, colours, photos)
         size += sum(len(drawn.source) for drawn in item.maps)
         if size > BUDGET:
             break
@@ -98,10 +98,12 @@ def gallery(
     return items
 
 
-def _item(evaluation: Evaluation, image: int, colours: Sequence[str], photos: dict[str, Path]) -> Item:
+def _item(
+    evaluation: Evaluation, scores: Scores, image: int, colours: Sequence[str], photos: dict[str, Path]
+) -> Item:
     counts = evaluation.rows[image]
     name = evaluation.pairs.files[image][0]
-    iou = image_iou(counts[None])[0]
+    iou = image_iou(counts[None], scores.empty, evaluation.ignored)[0]
     pixels = int(counts[:, 1].sum())
     listed = sorted(
         ((int(label), float(iou[label])) for label in np.flatnonzero(counts[:, 1])), key=lambda one: one[1]
@@ -109,7 +111,7 @@ def _item(evaluation: Evaluation, image: int, colours: Sequence[str], photos: di
     maps, note = _maps(evaluation, image, colours, photos.get(name))
     return Item(
         name=name,
-        miou=float(np.nanmean(iou)),
+        miou=float(scores.images[image]),
         accuracy=int(counts[:, 0].sum()) / pixels,
         iou=listed,
         tags=np.flatnonzero(counts.any(1)).tolist(),

@@ -1,13 +1,14 @@
-"""IoU, Dice and accuracy from the counts of an evaluation, with the definitions of ``lovasz.metrics``."""
+"""IoU, Dice and accuracy from the counts of an evaluation, by ``lovasz.scores`` as in ``lovasz.metrics``."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from lovasz import scores as divided
 from lovasz.study.score.evaluation import Evaluation
-from lovasz.study.score.rows import Rows
 
 # The worst case is the mean, over these q, of the mean over the lowest q percent.
 WORST = tuple(range(10, 101, 10))
@@ -22,16 +23,22 @@ class ClassScores:
     Attributes:
         pixels: Pixels labelled so that count.
         images: Images whose label holds the class.
+        absent: Images with pixels that count whose label does not hold it.
+        false_alarms: How many of these have it predicted.
+        false_alarm_pixels: At how many pixels, in all of them.
         iou: Intersection over union, both summed over all images.
         dice: Twice the intersection over the sum of labelled and predicted pixels.
         precision: Intersection over predicted pixels.
         recall: Intersection over labelled pixels.
-        image_iou: Mean IoU over the images whose label holds it.
+        image_iou: Mean IoU over the images where it has one, as ``empty`` says.
         worst: The same in the worst case.
     """
 
     pixels: int
     images: int
+    absent: int
+    false_alarms: int
+    false_alarm_pixels: int
     iou: float
     dice: float
     precision: float
@@ -48,20 +55,29 @@ class Scores:
         pixels: Pixels that count.
         accuracy: Share of them that are right.
         miou: Mean of the classes' IoU over the whole dataset.
+        averaged: How many classes have an IoU over the whole dataset.
+        background: The class named "background", else the one with more than half of the pixels; -1: none, or
+            no other class has an IoU.
+        foreground_miou: The mean over the other classes; NaN without a background.
         dice: Mean of the classes' Dice over the whole dataset.
-        image_miou: Mean over images of the mean IoU over the classes in their label.
+        empty: What a class scores in an image whose label does not hold it, as in ``lovasz.scores.image_iou``.
+        image_miou: Mean over images of the mean IoU over the classes with a score, those in their label.
         image_worst: The same in the worst case.
         class_miou: Mean over classes of their mean IoU over images.
         class_worst: The same in the worst case.
         classes: The scores of each class.
         images: mIoU of each image, (N,); NaN where it was not counted or has nothing that counts.
-        lowest: For each class the image where its IoU is lowest; -1 if no label holds it.
+        lowest: For each class the image where its IoU is lowest; -1 if it has none.
     """
 
     pixels: int
     accuracy: float
     miou: float
+    averaged: int
+    background: int
+    foreground_miou: float
     dice: float
+    empty: str
     image_miou: float
     image_worst: float
     class_miou: float
@@ -71,24 +87,35 @@ class Scores:
     lowest: list[int]
 
 
-def score(evaluation: Evaluation) -> Scores:
-    """Computes every score; besides (C, C) integers, memory grows by one number an image."""
-    matrix = evaluation.confusion
-    right, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    iou = _iou(right, labelled, predicted)
-    dice = _ratio(2 * right, labelled + predicted)
-    precision, recall = _ratio(right, predicted), _ratio(right, labelled)
+def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
+    """Computes every score; besides (C, C) integers, memory grows by one number an image.
+
+    Args:
+        evaluation: What was counted.
+        empty: What a class scores in an image whose label does not hold it.
+    """
+    matrix, ignored = torch.from_numpy(evaluation.confusion), sorted(evaluation.ignored)
+    counts = divided.class_counts(matrix)
+    right, labelled, predicted = counts.numpy().T
+    iou, dice = divided.iou(counts, ignored).numpy(), divided.dice(counts, ignored).numpy()
+    precision, recall = (np.where(np.isnan(iou), np.nan, _ratio(right, whole)) for whole in (predicted, labelled))
     images = np.full(evaluation.rows.images, np.nan)
-    for places, counts in evaluation.rows.blocks():
-        images[places] = image_miou(image_iou(counts))
+    held = np.zeros((4, evaluation.num_classes), dtype=np.int64)
+    for places, block in evaluation.rows.blocks():
+        images[places] = image_miou(image_iou(block, empty, ignored))
+        held += _held(block)
+    held[1:, [label for label in ignored if 0 <= label < evaluation.num_classes]] = 0
     classes, lowest = [], []
-    for label, column in enumerate(_columns(evaluation.rows)):
-        number = int(np.count_nonzero(~np.isnan(column)))
-        lowest.append(int(np.nanargmin(column)) if number else -1)
+    for label, column in enumerate(_columns(evaluation, empty, ignored)):
+        lowest.append(int(np.nanargmin(column)) if not np.isnan(column).all() else -1)
+        number, absent, alarms, alarm_pixels = held[:, label].tolist()
         classes.append(
             ClassScores(
                 pixels=int(labelled[label]),
                 images=number,
+                absent=absent,
+                false_alarms=alarms,
+                false_alarm_pixels=alarm_pixels,
                 iou=float(iou[label]),
                 dice=float(dice[label]),
                 precision=float(precision[label]),
@@ -97,11 +124,16 @@ def score(evaluation: Evaluation) -> Scores:
                 worst=_lowest_mean(column, WORST),
             )
         )
+    background = _background(evaluation, labelled, iou)
     return Scores(
-        pixels=int(matrix.sum()),
-        accuracy=float(_ratio(right.sum(), matrix.sum())),
+        pixels=int(labelled.sum()),
+        accuracy=float(_ratio(right.sum(), labelled.sum())),
         miou=_mean(iou),
+        averaged=int((~np.isnan(iou)).sum()),
+        background=background,
+        foreground_miou=float("nan") if background < 0 else _mean(np.delete(iou, background)),
         dice=_mean(dice),
+        empty=empty,
         image_miou=_lowest_mean(images, (100,)),
         image_worst=_lowest_mean(images, WORST),
         class_miou=_mean(np.array([one.image_iou for one in classes])),
@@ -112,54 +144,64 @@ def score(evaluation: Evaluation) -> Scores:
     )
 
 
-def image_iou(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def image_iou(counts: NDArray[np.int64], empty: str = "skip", ignored: Collection[int] = ()) -> NDArray[np.float64]:
     """Returns the IoU of each class in each image.
 
     Args:
         counts: Pixels in intersection, label and prediction, (N, C, 3).
+        empty: What a class scores in an image whose label does not hold it.
+        ignored: Labels that do not count.
 
     Returns:
-        (N, C); NaN where the label of the image does not hold the class.
+        (N, C); NaN where a class has no score.
     """
-    intersection, labelled, predicted = np.moveaxis(counts, -1, 0)
-    return np.where(labelled > 0, _iou(intersection, labelled, predicted), np.nan)
+    found: NDArray[np.float64] = divided.image_iou(torch.from_numpy(counts.copy()), empty, list(ignored)).numpy()
+    return found
 
 
 def image_miou(iou: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns the mean over the classes of each image, (N,), from their IoU, (N, C)."""
-    return _ratio(np.nansum(iou, axis=1), (~np.isnan(iou)).sum(1))
+    means: NDArray[np.float64] = torch.from_numpy(iou).nanmean(1).numpy()
+    return means
 
 
-def _columns(rows: Rows) -> Iterator[NDArray[np.float64]]:
+def _held(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns, by class, the images that hold it, those without it, the false alarms of these, and their pixels."""
+    labelled, predicted = counts[..., 1] > 0, counts[..., 2]
+    absent = ~labelled & labelled.any(1, keepdims=True)
+    return np.stack(
+        [labelled.sum(0), absent.sum(0), (absent & (predicted > 0)).sum(0), (absent * predicted).sum(0)]
+    )
+
+
+def _background(evaluation: Evaluation, labelled: NDArray[np.int64], iou: NDArray[np.float64]) -> int:
+    """Returns the class that the mean over the others leaves out, as `Scores` says, or -1."""
+    known = np.flatnonzero(~np.isnan(iou)).tolist()
+    named = [label for label in known if evaluation.names[label].strip().lower() == "background"]
+    large = [label for label in known if 2 * labelled[label] > labelled.sum()]
+    return (named or large)[0] if (named or large) and len(known) > 1 else -1
+
+
+def _columns(evaluation: Evaluation, empty: str, ignored: Collection[int]) -> Iterator[NDArray[np.float64]]:
     """Yields the IoU of each class in every image, (N,), reading the rows once for as many as memory allows."""
+    rows = evaluation.rows
     together = max(1, RANKED // (8 * max(1, rows.images)))
     for first in range(0, rows.num_classes, together):
         group = slice(first, min(first + together, rows.num_classes))
         scores = np.full((group.stop - first, rows.images), np.nan)
         for places, counts in rows.blocks():
-            scores[:, places] = image_iou(counts[:, group]).T
+            scores[:, places] = image_iou(counts, empty, ignored)[:, group].T
         yield from scores
 
 
 def _lowest_mean(scores: NDArray[np.float64], percents: tuple[int, ...]) -> float:
     """Returns the mean over q of the mean of the lowest q percent of the scores, at least one; NaN left out."""
-    known = np.sort(scores[~np.isnan(scores)])
-    if not len(known):
-        return float("nan")
-    sums = known.cumsum()
-    lowest = [max(1, len(known) * q // 100) for q in percents]
-    return float(np.mean([sums[n - 1] / n for n in lowest]))
+    return float(divided.lowest_means(torch.from_numpy(scores)[:, None], percents))
 
 
 def _mean(values: NDArray[np.float64]) -> float:
     return _lowest_mean(values, (100,))
 
 
-def _iou(
-    intersection: NDArray[np.int64], labelled: NDArray[np.int64], predicted: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    return _ratio(intersection, labelled + predicted - intersection)
-
-
-def _ratio(part: NDArray[np.int64 | np.float64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=np.asarray(whole) > 0)

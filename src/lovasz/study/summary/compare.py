@@ -1,5 +1,6 @@
 """The comparison: what finished runs add up to."""
 
+import math
 import platform
 import statistics
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from lovasz.study.train.store import Run
 # Test pixels from which a class counts as large. In a class of six pixels one pixel is worth about
 # 17 points of IoU, and a sixteenth of that in the mean over sixteen classes.
 LARGE_CLASS = 50
+# Percent of test mIoU below which a network counts as hardly trained: it tells few of the classes apart, and what a
+# loss gains in the first steps says little of what it gains in the end.
+HARDLY_TRAINED = 25.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ def summarise(
                 large_differences,
                 f"Over the {_over_large(len(large))}",
             ),
+            *_hardly_trained(summaries),
             *(
                 f"{summary.loss} diverged with seed {', '.join(map(str, summary.diverged))}: its last loss is not "
                 "a finite number, and its score says nothing of the loss."
@@ -164,6 +169,17 @@ def summarise(
         machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
         finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _hardly_trained(summaries: Sequence[LossSummary]) -> list[str]:
+    """Returns a sentence where no loss reached `HARDLY_TRAINED`, else none."""
+    best = max((summary.mean for summary in summaries if math.isfinite(summary.mean)), default=math.inf)
+    if best >= HARDLY_TRAINED:
+        return []
+    return [
+        f"The network is hardly trained: the best mean test mIoU is {best:.1f} %, below {HARDLY_TRAINED:.0f} %. "
+        "Train for longer or with another learning rate before relying on any difference."
+    ]
 
 
 def _over_large(number: int) -> str:

@@ -16,6 +16,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
+from lovasz.study.summary.surprises import surprises
 
 TABLES = ("images", "confusion")
 
@@ -33,6 +34,11 @@ class Outcome:
     scores: Scores | None
     allow_missing: bool
     command: str
+
+    @property
+    def warnings(self) -> list[str]:
+        """What would surprise a reader of the scores, in sentences."""
+        return [] if self.scores is None else surprises(self.evaluation, self.scores)
 
     @property
     def complete(self) -> bool:
@@ -64,7 +70,7 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         paths += [folder / name for name in names]
         for rows, path in zip((_images, _confusion), paths[1:], strict=True):
             with naming(path), replaced(path, newline="") as file:
-                write_rows(file, rows(outcome.evaluation))
+                write_rows(file, rows(outcome.evaluation, outcome.scores))
     return paths
 
 
@@ -95,14 +101,15 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "targets": printable(evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
         "maps": _maps(evaluation),
+        "warnings": outcome.warnings,
         "scores": None,
         "classes": [{"name": name} for name in evaluation.names],
         "command": outcome.command,
         "versions": versions(),
     }
     if scores is not None:
-        numbers = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float))}
-        record["scores"] = numbers
+        single = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))}
+        record["scores"] = single | {"background": None if scores.background < 0 else scores.background}
         record["classes"] = [
             {"name": name, **asdict(one)} for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
@@ -137,11 +144,11 @@ def _maps(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def _images(evaluation: Evaluation) -> Iterator[list[Any]]:
-    """Yields a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes in its label."""
+def _images(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
+    """Yields a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes with a score there."""
     yield ["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)]
     for places, counts in evaluation.rows.blocks():
-        iou = image_iou(counts)
+        iou = image_iou(counts, scores.empty, evaluation.ignored)
         miou = image_miou(iou)
         pixels, right = counts[..., 1].sum(1), counts[..., 0].sum(1)
         for index, place in enumerate(places.tolist()):
@@ -150,7 +157,7 @@ def _images(evaluation: Evaluation) -> Iterator[list[Any]]:
             yield [evaluation.pairs.files[place][0], pixels[index], *map(_cell, values)]
 
 
-def _confusion(evaluation: Evaluation) -> Iterator[list[Any]]:
+def _confusion(evaluation: Evaluation, _: Scores) -> Iterator[list[Any]]:
     """Yields the pixels of every label (row) and prediction (column)."""
     yield ["label \\ prediction", *evaluation.names]
     for name, row in zip(evaluation.names, evaluation.confusion, strict=True):

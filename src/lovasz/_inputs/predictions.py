@@ -1,0 +1,97 @@
+"""What pixels the metrics may be given: predictions and labels, and every message about them."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .._math import interpolation
+from .hints import finer, squeezed, whole
+from .labels import canonical_target
+from .layouts import resolution, upsampled
+
+
+def predicted_pixels(
+    preds: Tensor,
+    target: Tensor,
+    num_classes: int,
+    ignore_index: list[int],
+    mask: Tensor | None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Check and return class indices, and labels that are -1 where void: (N, *), int64."""
+    shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
+    if target.is_floating_point():
+        hint = whole(target, num_classes, preds.ndim + (0 if scores else 1))
+        raise TypeError(f"target must hold integer labels (or bool), got {target.dtype}: {hint}")
+    fine = got
+    if upsample is not None:
+        if not scores:
+            raise TypeError(f"preds must be floating scores (N, C, *) to be upsampled, got {preds.dtype}")
+        fine = upsampled(preds, target, upsample, align_corners, preds.ndim - 2, "preds")
+    expected = (*shape[:1], num_classes, *shape[1:]) if scores else shape
+    if fine != expected or not shape:
+        what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
+        hint = (
+            finer(preds, target, upsample, preds.ndim - 2, "preds") if scores else squeezed(preds, shape, "preds")
+        )
+        raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}{hint}")
+    mode = resolution(preds, target, upsample, align_corners, "preds") if scores else None
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
+        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
+    # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
+    preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
+    labels = canonical_target(target, mask, ignore_index, num_classes)
+    if scores:
+        _check_finite(preds, labels, mode is not None)
+    if mode is not None:
+        indices = interpolation.argmax(preds, interpolation.axes(preds, target, mode))
+    else:
+        indices = preds.argmax(1) if scores else preds.long()
+    wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
+    if wrong.any():
+        value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
+        found = f"{value.item()} at {int((wrong & (indices == value.long())).sum())} pixels"
+        raise ValueError(f"preds must hold classes 0 to {num_classes - 1} where a pixel counts, got {found}")
+    if not scores:
+        _check_one_label(preds, target, labels, indices, num_classes)
+    return indices, labels
+
+
+def _check_one_label(preds: Tensor, target: Tensor, labels: Tensor, indices: Tensor, num_classes: int) -> None:
+    """Reject several labels per pixel, (N, C, *), which would be counted as one label of 0 or 1 each.
+
+    Bool cannot hold the classes from 2 on. Of (N, C, H, W) and (N, C, D, H, W) axis 1 is that of the classes if it
+    is C long and nothing but 0 and 1 occurs. A volume of C slices may look the same; flattened it does not, and
+    counts the same.
+    """
+    channels = preds.ndim > 3 and preds.shape[1] == num_classes > 1
+    if torch.bool in (preds.dtype, target.dtype):
+        several = channels or num_classes > 2
+    else:
+        found = (labels | indices).masked_fill(labels < 0, 0) if channels else labels[:0]
+        several = found.numel() > 0 and [int(x) for x in found.aminmax()] == [0, 1]
+    if several:
+        raise ValueError(
+            f"preds and target must hold one class per pixel, 0 to {num_classes - 1}, got 0 and 1 alone, "
+            f"{preds.dtype} and {target.dtype} of {tuple(preds.shape)}: of several labels per pixel (multilabel) "
+            "count each channel with a metric of 2 classes; of one-hot labels pass int().argmax(1); if no axis is "
+            "that of the classes, pass flatten(1).long()"
+        )
+
+
+def _check_finite(preds: Tensor, labels: Tensor, coarse: bool) -> None:
+    """Reject scores without a largest one, where a pixel counts; anywhere, if `coarse`, as none is of one label."""
+    if not preds.numel():
+        return
+    largest = preds.amax(1)
+    bad = ~largest.isfinite() if coarse else ~largest.isfinite() & (labels >= 0)
+    if bad.any():
+        value = largest[bad][0].item()
+        found = "-inf in every class" if value == -math.inf else "NaN" if math.isnan(value) else "inf"
+        where = "" if coarse else " where a pixel counts"
+        raise ValueError(
+            f"preds must have a finite largest score{where}, got {found}; {int(bad.sum())} pixels have none"
+        )
