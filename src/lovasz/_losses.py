@@ -39,8 +39,9 @@ def lovasz(
 
     With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
     """
-    processes = arguments.process_group(group)
+    processes = None
     if group is not None:
+        processes = arguments.process_group(group)
         arguments.check_pooled(per_image, bins)
     ignored = arguments.parse_ignore_index(ignore_index)
     C, device = view.logits.shape[1], view.logits.device
@@ -85,7 +86,7 @@ def _by_sorting(
     x, target, mask = layouts.flat(x, target, mask)
     labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
     losses, valid, foreground, bad = sorting.losses(x, labels, form, how.per_image, measure)
-    part, coefficients = arguments.shares(how, valid, foreground)
+    part, coefficients = arguments.shares(how, (valid, foreground))
     # A product hands the NaN on to the gradient; a class that takes no part has neither.
     losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     loss = jaccard.weighted(losses, coefficients)
@@ -106,19 +107,20 @@ def _by_counting(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the same from counts: of these pixels, of those of all processes, or given ones."""
     if counts is None:
-        table, (valid, foreground), ce_sums = operators.count(pixels, bins, how.per_image, ce)
+        numbers: Tensor | tuple[Tensor, Tensor]
+        table, numbers, ce_sums = operators.count(pixels, bins, how.per_image, ce)
         if processes is not None:
             table = torch.ops.lovasz.all_reduce(table, processes.group_name, kind)
-            valid, foreground = jaccard.pixels(table)
+            numbers = jaccard.pixels(table)
             if ce is not None:
                 ce_sums = torch.ops.lovasz.all_reduce(ce_sums, processes.group_name, [])
     else:  # nobody has read these labels yet
         x, target, mask, ignored, form, _ = pixels
         labels = torch.ops.lovasz.labels(target, mask, ignored, num_labels(form, x.shape[1]))
         pixels = pixels._replace(target=labels, mask=None, ignored=[-1])
-        table, (valid, foreground) = counts.table.contiguous(), counts.pixels()
+        table, numbers = counts.table.contiguous(), counts.pixels()
         ce_sums = torch.zeros(2, dtype=torch.float64, device=x.device)
-    part, coefficients = arguments.shares(how, valid, foreground)
+    part, coefficients = arguments.shares(how, numbers)
     loss, ce_sum = operators.loss(
         pixels, table, ce_sums[0], coefficients, how.total, measure.alpha, measure.beta, ce
     )

@@ -124,7 +124,7 @@ class Counts:
             classes = "present" if self.form == "softmax" else "all"
         num_classes, device = self.table.shape[1], self.table.device
         how = arguments.parse_reduction(reduction, classes, weight, self.per_image, num_classes, device)
-        part, coefficients = arguments.shares(how, *self.pixels())
+        part, coefficients = arguments.shares(how, self.pixels())
         values = jaccard.weighted(losses, coefficients)
         if how.total:
             return jaccard.block_sum(values.flatten()).float()

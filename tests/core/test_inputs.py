@@ -1,6 +1,8 @@
 """What may be passed, and the message for what may not: the argument, the expected, the received."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from tests.core.cases import random
 from tests.core.oracle import gradient
 
 MODES = ("auto", 512, None)
+#: Calls of Python that check the arguments of a loss, all at their defaults but the bins.
+MOST_CHECKS = 16
 ALL = (lovasz_softmax, lovasz_sigmoid, lovasz_hinge)
 
 
@@ -402,3 +406,26 @@ def test_lovasz_cross_entropy_with_masks_and_nothing_valid(bins):
     nothing.backward()
     assert_close(nothing.detach(), torch.tensor(0.0))
     assert_close(x.grad, torch.zeros_like(x))
+
+
+@pytest.mark.parametrize("loss", [*ALL, lovasz_cross_entropy])
+def test_the_defaults_pass_the_checks_in_few_steps(loss):
+    """And PyTorch does not take the signature of the gradient apart at every call."""
+    shape = (2, 4, 16, 16) if loss in (lovasz_softmax, lovasz_cross_entropy) else (2, 16, 16)
+    logits = torch.zeros(shape, requires_grad=True)
+    target = torch.zeros(2, 16, 16, dtype=torch.int64)
+    calls = []
+
+    def note(frame, event, _):
+        if event == "call":
+            calls.append((Path(frame.f_code.co_filename).parts, frame.f_code.co_name))
+
+    loss(logits, target, bins=64)
+    sys.setprofile(note)
+    try:
+        loss(logits, target, bins=64)
+    finally:
+        sys.setprofile(None)
+    checks = [name for parts, name in calls if "_inputs" in parts]
+    assert 0 < len(checks) <= MOST_CHECKS, checks
+    assert "signature" not in [name for _, name in calls]

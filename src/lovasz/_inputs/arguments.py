@@ -22,11 +22,13 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
 
 
 def _integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def parse_ignore_index(ignore_index: int | Sequence[int]) -> list[int]:
     """Return the ignored labels as a list, from one integer or several."""
+    if type(ignore_index) is int and -(2**63) <= ignore_index < 2**63:
+        return [ignore_index]
     values = [ignore_index] if isinstance(ignore_index, Integral) else ignore_index
     if not isinstance(values, (list, tuple, set, frozenset, range)) or not all(_integer(v) for v in values):
         raise TypeError(f"ignore_index must be an int or a sequence of ints, got {ignore_index!r}")
@@ -47,17 +49,18 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
         number = binning.default_bins(num_classes, form)
         if pixels is not None and 4 * pixels < number:
             return None
-        bins = number
-    if not (_integer(bins) and binning.MIN_BINS <= int(bins) <= binning.MAX_BINS):
+    elif _integer(bins) and binning.MIN_BINS <= int(bins) <= binning.MAX_BINS:
+        number = int(bins)
+    else:
         raise ValueError(
             f'bins must be "auto", None (sort) or an integer from {binning.MIN_BINS} to '
             f"{binning.MAX_BINS}, got {bins!r}"
         )
-    if 2 * num_classes * (int(bins) + 1) >= 2**31:
+    if 2 * num_classes * (number + 1) >= 2**31:
         most = (2**31 - 1) // (2 * num_classes) - 1
         fits = f"at most {most} bins fit" if most >= binning.MIN_BINS else "no number of bins fits; bins=None sorts"
-        raise ValueError(f"bins must be fewer for {num_classes} classes: {fits} a table below 2^31, got {bins}")
-    return int(bins)
+        raise ValueError(f"bins must be fewer for {num_classes} classes: {fits} a table below 2^31, got {number}")
+    return number
 
 
 def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
@@ -177,10 +180,8 @@ def class_selection(
     return False, selected
 
 
-def check_weight(weight: Tensor | None, num_classes: int, device: torch.device) -> None:
-    """Check that the weight is a floating (C,) tensor on the device of the logits, or None."""
-    if weight is None:
-        return
+def check_weight(weight: Tensor, num_classes: int, device: torch.device) -> None:
+    """Check that the weight is a floating (C,) tensor on the device of the logits."""
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
         raise TypeError(f"weight must be a floating-point tensor of shape ({num_classes},), got {got}")
@@ -217,14 +218,18 @@ def parse_reduction(
     """Check the reduction, with its classes and weights, and return it."""
     choice("reduction", reduction, REDUCTIONS)
     selection = class_selection(classes, num_classes, device)
-    check_weight(weight, num_classes, device)
+    if weight is not None:
+        check_weight(weight, num_classes, device)
     return Reduction(selection, weight, per_image, reduction)
 
 
-def shares(how: Reduction, valid: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
-    """Return which classes take part, bool, and what each counts for, float64; both (N or 1, C)."""
+def shares(how: Reduction, pixels: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return which classes take part, bool, and what each counts for, float64; both (N or 1, C).
+
+    `pixels` are the numbers of valid and of foreground pixels.
+    """
     only_present, selected = how.selection
-    part = (foreground if only_present else valid) > 0
+    part = pixels[1 if only_present else 0] > 0
     if selected is not None:
         part = part & selected
     return part, jaccard.coefficients(part, how.weight, how.per_image, how.name)

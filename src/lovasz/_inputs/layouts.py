@@ -35,10 +35,6 @@ class View(NamedTuple):
     interpolation: str | None = None
 
 
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
-
-
 def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_label: bool) -> None:
     for name, tensor in (("logits", logits), ("target", target)):
         if not isinstance(tensor, Tensor):
@@ -80,7 +76,7 @@ def upsampled(
 ) -> tuple[int, ...]:
     """Return the shape of the logits, upsampled to the target; `axes` of them are spatial."""
     check_upsample(upsample, align_corners)
-    shape = _shape(logits)
+    shape = tuple(logits.shape)
     if upsample is None:
         return shape
     wanted = interpolation.MODES[upsample]
@@ -89,15 +85,15 @@ def upsampled(
         raise ValueError(f"upsample={upsample!r} needs {name} with {number} got {shape}")
     if target.ndim <= axes:
         return shape
-    return *shape[: logits.ndim - axes], *_shape(target)[-axes:]
+    return *shape[: logits.ndim - axes], *tuple(target.shape)[-axes:]
 
 
 def resolution(
     logits: Tensor, target: Tensor, upsample: str | None, align_corners: bool, name: str = "logits"
 ) -> str | None:
     """Return how `interpolation` goes from logits (N, C, *) to the target; None where they are equally fine."""
-    sizes = _shape(logits)[2:]
-    wanted = _shape(target)[target.ndim - len(sizes) :]
+    sizes = tuple(logits.shape)[2:]
+    wanted = tuple(target.shape)[target.ndim - len(sizes) :]
     if upsample is None or sizes == wanted:
         return None
     if any(size > fine for size, fine in zip(sizes, wanted, strict=True)):
@@ -106,7 +102,7 @@ def resolution(
             "upsample does not reduce them; F.interpolate does"
         )
     if 0 in sizes and 0 not in wanted:
-        raise ValueError(f"{name} must not be empty, got {_shape(logits)} for a target of {wanted}")
+        raise ValueError(f"{name} must not be empty, got {tuple(logits.shape)} for a target of {wanted}")
     return "nearest" if upsample == "nearest" else "corners" if align_corners else "linear"
 
 
@@ -120,17 +116,20 @@ def softmax_pixels(
     """Check logits (N, C, *) or (P, C) with a target (N, *) of class indices; with `upsample` a finer one."""
     _check_tensors(logits, target, mask, True)
     if logits.ndim < 2 or logits.shape[1] == 0:
-        raise ValueError(f"logits must be (N, C, *) with C >= 1, got {_shape(logits)}")
-    shape = upsampled(logits, target, upsample, align_corners, logits.ndim - 2)
+        raise ValueError(f"logits must be (N, C, *) with C >= 1, got {tuple(logits.shape)}")
+    as_fine = upsample is None and align_corners is False
+    shape = tuple(logits.shape) if as_fine else upsampled(logits, target, upsample, align_corners, logits.ndim - 2)
     expected = (shape[0], *shape[2:])
-    if _shape(target) != expected:
+    if tuple(target.shape) != expected:
         hint = squeezed(target, expected, "target") or finer(logits, target, upsample, logits.ndim - 2)
         raise ValueError(
-            f"target must be (N, *) matching logits {_shape(logits)}: {expected}, got {_shape(target)}{hint}"
+            f"target must be (N, *) matching logits {tuple(logits.shape)}: {expected}, got "
+            f"{tuple(target.shape)}{hint}"
         )
-    if mask is not None and _shape(mask) != expected:
-        raise ValueError(f"mask must have the shape of target {expected}, got {_shape(mask)}")
-    return _view(logits, target, mask, False, resolution(logits, target, upsample, align_corners))
+    if mask is not None and tuple(mask.shape) != expected:
+        raise ValueError(f"mask must have the shape of target {expected}, got {tuple(mask.shape)}")
+    mode = None if as_fine else resolution(logits, target, upsample, align_corners)
+    return _view(logits, target, mask, False, mode)
 
 
 def binary_pixels(
@@ -153,30 +152,34 @@ def binary_pixels(
     planar = upsample == "bilinear" or (upsample != "linear" and logits.shape[-2:-1] != (1,))
     no_channels = logits.ndim == 1 or (logits.ndim == 3 and planar)
     axes = logits.ndim - (1 if no_channels else 2)
-    shape = upsampled(logits, target, upsample, align_corners, axes)
-    if _shape(target) == shape:
+    as_fine = upsample is None and align_corners is False
+    shape = tuple(logits.shape) if as_fine else upsampled(logits, target, upsample, align_corners, axes)
+    if tuple(target.shape) == shape:
         if no_channels:
             logits, target = logits.unsqueeze(1), target.unsqueeze(1)
-    elif logits.ndim >= 2 and shape[1] == 1 and _shape(target) == (shape[0], *shape[2:]):
+    elif logits.ndim >= 2 and shape[1] == 1 and tuple(target.shape) == (shape[0], *shape[2:]):
         target = target.unsqueeze(1)
-    elif logits.ndim >= 2 and _shape(target) == (shape[0], *shape[2:]):
+    elif logits.ndim >= 2 and tuple(target.shape) == (shape[0], *shape[2:]):
         raise ValueError(
             f"target must have the shape of logits {shape}, one mask of 0 and 1 per channel, got "
-            f"{_shape(target)}; for one label per pixel use lovasz_softmax"
+            f"{tuple(target.shape)}; for one label per pixel use lovasz_softmax"
         )
     else:
         hint = finer(logits, target, upsample, axes)
         raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
-                         f"got {_shape(target)}{hint}")  # fmt: skip
+                         f"got {tuple(target.shape)}{hint}")  # fmt: skip
     if logits.shape[1] == 0:
         raise ValueError(f"logits must have at least one channel, got {shape}")
     if mask is not None:
         without = (target.shape[0], *target.shape[2:])
-        if _shape(mask) == without:
-            mask = mask.unsqueeze(1).expand(_shape(target))
-        elif _shape(mask) != _shape(target):
-            raise ValueError(f"mask must be {_shape(target)}, or {without} for all channels, got {_shape(mask)}")
-    return _view(logits, target, mask, True, resolution(logits, target, upsample, align_corners))
+        if tuple(mask.shape) == without:
+            mask = mask.unsqueeze(1).expand(tuple(target.shape))
+        elif tuple(mask.shape) != tuple(target.shape):
+            raise ValueError(
+                f"mask must be {tuple(target.shape)}, or {without} for all channels, got {tuple(mask.shape)}"
+            )
+    mode = None if as_fine else resolution(logits, target, upsample, align_corners)
+    return _view(logits, target, mask, True, mode)
 
 
 def view(
