@@ -19,6 +19,7 @@ from rich.text import Text
 from lovasz.cli.tables import titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.pairing import Pairs
 from lovasz.study.summary.evaluation_results import Outcome
 
 # Problems that are printed; results.json lists all.
@@ -89,6 +90,12 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     worst = [index for index in scores.images.argsort()[:5].tolist() if not math.isnan(scores.images[index])]
     named = ", ".join(f"{evaluation.pairs.files[index][0]} ({_percent(scores.images[index])})" for index in worst)
     console.print(f"Worst images, by IoU: {named}", soft_wrap=not console.is_terminal, markup=False)
+
+
+def print_pairing(console: Console, pairs: Pairs) -> None:
+    """Prints how the names were paired, if not as they are, and what was passed over."""
+    for sentence in pairs.told():
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
 def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> None:

@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lovasz.study.data.channels import open_channels, read_channels
 from lovasz.study.data.constant import Constants
-from lovasz.study.data.layout import Layout, LayoutError, Pair
+from lovasz.study.data.pairs import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
 from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
-from lovasz.study.io.images import open_image, read_image
 from lovasz.study.io.masks import open_mask, read_mask
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
@@ -76,7 +76,7 @@ class Folder:
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         pair, reading = self.pairs[index], self.reading
-        image = torch.from_numpy(read_image(pair.image).astype(np.float32))
+        image = torch.from_numpy(read_channels(pair.images).astype(np.float32))
         labels = torch.from_numpy(read_mask(pair.mask).astype(np.int64))
         target = labels.masked_fill(torch.isin(labels, torch.tensor(reading.ignore)), IGNORE_INDEX)
         if reading.size and tuple(target.shape) != reading.size:
@@ -161,6 +161,7 @@ def load_folder(
         fingerprint=digest.hexdigest()[:16],
         notes=(
             layout.note,
+            *layout.told,
             f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
         ),
@@ -189,7 +190,7 @@ def _stamp(layout: Layout, num_classes: int, ignore: Sequence[int], size: tuple[
     digest = hashlib.sha256(f"{READERS};{num_classes};{ignore};{size}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
-            for file in (pair.image, pair.mask):
+            for file in (*pair.images, pair.mask):
                 stat = file.stat()
                 line = f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))
@@ -274,7 +275,7 @@ class _Seen:
 
 
 def _examine(pair: Pair, num_classes: int, ignore: Sequence[int], size: tuple[int, ...] | None) -> _Seen:
-    with open_image(pair.image) as opened, open_mask(pair.mask) as mask:
+    with open_channels(pair.images) as opened, open_mask(pair.mask) as mask:
         if opened.shape[1:] != mask.shape:
             hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
             raise UnreadableFileError(
