@@ -21,14 +21,14 @@ def read_list(
 
     Args:
         file: UTF-8, with or without a byte order mark.
-        columns: The columns that must be there, with something in every row.
-        optional: Columns that may be there, and may be empty.
+        columns: The columns that must be there.
+        optional: Columns that may be there.
 
     Yields:
-        Where the row is, for messages, and its cells by column.
+        Where the row is, for messages, and its cells by column; a cell that is missing is empty.
 
     Raises:
-        ListError: If the file cannot be read, is not CSV, or has other columns or an empty cell.
+        ListError: If the file cannot be read, is not CSV, or has other columns.
     """
     rows = csv.DictReader(io.StringIO(text_of(file), newline=""), strict=True)
     where = printable(file)

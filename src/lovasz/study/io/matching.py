@@ -192,7 +192,11 @@ def _check_unambiguous(
             if owners.get(other, one) != one:
                 raise _ambiguous(other, owners[other], one)
         if len(pairs) == len(partners) and pairs.keys().isdisjoint(partners):
-            raise _ambiguous("", next(iter(partners.values())), next(iter(pairs.values())))
+            (one, other), (third, fourth) = next(iter(partners.items())), next(iter(pairs.items()))
+            raise MatchingError(
+                f"{other} belongs to {one} by one affix and {fourth} to {third} by another, and neither pairs more "
+                "files; give all names of a folder one affix, or say what belongs together in a list (CSV)"
+            )
     for names, affix, paired in ((first, rule.first, partners), (second, rule.second, owners)):
         shorts = {_shortened(name, affix, rule.flat): name for name in paired}
         for name in names:
@@ -205,12 +209,9 @@ def _check_unambiguous(
 
 def _ambiguous(partner: str, one: str, other: str) -> MatchingError:
     """Says that two names could be meant."""
-    if partner:
-        said = f"{one} and {other} could both belong to {partner} by the names without an affix"
-    else:
-        said = f"the names of {one} and {other} have different affixes, and as many pairs follow from each"
     return MatchingError(
-        f"{said}; keep one kind of files in a folder, or say what belongs together in a list (CSV)"
+        f"{one} and {other} could both belong to {partner} by the names without an affix; keep one kind of files "
+        "in a folder, or say what belongs together in a list (CSV)"
     )
 
 
