@@ -69,6 +69,16 @@ def test_cityscapes_with_masks_of_train_ids(tmp_path: Path) -> None:
     assert "--map" not in told
 
 
+def test_labels_are_never_mapped_twice(tmp_path: Path) -> None:
+    layout = find(cityscapes(tmp_path / "both", "labelIds.png", "labelTrainIds.png"), mapped=True)
+    masks = [pair.mask.name for part in PARTS for pair in layout.pairs[part]]
+    assert all(name.endswith("_gtFine_labelIds.png") for name in masks)
+    assert layout.void == ()
+    assert "--map" not in "".join(layout.told)
+    with pytest.raises(LayoutError, match="are _labelTrainIds, whose labels are mapped already; leave out --map"):
+        find(cityscapes(tmp_path / "mapped", "labelTrainIds.png"), mapped=True)
+
+
 def test_a_mask_of_train_ids_that_is_missing_is_named(tmp_path: Path) -> None:
     cityscapes(tmp_path, "labelIds.png", "labelTrainIds.png")
     (tmp_path / "gtFine/val/munster/munster_000002_000019_gtFine_labelTrainIds.png").unlink()

@@ -68,22 +68,29 @@ def dataset_in(data: Path) -> Dataset | None:
     return None
 
 
-def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None]) -> Layout:
+def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None], mapped: bool = False) -> Layout:
     """Pairs the images of a data set; what is validation there is the test part here.
 
     Args:
         data: The folder.
         known: What `dataset_in` returns.
         on_files: Called now and then with the number of files found.
+        mapped: Whether the labels will be mapped to others: then masks of train IDs are not taken.
 
     Raises:
-        LayoutError: If a file has no partner.
+        LayoutError: If a file has no partner, or there are masks of train IDs alone and they would be mapped again.
     """
     folder = _masks(data, known) or data
     labelled = [listing(folder / part, on_files) for part in known.parts]
     trained = any(name.endswith(TRAIN_IDS) for masks in labelled for name in masks.files)
+    if trained and mapped and not all(map(_has_stored_ids, labelled)):
+        raise LayoutError(
+            f"--data {printable(data)}: the masks of {known.name} are {TRAIN_IDS}, whose labels are mapped already; "
+            "leave out --map"
+        )
     if trained:
-        labelled = [_of_train_ids(masks) for masks in labelled]
+        labelled = [_chosen(masks, not mapped) for masks in labelled]
+        trained = not mapped
     pairs, told = [], dict[str, None]()
     for part, masks in zip(known.parts, labelled, strict=True):
         found = paired(listing(data / known.images / part, on_files), masks)
@@ -93,7 +100,7 @@ def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None]) ->
         told.update(dict.fromkeys(found.told))
     if trained:
         told[f"{known.name}: the masks are those of {TRAIN_IDS}, in which 255 is void."] = None
-    elif known.hint:
+    elif known.hint and not mapped:
         told[f"{known.name}: {known.hint}."] = None
     first, second = known.parts
     unused = sorted(
@@ -117,8 +124,14 @@ def _masks(data: Path, known: Dataset) -> Path | None:
     return next((one for one in folders if all((one / part).is_dir() for part in known.parts)), None)
 
 
-def _of_train_ids(masks: Listing) -> Listing:
-    """Passes over what is no mask of the classes that are trained."""
-    kept = {name: file for name, file in masks.files.items() if name.endswith(TRAIN_IDS)}
+def _has_stored_ids(masks: Listing) -> bool:
+    """Returns whether there is a mask of other labels beside one of train IDs."""
+    names = (name.removesuffix(TRAIN_IDS) for name in masks.files if name.endswith(TRAIN_IDS))
+    return any(name in masks.files or f"{name}_labelIds" in masks.files for name in names)
+
+
+def _chosen(masks: Listing, trained: bool) -> Listing:
+    """Passes over all masks but those of train IDs, or these."""
+    kept = {name: file for name, file in masks.files.items() if name.endswith(TRAIN_IDS) == trained}
     others = (file for name, file in masks.files.items() if name not in kept)
     return Listing(masks.folder, kept, masks.passed.with_files(others))

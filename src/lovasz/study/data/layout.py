@@ -18,12 +18,13 @@ LAYOUTS = (
 )
 
 
-def find(data: Path, on_files: Callable[[int], None] = lambda number: None) -> Layout:
+def find(data: Path, on_files: Callable[[int], None] = lambda number: None, mapped: bool = False) -> Layout:
     """Finds every pair without reading any.
 
     Args:
         data: A folder or a list file in one of ``LAYOUTS``.
         on_files: Called now and then with the number of files found.
+        mapped: Whether the labels will be mapped to others: then Cityscapes' masks are those of labelIds.
 
     Raises:
         LayoutError: If it is none of them, a part is missing or empty, or a file has no partner.
@@ -39,7 +40,7 @@ def find(data: Path, on_files: Callable[[int], None] = lambda number: None) -> L
     elif all((data / name).exists() for name in ("imagesTr", "labelsTr", "dataset.json")):
         layout = from_nnunet(data, on_files)
     elif known := dataset_in(data):
-        layout = from_dataset(data, known, on_files)
+        layout = from_dataset(data, known, on_files, mapped)
     elif (data / TRAIN).is_dir():
         layout = _from_folders(data, on_files)
     else:
