@@ -85,8 +85,8 @@ def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None], ma
     trained = any(name.endswith(TRAIN_IDS) for masks in labelled for name in masks.files)
     if trained and mapped and not all(map(_has_stored_ids, labelled)):
         raise LayoutError(
-            f"--data {printable(data)}: the masks of {known.name} are {TRAIN_IDS}, whose labels are mapped already; "
-            "leave out --map"
+            f"--data {printable(data)}: the masks of {known.name} are {TRAIN_IDS}, whose labels are mapped "
+            "already; leave out --map"
         )
     if trained:
         labelled = [_chosen(masks, not mapped) for masks in labelled]
