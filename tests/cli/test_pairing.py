@@ -73,6 +73,18 @@ def test_subfolders_are_evaluated(tmp_path: Path, run: Run) -> None:
     assert record["paired"] == ""
 
 
+@pytest.mark.parametrize("inner", ["p", "t"])
+def test_a_folder_in_the_other_is_not_walked_twice(inner: str, tmp_path: Path, run: Run) -> None:
+    outer = tmp_path / "outer"
+    folders = {name: outer / name if name == inner else outer for name in "pt"}
+    save(folders["p"], a=Q)
+    save(folders["t"], a=G)
+    result, record = run(folders["p"], folders["t"])
+    assert result.exit_code == 0, result.output
+    assert record["counted"] == 1
+    assert f"Passed over in {outer}: 1 folder listed elsewhere ({inner})" in result.stdout
+
+
 def test_a_rule_is_used_and_shown(tmp_path: Path, run: Run) -> None:
     predictions = save(tmp_path / "p", ulm__a_leftImg8bit=Q, ulm__b_leftImg8bit=G)
     targets = save(tmp_path / "t", ulm__a_gtFine_labelIds=G, ulm__b_gtFine_labelIds=G, ulm__a_gtFine_color=W)

@@ -54,7 +54,13 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path) -> None:
     assert found.files == {name: f"{name}.png" for name in ("a/x", "b/c/y", "from-elsewhere/z")}
     assert sorted(found.passed.links) == ["a/loop", "again", "b/up"]
     assert found.passed.files == ("b/self",)  # a link to nothing, of no known kind
-    assert "3 linked folders (" in found.passed.sentence("masks")
+    assert "3 folders listed elsewhere (" in found.passed.sentence("masks")
+
+
+def test_the_number_of_files_is_told_while_they_are_listed(tmp_path: Path) -> None:
+    told: list[int] = []
+    listing(fill(tmp_path, "a.png", "b.xcf", "one/c.png", "two/d.png", "two/README"), told.append)
+    assert told == [2, 4, 5]
 
 
 def test_hidden_folders_are_not_entered_and_are_told(tmp_path: Path) -> None:
@@ -77,7 +83,7 @@ def test_what_is_passed_over_is_counted_by_kind_and_folder(tmp_path: Path) -> No
         ],
         "hidden_and_documents": 6,
         "hidden_folders": [],
-        "linked_folders": [],
+        "folders_listed_elsewhere": [],
     }
     assert passed.sentence(tmp_path) == (
         f"Passed over in {tmp_path}: 3 .xcf in 2 folders; 1 .json in one; 1 without a suffix; 6 hidden or of "

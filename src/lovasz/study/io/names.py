@@ -54,7 +54,9 @@ def files_in(folder: Path) -> dict[str, Path]:
     return {name: folder / file for name, file in listing(folder).files.items()}
 
 
-def listing(folder: Path, on_files: Callable[[int], None] = lambda number: None) -> Listing:
+def listing(
+    folder: Path, on_files: Callable[[int], None] = lambda number: None, other: Path | None = None
+) -> Listing:
     """Lists the readable kinds of files in a folder and its subfolders; the rest is `PassedOver`.
 
     Links to folders are followed, each folder is entered once.
@@ -62,6 +64,7 @@ def listing(folder: Path, on_files: Callable[[int], None] = lambda number: None)
     Args:
         folder: The folder.
         on_files: Called now and then with the number of files found.
+        other: A folder that is listed for itself, and not entered where it lies in this one.
 
     Raises:
         UnreadableFileError: If a folder cannot be listed or two files share a name.
@@ -71,7 +74,7 @@ def listing(folder: Path, on_files: Callable[[int], None] = lambda number: None)
     hidden: list[str] = []
     links: list[str] = []
     apart = 0
-    for inside, names in _folders(folder, hidden, links):
+    for inside, names in _folders(folder, other, hidden, links):
         for name in names:
             if is_apart(name):
                 apart += 1
@@ -81,9 +84,9 @@ def listing(folder: Path, on_files: Callable[[int], None] = lambda number: None)
                 passed.append(inside + name)
         on_files(len(found) + len(passed) + apart)
     found.sort()
-    for (name, file), (following, other) in itertools.pairwise(found):
+    for (name, file), (following, again) in itertools.pairwise(found):
         if name == following:
-            raise UnreadableFileError(folder / other, _same(file, other))
+            raise UnreadableFileError(folder / again, _same(file, again))
     return Listing(folder, dict(found), PassedOver(tuple(sorted(passed)), apart, tuple(hidden), tuple(links)))
 
 
@@ -96,13 +99,15 @@ def _same(file: str, other: str) -> str:
     )
 
 
-def _folders(folder: Path, hidden: list[str], links: list[str]) -> Iterator[tuple[str, list[str]]]:
+def _folders(
+    folder: Path, other: Path | None, hidden: list[str], links: list[str]
+) -> Iterator[tuple[str, list[str]]]:
     """Yields each folder, as a path below the first that is empty or ends in a slash, with its files.
 
-    Hidden folders and links to what is entered already, or holds this folder, are noted.
+    Hidden folders, and those that are entered already, for themselves, or hold this one, are noted.
     """
     above = {_identity(parent) for parent in folder.resolve().parents}
-    entered: set[tuple[int, int]] = set()
+    entered = set() if other is None else {_identity(other)}
     folders, linked = [""], list[str]()
     while folders or linked:
         # Links last, so that a folder is listed where it lies.

@@ -24,7 +24,8 @@ class PassedOver:
         files: Files, as paths below the folder.
         apart: Number of hidden files, system files and documents such as a README.
         hidden: Hidden folders, which are not entered.
-        links: Links to folders that are listed already, or that hold this one.
+        links: Folders that are listed elsewhere: links to such as are listed already or hold this one, and the
+            other folder of a pair.
     """
 
     files: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class PassedOver:
             ],
             "hidden_and_documents": self.apart,
             "hidden_folders": [printable(name) for name in self.hidden],
-            "linked_folders": [printable(name) for name in self.links],
+            "folders_listed_elsewhere": [printable(name) for name in self.links],
         }
 
     def sentence(self, where: object) -> str:
@@ -61,9 +62,10 @@ class PassedOver:
         if len(said) > NAMED:
             rest = list(kinds.values())[NAMED:]
             said = [*said[:NAMED], f"{sum(sum(found.values()) for found in rest):,} of {len(rest)} other kinds"]
-        for what, names in (("hidden folder", self.hidden), ("linked folder", self.links)):
+        for what, names in (("hidden folder", self.hidden), ("folder listed elsewhere", self.links)):
             if names:
-                said.append(f"{len(names):,} {what}{_plural(names)} ({_listed(names)})")
+                many = what if len(names) == 1 else what.replace("folder", "folders")
+                said.append(f"{len(names):,} {many} ({_listed(names)})")
         if said and self.apart:
             said.append(f"{self.apart:,} hidden or of documentation")
         return f"Passed over in {printable(where)}: {'; '.join(said)}" if said else ""
@@ -95,7 +97,3 @@ def _places(folders: list[str]) -> str:
 
 def _listed(names: tuple[str, ...]) -> str:
     return ", ".join(map(printable, names[:NAMED])) + (", ..." if len(names) > NAMED else "")
-
-
-def _plural(names: tuple[str, ...]) -> str:
-    return "" if len(names) == 1 else "s"

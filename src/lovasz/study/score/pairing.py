@@ -89,7 +89,7 @@ def pair(
     """
     if predictions.exists() and targets.exists() and predictions.samefile(targets):
         raise ValueError(f"PREDICTIONS and TARGETS must be two folders, got {predictions} and {targets}")
-    found = match(listing(predictions, on_files), listing(targets, on_files))
+    found = match(listing(predictions, on_files, targets), listing(targets, on_files, predictions))
     predicted, labelled = found.folders
     problems = [
         _alone(kind, here, files[name], there)
