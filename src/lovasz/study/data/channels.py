@@ -38,7 +38,7 @@ def open_channels(files: Sequence[Path]) -> Iterator[Stored]:
             arrays = [one.read() for one in opened]
             return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
-        yield Stored(shape, read)
+        yield Stored(shape, np.result_type(*(one.dtype for one in opened)), read)
 
 
 def read_channels(files: Sequence[Path]) -> NDArray[Any]:
