@@ -32,13 +32,15 @@ def open_channels(files: Sequence[Path]) -> Iterator[Stored]:
                     f"{first.shape[1:]}; expected the same",
                 )
             check_same_place(file, files[0])
+        if len(opened) == 1:
+            yield first
+            return
         shape = (sum(one.shape[0] for one in opened), *first.shape[1:])
 
         def read() -> NDArray[Any]:
-            arrays = [one.read() for one in opened]
-            return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+            return np.concatenate([one.read() for one in opened])
 
-        yield Stored(shape, np.result_type(*(one.dtype for one in opened)), read)
+        yield Stored(shape, read, np.result_type(*(one.dtype for one in opened)))
 
 
 def read_channels(files: Sequence[Path]) -> NDArray[Any]:
