@@ -12,7 +12,7 @@ from PIL import Image
 from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
 from lovasz.study.io.images import open_image, read_image
 from lovasz.study.io.masks import open_mask, read_mask
-from lovasz.study.io.names import names_in
+from lovasz.study.io.names import listing
 from tests.study.raw import GREY, RGB, raw_png
 
 STEPS = np.arange(6).reshape(2, 3) * 1000
@@ -97,7 +97,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
 
 def test_a_link_to_itself_is_refused_by_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert names_in(tmp_path) == {"loop": "loop.png"}
+    assert listing(tmp_path).files == {"loop": "loop.png"}
     with pytest.raises(UnreadableFileError, match=r"loop\.png: cannot be read \(Too many levels"):
         read_mask(tmp_path / "loop.png")
 

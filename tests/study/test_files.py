@@ -12,7 +12,8 @@ from PIL import Image
 from lovasz.study.io.arrays import UnreadableFileError, suffix
 from lovasz.study.io.images import read_image
 from lovasz.study.io.masks import read_mask
-from lovasz.study.io.names import files_in, names_in, stem
+from lovasz.study.io.names import files_in, listing, stem
+from lovasz.study.io.passed import PassedOver
 
 LABELS = np.array([[0, 1, 2], [3, 200, 255]], dtype=np.uint8)
 
@@ -176,7 +177,9 @@ def test_a_folder_is_listed_by_stem(tmp_path: Path) -> None:
         ("b", tmp_path / "b.PNG"),
         ("z", tmp_path / "z.npy"),
     ]
-    assert names_in(tmp_path) == {name: path.name for name, path in files_in(tmp_path).items()}
+    found = listing(tmp_path)
+    assert found.files == {name: path.name for name, path in files_in(tmp_path).items()}
+    assert found.passed == PassedOver(apart=3)
     assert (stem(Path("x/a.b.nii.gz")), suffix(Path("x/a.b.NII.GZ"))) == ("a.b", ".nii.gz")
     assert (stem(Path("x/plain")), suffix(Path("x/plain"))) == ("plain", "")
 

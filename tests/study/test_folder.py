@@ -13,7 +13,8 @@ from PIL import Image
 from lovasz.study.data import folder
 from lovasz.study.data.augment import Augmentation
 from lovasz.study.data.folder import load_folder, missing_from
-from lovasz.study.data.layout import LayoutError, find
+from lovasz.study.data.layout import find
+from lovasz.study.data.pairs import LayoutError
 from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
 from lovasz.study.io import masks
 from lovasz.study.io.arrays import UnreadableFileError

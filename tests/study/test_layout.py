@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lovasz.study.data.layout import LayoutError, find
+from lovasz.study.data.layout import find
+from lovasz.study.data.pairs import LayoutError
 from lovasz.study.data.parts import PARTS
 
 

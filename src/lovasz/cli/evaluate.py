@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_problems
+from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
@@ -24,14 +24,15 @@ from lovasz.study.io.disk import check_writable
 from lovasz.study.io.labelling import Labelling, make_labelling
 from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.io.masks import read_mask
-from lovasz.study.io.names import files_in
+from lovasz.study.io.matching import match
+from lovasz.study.io.names import Listing, listing, name_of
 from lovasz.study.io.palettes import PalettesDifferError
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.evaluation import evaluate as count
 from lovasz.study.score.evaluation import most_classes, nothing
-from lovasz.study.score.pairing import Pairs, pair
+from lovasz.study.score.pairing import Pairs, pair, pair_list
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
@@ -40,8 +41,17 @@ MEMORY = 8 * 2**30
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of predicted masks.")],
-    targets: Annotated[Path, typer.Argument(metavar="TARGETS", help="Folder of true masks, of the same names.")],
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PREDICTIONS",
+            help="Folder of predicted masks; or a CSV file with the columns prediction, target, without TARGETS.",
+        ),
+    ],
+    targets: Annotated[
+        Path | None,
+        typer.Argument(metavar="TARGETS", help="Folder of true masks, of the same names.", show_default=False),
+    ] = None,
     num_classes: Annotated[
         int | None, typer.Option(metavar="N", help="How many classes there are: labels 0 to N - 1.")
     ] = None,
@@ -95,9 +105,9 @@ def evaluate(
     """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
 
     Masks are PNG, TIFF, NumPy arrays or NIfTI volumes, of class indices, in the colours that
-    --classes lists, or of values that --map names; matched by name: 0001.png to 0001.npy. Every
-    pixel is counted once, in integers, so the numbers do not depend on the order, the threads or
-    the machines; `torchrun` splits the work.
+    --classes lists, or of values that --map names; matched by name, also in subfolders: 0001.png
+    to 0001.npy; or by a list. Every pixel is counted once, in integers, so the numbers do not
+    depend on the order, the threads or the machines; `torchrun` splits the work.
 
     Exit code 1 says that files were missing, extra, unreadable or of another shape, or held labels
     that are no class; 130 that Ctrl-C left a partial result.
@@ -114,7 +124,7 @@ def evaluate(
     if absent:
         _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
     try:
-        pairs = pair(predictions, targets, max_values)
+        pairs = _pairs(predictions, targets, max_values)
         if workers < 0 or worst < 0:
             raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
         if empty not in EMPTY:
@@ -132,7 +142,8 @@ def evaluate(
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")
         if not pairs.files and not pairs.problems:
-            raise ValueError(f"{predictions} and {targets} hold no masks")
+            held = "holds" if targets is None else f"and {targets} hold"
+            raise ValueError(" ".join([f"{predictions} {held} no masks.", *pairs.told()]).rstrip("."))
         check_writable(out)
     except (ValueError, OSError) as error:
         _fail(str(error))
@@ -177,6 +188,7 @@ def _run(
             evaluation, score(evaluation, empty) if speaks and evaluation.counted else None, allow_missing, command
         )
         if speaks:
+            print_pairing(console, pairs)
             print_maps(console, evaluation)
             print_outcome(console, outcome)
             print_problems(console, evaluation, go_on)
@@ -278,12 +290,28 @@ def _check_memory(number: int, threads: int, processes: int) -> None:
         )
 
 
+def _pairs(predictions: Path, targets: Path | None, most: int) -> Pairs:
+    """Pairs two folders, or the files of a list."""
+    if targets is None:
+        if predictions.is_dir():
+            raise ValueError(f"TARGETS is needed: the folder of true masks for the predictions in {predictions}")
+        return pair_list(predictions, most)
+    for folder in (predictions, targets):
+        if folder.is_file():
+            raise ValueError(f"{folder} is a file; expected two folders, or a list (CSV) alone")
+    console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
+    with console.status("Listing files") as status:
+        return pair(predictions, targets, most, lambda number: status.update(f"Listing files: {number:,}"))
+
+
 def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
-    """Returns the photos by name."""
+    """Returns the photos by the names of their masks."""
     if folder is None:
         return {}
-    photos = files_in(folder)
-    if not any(name in photos for name, _, _ in pairs.files):
+    names = {target: name for name, _, target in pairs.files}
+    found = match(listing(folder), Listing(pairs.targets, {name_of(target): target for target in names}))
+    photos = {names[target]: folder / photo for _, photo, target in found.pairs}
+    if not photos:
         raise UnreadableFileError(folder, "holds no file of the name of a mask; expected photos for --images")
     return photos
 

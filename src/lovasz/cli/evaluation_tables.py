@@ -20,6 +20,7 @@ from rich.text import Text
 from lovasz.cli.tables import titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
 from lovasz.study.summary.surprises import foreground
@@ -133,6 +134,12 @@ def _false_alarms(evaluation: Evaluation, scores: Scores) -> Table | None:
             numbers = (one.absent, one.false_alarms, one.false_alarm_pixels)
             table.add_row(Text(name), *(f"{number:,}" for number in numbers))
     return table if table.row_count else None
+
+
+def print_pairing(console: Console, pairs: Pairs) -> None:
+    """Prints how the names were paired, if not as they are, and what was passed over."""
+    for sentence in pairs.told():
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
 def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> None:

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from lovasz.cli.tables import titled
 from lovasz.study.data.folder import load_folder, missing_from
-from lovasz.study.data.layout import Layout, find
+from lovasz.study.data.layout import find
+from lovasz.study.data.pairs import Layout
 from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
 from lovasz.study.data.scene import load_indian_pines
 from lovasz.study.io.classes import Classes, numbered, read_classes
@@ -176,7 +177,10 @@ def load(console: Console, config: Config, out: Path) -> Data:
     """
     if config.data is None:
         return load_indian_pines()
-    layout = find(config.data)
+    with console.status("Listing files") as status:
+        layout = find(config.data, lambda number: status.update(f"Listing files: {number:,}"))
+    for sentence in layout.told:
+        console.print(sentence, soft_wrap=True, markup=False)
     classes = _classes(config, layout)
     with Progress(
         TextColumn("Checking {task.completed:.0f} of {task.total:.0f} files"),
@@ -209,6 +213,8 @@ def _classes(config: Config, layout: Layout) -> Classes:
         return numbered(config.num_classes)
     if config.classes is not None or found:
         return read_classes(config.classes or found[0])
+    if layout.classes is not None:
+        return layout.classes
     if config.label_map is not None and config.label_map.num_classes:
         return numbered(config.label_map.num_classes)
     first = layout.pairs[TRAIN][0].mask

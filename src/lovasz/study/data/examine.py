@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lovasz.study.data.layout import Pair
+from lovasz.study.data.channels import open_channels
+from lovasz.study.data.pairs import Pair
 from lovasz.study.io.advice import advice
 from lovasz.study.io.arrays import UnreadableFileError
-from lovasz.study.io.images import open_image
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.masks import fits, open_mask
 from lovasz.study.io.text import printable
@@ -36,7 +36,7 @@ class Seen:
 
 
 def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None) -> Seen:
-    with open_image(pair.image) as opened, open_mask(pair.mask, labelling=labelling) as mask:
+    with open_channels(pair.images) as opened, open_mask(pair.mask, labelling=labelling) as mask:
         if not fits(pair.mask, mask.shape, opened.shape[1:]):
             hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
             raise UnreadableFileError(

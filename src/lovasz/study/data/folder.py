@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lovasz.study.data.channels import read_channels
 from lovasz.study.data.constant import Constants
 from lovasz.study.data.examine import examine, resized
-from lovasz.study.data.layout import Layout, LayoutError, Pair
+from lovasz.study.data.pairs import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
-from lovasz.study.io.images import read_image
 from lovasz.study.io.labelling import Labelling, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
 from lovasz.study.io.masks import read_mask
@@ -76,7 +76,7 @@ class Folder:
 
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         pair, reading = self.pairs[index], self.reading
-        image = torch.from_numpy(read_image(pair.image).astype(np.float32))
+        image = torch.from_numpy(read_channels(pair.images).astype(np.float32))
         read = read_mask(pair.mask, labelling=reading.labelling).astype(np.int64)
         labels = torch.from_numpy(read).reshape(image.shape[1:])
         ignored = torch.tensor(sorted(reading.labelling.ignored))
@@ -168,6 +168,7 @@ def load_folder(
         fingerprint=digest.hexdigest()[:16],
         notes=(
             layout.note,
+            *layout.told,
             f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
             *([f"Labels are those of {labelling.label_map.name}."] if labelling.label_map else []),
@@ -199,7 +200,7 @@ def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None) -
     digest = hashlib.sha256(f"{READERS};{labelling.key};{size}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
-            for file in (pair.image, pair.mask):
+            for file in (*pair.images, pair.mask):
                 stat = file.stat()
                 line = f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))

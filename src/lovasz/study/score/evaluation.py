@@ -59,7 +59,9 @@ class Evaluation:
     @property
     def images(self) -> int:
         """How many images there should have been: one for each target."""
-        return len(self.pairs.files) + sum(problem.kind == "missing" for problem in self.pairs.problems)
+        return len(self.pairs.files) + sum(
+            problem.kind in ("missing", "passed over") for problem in self.pairs.problems
+        )
 
     @property
     def num_classes(self) -> int:

@@ -94,11 +94,16 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "counted": evaluation.counted,
         "images": evaluation.images,
         "left_out": {
-            kind: [{"name": problem.name, "message": problem.message} for problem in problems]
+            kind.replace(" ", "_"): [{"name": problem.name, "message": problem.message} for problem in problems]
             for kind, problems in left_out.items()
         },
-        "predictions": printable(evaluation.pairs.predictions),
-        "targets": printable(evaluation.pairs.targets),
+        "paired": evaluation.pairs.rule,
+        "passed_over": {
+            kind: passed.record()
+            for kind, passed in zip(("predictions", "targets"), evaluation.pairs.passed, strict=True)
+        },
+        "predictions": printable(evaluation.pairs.by or evaluation.pairs.predictions),
+        "targets": printable(evaluation.pairs.by or evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
         "maps": _maps(evaluation),
         "warnings": outcome.warnings,

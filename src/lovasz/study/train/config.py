@@ -32,8 +32,8 @@ class Config(BaseModel):
         Option("data", "PATH"),
         Field(
             description="Your images and masks: a folder with train, val and test, each with images and masks; a "
-            "folder as Pascal VOC's; or a CSV file with the columns part, image, mask. Without it, the embedded "
-            "scene."
+            "folder as Pascal VOC's, Cityscapes', ADE20K's, COCO-stuff's or nnU-Net's; or a CSV file with the "
+            "columns part, image, mask. Without it, the embedded scene."
         ),
     ] = None
     classes: Annotated[

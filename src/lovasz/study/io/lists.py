@@ -1,0 +1,66 @@
+"""Lists in CSV files: which files belong together."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lovasz.study.io.text import printable
+
+
+class ListError(ValueError):
+    """A list does not hold what it should; the message names it and the line."""
+
+
+def read_list(
+    file: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Reads the rows of a CSV file whose first line names its columns.
+
+    Cells are taken as they are: nothing in them is a formula.
+
+    Args:
+        file: UTF-8, with or without a byte order mark.
+        columns: The columns that must be there.
+        optional: Columns that may be there.
+
+    Yields:
+        Where the row is, for messages, and its cells by column; a cell that is missing is empty.
+
+    Raises:
+        ListError: If the file cannot be read, is not CSV, or has other columns.
+    """
+    rows = csv.DictReader(io.StringIO(text_of(file), newline=""), strict=True)
+    where = printable(file)
+    try:
+        found = rows.fieldnames or ()
+        if not set(columns) <= set(found) <= {*columns, *optional} or len(set(found)) < len(found):
+            may = f" and perhaps {', '.join(optional)}" if optional else ""
+            raise ListError(
+                f"{where}: the first line must name the columns {', '.join(columns)}{may}, "
+                f"got {', '.join(map(printable, found)) or 'nothing'}"
+            )
+        for row in rows:
+            line = f"{where}, line {rows.line_num}"
+            if None in row:
+                raise ListError(
+                    f"{line}: has more cells than the {len(found)} columns; put a name with a comma in quotes"
+                )
+            yield line, {column: row.get(column) or "" for column in (*columns, *optional)}
+    except csv.Error as error:
+        raise ListError(f"{where}, line {rows.line_num + 1}: is not CSV ({error})") from error
+
+
+def text_of(file: Path) -> str:
+    """Returns the text of a UTF-8 file.
+
+    Raises:
+        ListError: If it cannot be read or is something else.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8 text ({error.reason} at byte {error.start})"
+        raise ListError(f"{printable(file)}: {reason}") from error
+    except OSError as error:
+        raise ListError(f"{printable(file)}: {error.strerror or error}") from error
