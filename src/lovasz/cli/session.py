@@ -178,7 +178,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
     if config.data is None:
         return load_indian_pines()
     with console.status("Listing files") as status:
-        layout = find(config.data, lambda number: status.update(f"Listing files: {number:,}"))
+        layout = find(config.data, lambda number: status.update(f"Listing files: {number:,}"), config.map is not None)
     for sentence in layout.told:
         console.print(sentence, soft_wrap=True, markup=False)
     classes = _classes(config, layout)
@@ -213,10 +213,10 @@ def _classes(config: Config, layout: Layout) -> Classes:
         return numbered(config.num_classes)
     if config.classes is not None or found:
         return read_classes(config.classes or found[0])
-    if layout.classes is not None:
-        return layout.classes
     if config.label_map is not None and config.label_map.num_classes:
         return numbered(config.label_map.num_classes)
+    if layout.classes is not None:
+        return layout.classes
     first = layout.pairs[TRAIN][0].mask
     labels = ", ".join(map(str, sorted(set(read_mask(first).ravel().tolist()))[:30]))
     raise ValueError(
