@@ -135,6 +135,7 @@ def test_images_have_their_channels_first(tmp_path: Path) -> None:
     np.save(tmp_path / "one.npy", rgb[..., 0])
     clear = np.concatenate([rgb, rgb[..., :1]], -1)
     png(tmp_path / "clear.png", clear)
+    png(tmp_path / "opaque.png", np.concatenate([rgb, np.full_like(rgb[..., :1], 255)], -1))
     Image.fromarray(clear[..., :2]).save(tmp_path / "grey-clear.png")
     first = np.moveaxis(rgb, -1, 0)
     for name, expected in (
@@ -143,8 +144,9 @@ def test_images_have_their_channels_first(tmp_path: Path) -> None:
         ("deep.png", first[:1].astype(np.uint16) * 300),
         ("bands.npy", first.astype(np.float32)),
         ("one.npy", first[:1]),
-        ("clear.png", first),
-        ("grey-clear.png", first[:1]),
+        ("clear.png", np.concatenate([first, first[:1]])),  # a transparency that differs is a channel
+        ("grey-clear.png", first[:2]),
+        ("opaque.png", first),
     ):
         found = read_image(tmp_path / name)
         np.testing.assert_array_equal(found, expected, err_msg=name)

@@ -178,7 +178,9 @@ def load(console: Console, config: Config, out: Path) -> Data:
     if config.data is None:
         return load_indian_pines()
     with console.status("Listing files") as status:
-        layout = find(config.data, lambda number: status.update(f"Listing files: {number:,}"), config.map is not None)
+        layout = find(
+            config.data, lambda number: status.update(f"Listing files: {number:,}"), config.map is not None
+        )
     for sentence in layout.told:
         console.print(sentence, soft_wrap=True, markup=False)
     classes = _classes(config, layout)

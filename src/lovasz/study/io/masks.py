@@ -55,7 +55,7 @@ class Mask:
                 if self.labelling.colours:
                     return labels_of_palette(values, palette, self.labelling)
                 self.palette = used_part(palette, values)
-        check_one_label(self.path, values, self.labelling.num_classes)
+        check_one_label(self.path, values, self.labelling.num_classes, self.labelling.ignored)
         labels, self.named = self.labelling.mapped(whole(self.path, values).reshape(self.shape))
         return labels
 

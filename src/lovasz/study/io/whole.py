@@ -1,5 +1,6 @@
 """Labels among numbers: whole, in the range of labels, and one for each pixel."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,12 @@ def _tolerance(path: Path, values: NDArray[Any]) -> Any:
     return min(slope / 2, MOST_OFF) + rounding
 
 
-def check_one_label(path: Path, values: NDArray[Any], num_classes: int) -> None:
+def check_one_label(path: Path, values: NDArray[Any], num_classes: int, ignored: Collection[int] = ()) -> None:
     """Checks that an array does not hold several labels of each pixel, of which a mask has one.
 
     An array of three axes or more holds several where its values are true and false; where they are 0 and
-    1 alone and its first or last axis has one place for each of the classes, two at least; and of two
-    classes where that axis has fewer than ``FEW`` and is the shortest.
+    1 alone, but for ignored labels, and its first or last axis has one place for each of the classes, two at
+    least; and of two classes where that axis has fewer than ``FEW`` and is the shortest.
 
     Raises:
         UnreadableFileError: If it does.
@@ -79,7 +80,7 @@ def check_one_label(path: Path, values: NDArray[Any], num_classes: int) -> None:
         return
     alike = num_classes > 1 and num_classes in ends
     alike |= num_classes == 2 and any(number < FEW and number == min(values.shape) for number in ends)
-    if values.dtype != bool and not (alike and values.min() >= 0 and values.max() <= 1):
+    if values.dtype != bool and not (alike and {0, 1, *ignored}.issuperset(np.unique(values).tolist())):
         return
     raise UnreadableFileError(
         path,

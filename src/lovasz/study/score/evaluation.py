@@ -256,8 +256,7 @@ def _confusion(
     try:
         if prediction.shape != target.shape:  # by an axis of length 1
             prediction = prediction.reshape(target.shape)
-        volume = paths[1].name.lower().endswith((".nii", ".nii.gz"))
-        return confusion(prediction, target, num_classes, ignored, volume)
+        return confusion(prediction, target, num_classes, ignored)
     except LabelError as error:
         path, mask, labelling = (paths[1], target, second) if error.in_target else (paths[0], prediction, first)
         return Problem(name, "labels", f"{printable(path)} {error}{advice(mask, labelling, error.in_target)}")

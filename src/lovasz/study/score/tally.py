@@ -26,9 +26,7 @@ class LabelError(ValueError):
         self.in_target = in_target
 
 
-def confusion(
-    prediction: Labels, target: Labels, num_classes: int, ignored: Collection[int], volume: bool = False
-) -> NDArray[np.int64]:
+def confusion(prediction: Labels, target: Labels, num_classes: int, ignored: Collection[int]) -> NDArray[np.int64]:
     """Counts the pixels of every pair of label (row) and prediction (column).
 
     One pass over both masks fills a table of all pairs that occur, those of void and of wrong
@@ -40,18 +38,14 @@ def confusion(
         target: Labels of the same shape.
         num_classes: C.
         ignored: Labels whose pixels do not count.
-        volume: Whether no axis can be that of the classes, as in a volume with a place in space.
 
     Returns:
         (C, C), as ``lovasz.metrics.ConfusionMatrix`` counts.
 
     Raises:
         LabelError: If a target holds a label that is neither a class nor ignored, or a prediction
-            one that is no class at a pixel that counts; the message has the labels and their counts. Or if
-            both hold several labels per pixel.
+            one that is no class at a pixel that counts; the message has the labels and their counts.
     """
-    if not volume:
-        _check_one_label(prediction, target, num_classes, ignored)
     matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
     labels, predicted = _range(target), _range(prediction)
     if any(found.stop - found.start > RANGE for found in (labels, predicted)):  # len() ends at 2^63
@@ -69,23 +63,6 @@ def confusion(
         _counted_pixels(prediction, target, num_classes, ignored)  # raises
     matrix[rows.start : rows.stop, columns.start : columns.stop] = counted
     return matrix
-
-
-def _check_one_label(prediction: Labels, target: Labels, num_classes: int, ignored: Collection[int]) -> None:
-    """Rejects masks (C, H, W) or (H, W, C) of 0 and 1, one for each class, which would count as two classes."""
-    shape = target.shape
-    if len(shape) < 3 or num_classes < 2 or num_classes not in (shape[0], shape[-1]):
-        return
-    counts = ~np.isin(target, list(ignored))
-    values = {*np.unique(target[counts]).tolist(), *np.unique(prediction[counts]).tolist()}
-    if values in ({0, 1}, {1}):
-        raise LabelError(
-            f"and its prediction hold 0 and 1 alone in the shape {shape}, as one mask for each of {num_classes} "
-            "classes does; expected one class per pixel: of several labels per pixel (multilabel) evaluate each "
-            "class by itself with --num-classes 2, of one-hot masks take the argmax over the classes, and save a "
-            "volume as slices side by side, volume.reshape(len(volume), -1)",
-            in_target=True,
-        )
 
 
 def _table(rows: Labels, columns: Labels, height: int, width: int) -> NDArray[np.int64]:
