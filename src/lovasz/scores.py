@@ -90,8 +90,8 @@ def lowest_means(scores: Tensor, worst: Sequence[int] = (100,)) -> Tensor:
         worst: percentages q, of which each takes at least one score.
 
     Example:
-        >>> lowest_means(torch.tensor([[0.2], [0.8], [torch.nan], [0.4]]).double(), [34, 67]).tolist()
-        [0.25]
+        >>> lowest_means(torch.tensor([[0.25], [0.75], [torch.nan], [0.5]]).double(), [34, 67]).tolist()
+        [0.3125]
     """
     ranked = scores.sort(dim=0).values.nan_to_num()  # NaN last; sums that no order of the images changes
     sums = F.pad(ranked.cumsum(0), (0, 0, 1, 0))

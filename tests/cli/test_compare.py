@@ -356,14 +356,14 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     asked = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", lambda given, *_: asked.append(make_config(given, None)))
     words = (
-        "--data d --classes c --ignore 7 --ignore 8 --size 6x4 --loss dice --loss ce --seeds 2 "
+        "--data d --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --loss dice --loss ce --seeds 2 "
         "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
         "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 "
         "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
     )
     assert invoke("compare", *words.split()).exit_code == 0
     wanted = Config(
-        data=Path("d"), classes=Path("c"), ignore=(7, 8), size=(6, 4), losses=("dice", "ce"), seeds=2,
+        data=Path("d"), classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), losses=("dice", "ce"), seeds=2,
         network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd", lr=(0.1, 0.2),
         schedule="poly", weight_decay=0.5, precision="bf16", accelerator="cpu", devices=2, threads=1, workers=3,
         logger="tensorboard",
