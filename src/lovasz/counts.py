@@ -10,6 +10,7 @@ from ._inputs import arguments, layouts
 from ._kernels import operators
 from ._kernels.contract import Pixels
 from ._math import binning, jaccard
+from .curves import ThresholdCurve
 from .measures import FBeta, Tversky
 
 
@@ -143,6 +144,21 @@ class Counts:
         """
         thresholds = binning.edges(self.bins, self.form, self.table.device)[:-1]
         return thresholds, self._by_class(jaccard.curve, measure)
+
+    def threshold_curve(self) -> ThresholdCurve:
+        """Return what every threshold on the probability is worth: each channel, or each class against the rest.
+
+        Raises:
+            ValueError: for the hinge, whose errors beyond the margin say no score, and for counts per image.
+        """
+        if self.form == "hinge":
+            raise ValueError(
+                "the hinge counts no score below its margin, so nothing can be said of thresholds: "
+                'count with form="sigmoid"'
+            )
+        if self.per_image:
+            raise ValueError("a threshold is for all pixels: count with per_image=False")
+        return ThresholdCurve(self.table[0], self.form)
 
 
 def count(

@@ -21,6 +21,7 @@ LAYERS = (
     {"_math"},
     {"_inputs"},
     {"_kernels"},
+    {"curves"},
     {"counts", "_counting_metric", "scores"},
     {"_losses"},
     {"functional", "metrics"},
