@@ -274,6 +274,32 @@ def followed(said: str, lead: str) -> list[str]:
     return shlex.split(re.search(re.escape(lead) + r"((?: --[\w-]+ \S+)+)", said.replace("\n", " "))[1])  # type: ignore[index]
 
 
+def test_masks_of_train_ids_are_not_mapped_again(tmp_path: Path, scored: Callable[..., Any]) -> None:
+    stored = np.array([[7, 19, 20, 0], [19, 19, 20, 23]], np.uint8)
+    trained = np.array([[0, 6, 7, 255], [6, 6, 7, 10]], np.uint8)
+    close = np.where(trained == 255, 0, trained)
+    close[0, 0] = 6
+    iou = {0: 0.0, 6: 3 / 4, 7: 1.0, 10: 1.0}
+    name = "x_gtFine_labelTrainIds.png"
+    both(tmp_path, lambda path, _: png(path, GREY, close if path.parent.name == "p" else trained), name)
+    found = scored("--map", "cityscapes", "--map-predictions", "none", code=2)
+    assert_refused(found, f"{tmp_path / 't' / name} is a mask of trainIds, mapped already; leave out --map: ")
+    assert_refused(scored("--map", "cityscapes", code=2), "mapped already; --map-predictions none")
+    expected = [iou.get(label) for label in range(19)]
+    assert scored("--num-classes", 19, "--ignore", 255) == pytest.approx(expected)
+    (tmp_path / "t" / name).unlink()
+    (tmp_path / "p" / name).rename(tmp_path / "p" / "x_pred.png")
+    png(tmp_path / "t" / "x_gtFine_labelIds.png", GREY, stored)
+    assert scored("--map", "cityscapes", "--map-predictions", "none") == pytest.approx(expected)
+    data = tiny_folder(tmp_path / "data")
+    for mask in sorted(data.glob("*/masks/*")):
+        mask.rename(mask.with_name(f"{mask.stem}_gtFine_labelTrainIds{mask.suffix}"))
+    with pytest.raises(ValueError, match=r"_gtFine_labelTrainIds\.png is a mask of trainIds, mapped already"):
+        load_folder(
+            data, find(data), numbered(19), (), None, tmp_path / "known", lambda *_: None, parse_map("cityscapes")
+        )
+
+
 def test_the_hint_for_0_and_255_is_right(tmp_path: Path, scored: Callable[..., Any]) -> None:
     for place, labels in (("p", CLOSE), ("t", TRUTH)):
         png(tmp_path / place / "a.png", GREY, (labels == 2) * 255)

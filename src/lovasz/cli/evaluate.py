@@ -21,7 +21,7 @@ from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import check_writable
-from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.matching import match
@@ -38,6 +38,8 @@ from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
 # Bytes that are counted on where the system does not say how many there are.
 MEMORY = 8 * 2**30
+# What to do where predictions, or targets, are labels that no map of Cityscapes takes.
+ALREADY_MAPPED = ("--map-predictions none", "leave out --map: --num-classes 19 --ignore 255")
 
 
 def evaluate(
@@ -138,6 +140,9 @@ def evaluate(
         threads = workers or max(1, cores // processes)
         known = _classes(pairs, num_classes, classes, target_map, threads, processes)
         labellings = _labellings(known, ignored, target_map, map_predictions)
+        for side, remedy in enumerate(ALREADY_MAPPED):
+            files = (str(pairs.paths(image)[side]) for image in range(len(pairs.files)))
+            check_stored_ids(labellings[side].label_map, files, remedy)
         photos = _photos(pairs, images)
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")

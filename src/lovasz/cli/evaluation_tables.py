@@ -156,8 +156,8 @@ def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> Non
         console.print(f"  {problem.kind}: {problem.message}", soft_wrap=True, markup=False)
     if len(problems) > SHOWN:
         console.print(f"  and {len(problems) - SHOWN:,} more, all in results.json")
-    if not go_on:
-        console.print(f"--allow-missing evaluates the {_count(len(evaluation.pairs.files), 'pair')} that match.")
+    if not go_on and (pairs := len(evaluation.pairs.files)):
+        console.print(f"--allow-missing evaluates the {_count(pairs, 'pair')} that match{'es' * (pairs == 1)}.")
     console.print()
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lovasz.study.data.pairs import Layout, LayoutError, paired, without_a_test_part
+from lovasz.study.io.labelling import TRAIN_IDS
 from lovasz.study.io.names import Listing, listing
 from lovasz.study.io.text import printable
-
-TRAIN_IDS = "_labelTrainIds"
 
 
 @dataclass(frozen=True)

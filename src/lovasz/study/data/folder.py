@@ -22,7 +22,7 @@ from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Da
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
-from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palette import palette
@@ -130,6 +130,8 @@ def load_folder(
                 f"--ignore {label} is one of the classes 0 to {num_classes - 1}, {classes.names[label]}; "
                 "a label is a class or is left out"
             )
+    masks = (str(pair.mask) for part in PARTS for pair in layout.pairs[part])
+    check_stored_ids(label_map, masks, "leave out --map: --num-classes 19 --ignore 255")
     labelling = make_labelling(classes, ignore, label_map)
     stamp = _stamp(layout, labelling, size)
     found = _recall(known, stamp)

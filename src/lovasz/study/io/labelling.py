@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lovasz.study.io.classes import Classes
-from lovasz.study.io.labels import LabelMap, Labels, occurring, replace
+from lovasz.study.io.labels import READY, LabelMap, Labels, occurring, replace
 from lovasz.study.io.palette import value_of
+from lovasz.study.io.text import printable
 
+# What the names of Cityscapes' masks of the 19 classes end in.
+TRAIN_IDS = "_labelTrainIds"
 # Labels that void may have: the first that is no class.
 VOIDS = (255, 65535, 2**31 - 1)
 
@@ -118,6 +121,24 @@ def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap 
             shared[key] = f"{names[key]} and {name}"
         names.setdefault(key, name)
     return Labelling(number, left_out, void, label_map or classes.label_map, colours, names, shared)
+
+
+def check_stored_ids(label_map: LabelMap | None, files: Iterable[str], remedy: str) -> None:
+    """Checks that the map of Cityscapes' labelIds is not that of masks which are mapped already, by their names.
+
+    Args:
+        label_map: A map, or None.
+        files: The masks that are read by it.
+        remedy: What to do otherwise.
+
+    Raises:
+        ValueError: If a mask is one of train IDs.
+    """
+    if label_map != READY["cityscapes"]:
+        return
+    for file in files:
+        if TRAIN_IDS in file.rpartition("/")[2]:
+            raise ValueError(f"{label_map.name}: {printable(file)} is a mask of trainIds, mapped already; {remedy}")
 
 
 def _check_map(label_map: LabelMap, number: int, left_out: frozenset[int]) -> None:
