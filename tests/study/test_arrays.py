@@ -25,6 +25,16 @@ def npy_header(path: Path, shape: tuple[int, ...]) -> Path:
     return path
 
 
+@pytest.mark.parametrize("read", [read_mask, read_image])
+def test_a_file_of_two_arrays_is_refused(read: Callable[..., object], tmp_path: Path) -> None:
+    for kind in (np.uint8, np.float64):
+        with (tmp_path / "a.npy").open("wb") as file:
+            np.save(file, STEPS.astype(kind))
+            np.save(file, STEPS)
+        with pytest.raises(UnreadableFileError, match=r"a\.npy: has \d+ bytes after its array, .*its own file"):
+            read(tmp_path / "a.npy")
+
+
 # ---- nothing is decoded that is too large ----
 
 

@@ -263,6 +263,19 @@ ROWS = [
     ),
     Row(
         "BMP",
+        "a palette of greys in order, of 4 bits, or of 8 with black and white alone",
+        "refused: Pillow misreads it",
+        [
+            ("bmp", bmp(8, bytes(8 * H), bytes(4) + b"\xff" * 3 + b"\0"), "greys alone and 8 bits a pixel"),
+            (
+                "bmp",
+                bmp(4, bytes(4 * H), b"".join(bytes((n, n, n, 0)) for n in range(16))),
+                "greys alone and 4 bits a pixel",
+            ),
+        ],
+    ),
+    Row(
+        "BMP",
         "16 bits",
         "refused: 5 bits a channel would be stretched",
         [("bmp", bmp(16, bytes(16 * H)), "has 16 bits a pixel")],

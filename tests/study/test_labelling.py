@@ -1,6 +1,7 @@
 """Masks that hold colours, palettes, scaled or other numbers: which labels are read, and what is refused."""
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
+from lovasz.study.io.images import read_image
 from lovasz.study.io.labelling import Labelling, make_labelling
 from lovasz.study.io.labels import CITYSCAPES, READY, LabelMap, occurring, parse_map, replace
 from lovasz.study.io.masks import UnknownLabelsError, fits, open_mask, read_mask
@@ -144,6 +146,13 @@ def test_colours_are_the_classes_that_list_them(tmp_path: Path) -> None:
     for kind, samples in ((RGB, coloured(TRUTH)), (RGB_ALPHA, np.concatenate([coloured(TRUTH), opaque], 2))):
         found = read_mask(png(tmp_path / "a.png", kind, samples), labelling=BY_COLOUR)
         np.testing.assert_array_equal(found, TRUTH)
+    tifffile = pytest.importorskip("tifffile")
+    stack = np.stack([TRUTH, (TRUTH + 1) % 3])
+    for one in (stack, stack[..., :2]):
+        tifffile.imwrite(tmp_path / "stack.tif", coloured(one), photometric="rgb")
+        np.testing.assert_array_equal(read_mask(tmp_path / "stack.tif", labelling=BY_COLOUR), one)
+    with pytest.raises(UnreadableFileError, match=r"first \(0, 128, 0\) at page 1, row 1, column 1; expected"):
+        read_mask(tmp_path / "stack.tif")
     for name in ("a.tif", "a.bmp"):
         Image.fromarray(coloured(TRUTH)).save(tmp_path / name)
         np.testing.assert_array_equal(read_mask(tmp_path / name, labelling=BY_COLOUR), TRUTH)
@@ -229,6 +238,64 @@ def test_palettes_that_pillow_wrote_are_read_by_their_colours(name: str, tmp_pat
     other = png(tmp_path / "b.png", PALETTE, TRUTH, COLOURS)
     with pytest.raises(PalettesDifferError, match="has #000000 at index 0"):
         check_palettes([other, tmp_path / name])
+
+
+def _palette_tiff(path: Path, order: tuple[int, ...], kind: Any = np.uint8, scale: int = 257, **kept: Any) -> Path:
+    """A TIFF that shows the truth in the colours, its palette in any order."""
+    tifffile = pytest.importorskip("tifffile")
+    colours = np.zeros((3, 2 ** (8 * np.dtype(kind).itemsize)), np.uint16)
+    colours[:, :3] = np.array(COLOURS)[list(order)].T * scale
+    indices = np.argsort(order).astype(kind)[TRUTH]
+    tifffile.imwrite(path, indices, photometric="palette", colormap=colours, **kept)
+    return path
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"bigtiff": True, "byteorder": ">"}, {"kind": np.uint16}, {"scale": 1}, {"scale": 256}, {"tile": (16, 16)}],
+)
+def test_the_palette_of_any_tiff_is_read(stored: dict[str, Any], tmp_path: Path) -> None:
+    paths = [_palette_tiff(tmp_path / f"{order[0]}.tif", order, **stored) for order in ((0, 1, 2), (2, 0, 1))]
+    for path in paths:
+        np.testing.assert_array_equal(read_mask(path, labelling=BY_COLOUR), TRUTH)
+    with pytest.raises(PalettesDifferError, match=r"0\.tif has #000000 at index 0"):
+        check_palettes(paths)
+
+
+def _bmp(path: Path, indices: Any, bits: int, colours: tuple[tuple[int, int, int], ...]) -> Path:
+    """A BMP of a palette, the lowest row first."""
+    height, width = indices.shape
+    numbers = np.unpackbits(indices[::-1].astype(np.uint8)[..., None], axis=2)[..., 8 - bits :]
+    rows = np.packbits(numbers.reshape(height, -1), axis=1)
+    content = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
+    table = b"".join(bytes((blue, green, red, 0)) for red, green, blue in colours)
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, len(content), 0, 0, len(colours), 0)
+    start = 14 + len(header) + len(table)
+    head = b"BM" + struct.pack("<IHHI", start + len(content), 0, 0, start)
+    path.write_bytes(head + header + table + content)
+    return path
+
+
+def test_a_bmp_of_few_greys_is_read_or_refused(tmp_path: Path) -> None:
+    shown = TRUTH == 1
+    black_and_white = BLACK, (255, 255, 255)
+    first = _bmp(tmp_path / "a.bmp", shown, 1, black_and_white)
+    other = _bmp(tmp_path / "b.bmp", ~shown, 1, black_and_white[::-1])
+    np.testing.assert_array_equal(read_mask(first), shown)
+    np.testing.assert_array_equal(read_image(first)[0], 255 * shown)
+    with pytest.raises(PalettesDifferError, match=r"has #000000 at index 0, .* has #ffffff at index 0"):
+        check_palettes([first, other])
+    by_colour = make_labelling(Classes(("no", "yes"), ("#000000", "#ffffff")), (), None)
+    for path in (first, other):
+        np.testing.assert_array_equal(read_mask(path, labelling=by_colour), shown)
+    # Pillow takes the palette for greys and then the pixels for others than they are.
+    greys = tuple((level, level, level) for level in range(16))
+    for bits, colours in ((8, black_and_white), (4, black_and_white), (4, greys)):
+        path = _bmp(tmp_path / "c.bmp", shown, bits, colours)
+        for read in (read_mask, read_image):
+            with pytest.raises(UnreadableFileError, match=f"greys alone and {bits} bits a pixel.*save it as PNG"):
+                read(path)
+    np.testing.assert_array_equal(read_mask(_bmp(tmp_path / "d.bmp", TRUTH, 8, greys)), TRUTH)
 
 
 def test_a_broken_palette_is_refused(tmp_path: Path) -> None:
@@ -383,6 +450,7 @@ def test_values_far_apart_are_replaced_as_near_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "kind", "number"),
     [((5, 20, 30), np.uint8, 5), ((20, 30, 5), np.int64, 5), ((5, 20, 30), bool, 5), ((5, 20, 30), np.uint8, 2),
+     ((5, 20, 30), np.float32, 5), ((20, 30, 5), np.float64, 5),
      ((40, 20, 30), bool, 2), ((2, 5, 20, 30), bool, 5)],
 )  # fmt: skip
 def test_several_labels_of_a_pixel_are_refused(

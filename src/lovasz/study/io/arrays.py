@@ -114,6 +114,11 @@ def _array(path: Path, stack: ExitStack) -> Stored:
     shape, _, dtype = header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")
+    after = os.fstat(file.fileno()).st_size - file.tell() - math.prod(shape) * dtype.itemsize
+    if after > 0:
+        raise UnreadableFileError(
+            path, f"has {after:,} bytes after its array, such as another one; save each array in its own file"
+        )
 
     def read() -> NDArray[Any]:
         file.seek(0)

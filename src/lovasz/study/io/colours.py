@@ -25,7 +25,7 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
 
     Args:
         path: The file.
-        picture: (H, W, C).
+        picture: (H, W, C), or (D, H, W, C) of a stack.
         labelling: What the colours stand for.
 
     Raises:
@@ -33,7 +33,7 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
             labels of.
         UnknownLabelError: If it holds a colour that is not listed.
     """
-    channels = picture.shape[2]
+    channels = picture.shape[-1]
     kind = _mode(path)
     if channels not in (2, 3, 4) or kind not in (*MODES, ""):
         raise UnreadableFileError(
@@ -46,12 +46,13 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
     if channels == 2 or not labelling.colours:
         same = (picture[..., 0] == picture[..., 1]) & (picture[..., 0] == picture[..., 2]) if channels > 2 else True
         if not np.all(same):
-            row, column = np.argwhere(~np.asarray(same))[0]
-            shown = ", ".join(str(value) for value in picture[row, column, :3].tolist())
+            *pages, row, column = np.argwhere(~np.asarray(same))[0].tolist()
+            shown = ", ".join(str(value) for value in picture[(*pages, row, column)][:3].tolist())
+            page = f"page {pages[0] + 1}, " if pages else ""
             raise UnreadableFileError(
                 path,
-                f"holds {channels} channels of colour, first ({shown}) at row {row}, column {column}; expected "
-                f"class indices. Colours are read with {LISTED}",
+                f"holds {channels} channels of colour, first ({shown}) at {page}row {row}, column {column}; "
+                f"expected class indices. Colours are read with {LISTED}",
             )
         return picture[..., 0], False
     if picture.dtype != np.uint8:

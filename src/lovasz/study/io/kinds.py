@@ -54,6 +54,7 @@ class Stored:
         axes: A letter for each axis of a picture: "HW", "HWC", and with the pages of a stack first "DHW", "DHWC";
             empty for an array or a volume.
         alpha: Whether the last channel is the transparency of a picture, and no data where it is opaque.
+        palette: Of a TIFF read as indices: the colour of each, (K, 3).
     """
 
     shape: tuple[int, ...]
@@ -61,6 +62,7 @@ class Stored:
     dtype: np.dtype[Any]
     axes: str = ""
     alpha: bool = False
+    palette: NDArray[Any] | None = None
 
 
 def suffix(path: Path) -> str:

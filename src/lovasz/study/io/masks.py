@@ -51,7 +51,7 @@ class Mask:
                 values, done = labels_of_colours(self.path, values, self.labelling)
                 if done:
                     return values
-            elif (palette := palette_of(self.path)) is not None:
+            elif (palette := palette_of(self.path, self.stored)) is not None:
                 if self.labelling.colours:
                     return labels_of_palette(values, palette, self.labelling)
                 self.palette = used_part(palette, values)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import FORMATS, MOST_VALUES, PICTURES, UnreadableFileError, opened, suffix
+from lovasz.study.io.arrays import FORMATS, MOST_VALUES, PICTURES, Stored, UnreadableFileError, opened, suffix
 from lovasz.study.io.labels import occurring
 from lovasz.study.io.palette import hexadecimal
 from lovasz.study.io.text import printable
@@ -22,15 +22,18 @@ class PalettesDifferError(ValueError):
     """Masks of one data set whose palettes give an index two meanings."""
 
 
-def palette_of(path: Path) -> NDArray[np.int64] | None:
+def palette_of(path: Path, stored: Stored) -> NDArray[np.int64] | None:
     """Returns the palette of a picture, ``0xrrggbb`` of each index, -1 where it is not opaque; None without one.
 
     Args:
-        path: A file that has been opened as a mask.
+        path: The file.
+        stored: The same, opened as a mask.
 
     Raises:
         UnreadableFileError: If it has a palette that cannot be read.
     """
+    if stored.palette is not None:
+        return _packed(stored.palette >> 8 if stored.palette.dtype == np.uint16 else stored.palette)
     if suffix(path) not in PICTURES:
         return None
     with path.open("rb") as file:
@@ -42,24 +45,32 @@ def palette_of(path: Path) -> NDArray[np.int64] | None:
 
     try:
         with Image.open(path, formats=FORMATS) as picture:
+            if (picture.format, picture.mode) == ("BMP", "1"):  # black at index 0, else it is a P
+                return _packed(np.array([[0] * 3, [255] * 3]))
             if picture.mode != "P" or picture.palette is None:
                 return None
             order, content = picture.palette.getdata()
             if order != "RGB":  # as in a PNG it is before any pixel is decoded
                 content = bytes(picture.getpalette("RGB") or ())
-            entries = np.frombuffer(content, np.uint8).reshape(-1, 3).astype(np.int64)
+            entries = np.frombuffer(content, np.uint8).reshape(-1, 3)
             clear = picture.info.get("transparency")
     except Exception as error:  # whatever has decoded another picture knows more than Pillow does
         if png:
             raise UnreadableFileError(path, "has a palette that cannot be read") from error
         return None
-    colours: NDArray[np.int64] = entries @ np.array([1 << 16, 1 << 8, 1])
+    colours = _packed(entries)
     if isinstance(clear, int):
         colours[clear : clear + 1] = -1
     elif isinstance(clear, bytes):
         opacity = np.frombuffer(clear, np.uint8)[: len(colours)]
         colours[: len(opacity)][opacity < 255] = -1
     return colours
+
+
+def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
+    packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return packed
 
 
 class Palettes:
@@ -129,7 +140,7 @@ class _Entry:
 def _entries(file: Path, most: int) -> list[_Entry]:
     try:
         with opened(file, most) as stored:
-            palette = palette_of(file)
+            palette = palette_of(file, stored)
             if palette is None:
                 return []
             used = [index for index in occurring(stored.read()) if index < len(palette)]

@@ -15,6 +15,8 @@ from lovasz.study.io.kinds import Stored, UnreadableFileError, check_upright
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
 # EXIF's number of the tag that says how a picture is shown.
 ORIENTATION = 0x0112
+# What Pillow calls a BMP whose palette is black and white, or greys in order; it then decodes so many bits a pixel.
+GREY_BITS = {"1": 1, "L": 8}
 
 
 def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> Stored:
@@ -41,11 +43,17 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
         )
     if picture.format == "BMP" and stored.startswith("BGR;1"):
         raise UnreadableFileError(path, "has 16 bits a pixel, which are no bytes a channel; save it with 24")
+    if picture.format == "BMP" and mode in GREY_BITS and _bits(file) != GREY_BITS[mode]:
+        raise UnreadableFileError(
+            path, f"has a palette of greys alone and {_bits(file)} bits a pixel, which is misread; save it as PNG"
+        )
     wide = ";16" in stored and mode != "I;16"
     if wide and _interlaced(file):
         raise UnreadableFileError(path, "has 16 bits a channel and is interlaced; save it without interlacing")
     if wide:
         mode = stored.split(";")[0]
+    elif colours and mode == "1" and picture.format == "BMP":  # whose palette has black and white
+        mode = "L"
     elif colours and mode == "P":
         mode = "RGBA" if "transparency" in picture.info else "RGB"
     elif mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
@@ -70,6 +78,13 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
         axes="HWC" if channels > 1 else "HW",
         alpha=mode in ("LA", "RGBA"),
     )
+
+
+def _bits(file: BinaryIO) -> int:
+    """Returns the bits a pixel of a BMP, after a header of 12 bytes or of more."""
+    file.seek(14)
+    header = file.read(16)
+    return int.from_bytes(header[10:12] if header[:4] == b"\x0c\0\0\0" else header[14:16], "little")
 
 
 def _interlaced(file: BinaryIO) -> bool:

@@ -89,7 +89,8 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
                 f"{_words(page)}; save each alone",
             )
     depth, channels = stack_axes(path, str(first.description), len(pages), first.samplesperpixel)
-    palette = _palette(first) if colours and first.photometric == PALETTE else None
+    listed = _palette(first) if first.photometric == PALETTE else None
+    palette = listed if colours else None
     samples = channels * (first.samplesperpixel if palette is None else 3)
     axes = "D" * (depth > 1) + "HW" + "C" * (samples > 1)
     lengths = {"D": depth, "H": first.imagelength, "W": first.imagewidth, "C": samples}
@@ -115,7 +116,8 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
             values = palette[values[..., 0]]
         return np.ascontiguousarray(values).reshape([lengths[axis] for axis in axes])
 
-    return Stored(tuple(lengths[axis] for axis in axes), read, dtype, axes)
+    shape = tuple(lengths[axis] for axis in axes)
+    return Stored(shape, read, dtype, axes, palette=None if colours else listed)
 
 
 def _quiet(logger: logging.Logger) -> None:
@@ -217,10 +219,15 @@ def _check_segments(page: Any, size: int) -> None:
 
 
 def _palette(page: Any) -> NDArray[Any]:
-    """Returns the colours of a palette, (K, 3): of 16 bits, and of 8 where each is one of 8 bits."""
+    """Returns the colours of a palette, (K, 3): of 16 bits, and of 8 where each is one of 8 bits.
+
+    Some writers store 0 to 255 in the place of 0 to 65535, and libtiff takes a palette without larger values so.
+    """
     colours = np.asarray(page.tags[COLOUR_MAP].value, dtype=np.uint16).reshape(3, -1).T
     if len(colours) != 2**page.bitspersample:
         raise ValueError(f"its palette has {len(colours)} colours, and {page.bitspersample} bits")
+    if colours.max() < 256:
+        return colours.astype(np.uint8)
     for widened in (colours // 257 * 257, colours // 256 * 256):
         if (colours == widened).all():
             return (colours // 256).astype(np.uint8)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lovasz.study.io.arrays import VOLUMES, UnreadableFileError, suffix
 from lovasz.study.io.labels import Labels
-from lovasz.study.io.numbers import below
+from lovasz.study.io.numbers import below, not_finite
 
 # Beyond 2^53 not every whole number is a float64, and none is a label.
 MOST_EXACT = 2.0**53
@@ -37,7 +37,9 @@ def whole(path: Path, values: NDArray[Any]) -> Labels:
     if np.issubdtype(values.dtype, np.integer):
         return values
     if not below(values, MOST_EXACT):
-        raise UnreadableFileError(path, f"holds {values.dtype} values that are not whole numbers")
+        problem = not_finite(values)
+        kind = f"{values.dtype} values that are not whole numbers{': ' if problem else ''}{problem}"
+        raise UnreadableFileError(path, f"holds {kind}")
     labels = np.rint(values)
     off = np.abs(values - labels)
     if off.any() and not (off <= _tolerance(path, values)).all():
@@ -76,7 +78,7 @@ def check_one_label(path: Path, values: NDArray[Any], num_classes: int, ignored:
         UnreadableFileError: If it does.
     """
     ends = values.shape[:1] + values.shape[-1:]
-    if suffix(path) != ".npy" or values.ndim < 3 or (values.ndim == 3 and 1 in ends) or values.dtype.kind == "f":
+    if suffix(path) != ".npy" or values.ndim < 3 or (values.ndim == 3 and 1 in ends):
         return
     alike = num_classes > 1 and num_classes in ends
     alike |= num_classes == 2 and any(number < FEW and number == min(values.shape) for number in ends)
