@@ -274,6 +274,21 @@ def followed(said: str, lead: str) -> list[str]:
     return shlex.split(re.search(re.escape(lead) + r"((?: --[\w-]+ \S+)+)", said.replace("\n", " "))[1])  # type: ignore[index]
 
 
+def test_void_in_a_prediction_is_told_as_such(tmp_path: Path, scored: Callable[..., Any]) -> None:
+    both(tmp_path, lambda path, labels: png(path, GREY, 5 * labels))
+    options = classes(tmp_path, [{"name": "a", "value": 5}, {"name": "b", "value": 10}, {"void": True, "value": 0}])
+    said = scored(*options, code=1).stdout
+    assert "of which 255 is void: a prediction holds a class wherever a pixel counts" in said
+    prediction = 5 * CLOSE
+    prediction[3, 3] = 5
+    png(tmp_path / "p" / "a.png", GREY, prediction)
+    assert scored(*options) == pytest.approx([5 / 6, 3 / 4])
+    assert_refused(
+        scored(*classes(tmp_path, [{"name": "a", "Value": 5}]), code=2),
+        '"Value" is not read; expected name, color, ',
+    )
+
+
 def test_masks_of_train_ids_are_not_mapped_again(tmp_path: Path, scored: Callable[..., Any]) -> None:
     stored = np.array([[7, 19, 20, 0], [19, 19, 20, 23]], np.uint8)
     trained = np.array([[0, 6, 7, 255], [6, 6, 7, 10]], np.uint8)

@@ -433,8 +433,8 @@ ROWS = [
     ),
     Row(
         "TIFF",
-        "overviews (reduced copies)",
-        "passed over",
+        "overviews (reduced copies), also within a page (SubIFD)",
+        "passed over; another picture there is refused",
         [
             (
                 "tif",

@@ -202,6 +202,33 @@ def test_void_has_colours(tmp_path: Path) -> None:
     assert labelling.ignored == {255}
 
 
+def test_two_bands_of_floats_are_no_grey_with_opacity(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    scores = np.stack([np.zeros((4, 5)), np.ones((4, 5))], -1).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", scores, photometric="minisblack", planarconfig="contig")
+    with pytest.raises(UnreadableFileError, match="holds 2 channels; expected one of class indices"):
+        read_mask(tmp_path / "a.tif", labelling=Labelling(2))
+
+
+@pytest.mark.parametrize("read", [read_mask, read_image])
+def test_a_picture_within_a_page_is_a_smaller_copy_or_refused(read: Any, tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile")
+
+    def write(*inner: tuple[Any, int]) -> Path:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            file.write(TRUTH, subifds=len(inner), photometric="minisblack")
+            for picture, kind in inner:
+                file.write(picture, photometric="minisblack", subfiletype=kind)
+        return tmp_path / "a.tif"
+
+    found = read(write((TRUTH[::2, ::2], 1), (TRUTH[::4, ::4], 0)))
+    np.testing.assert_array_equal(found.reshape(4, 4), TRUTH)
+    with pytest.raises(UnreadableFileError, match=r"another picture within a page \(SubIFD\).*save each alone"):
+        read(write((TRUTH[::2, ::2], 1), ((TRUTH + 1) % 3, 0)))
+    with pytest.raises(UnreadableFileError, match="more than 64 pictures within a page"):
+        read(write(*[(TRUTH[::2, ::2], 1)] * 65))
+
+
 def test_other_channels_are_no_colours(tmp_path: Path) -> None:
     Image.new("CMYK", (4, 4), (0, 0, 0, 255)).save(tmp_path / "a.tif")
     for labelling in (BY_COLOUR, Labelling()):

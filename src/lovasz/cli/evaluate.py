@@ -317,7 +317,10 @@ def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
     found = match(listing(folder), Listing(pairs.targets, {name_of(target): target for target in names}))
     photos = {names[target]: folder / photo for _, photo, target in found.pairs}
     if not photos:
-        raise UnreadableFileError(folder, "holds no file of the name of a mask; expected photos for --images")
+        passed = ". ".join(
+            ["holds no file of the name of a mask; expected photos for --images", *found.passed_over]
+        )
+        raise UnreadableFileError(folder, passed)
     return photos
 
 

@@ -24,6 +24,8 @@ def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
     unknown = [value for value in values if not 0 <= value < num_classes]
     if labelling.label_map is not None:
         hint = f". These are labels after {labelling.label_map.name}"
+        if not in_target and labelling.void in occurring(mask) and labelling.void in labelling.ignored:
+            hint += f", of which {labelling.void} is void: a prediction holds a class wherever a pixel counts"
         if not in_target:
             hint += "; predictions that hold class indices already: --map-predictions none"
         return hint

@@ -13,6 +13,7 @@ from lovasz.study.io.text import UNSAFE, printable
 
 # Values are below; none is a label beyond.
 MOST = 10**10
+KEYS = ("name", "color", "colour", "value", "void")
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -111,6 +112,9 @@ def _entry(where: str, entry: Any) -> _Entry:
     name = given.get("name") if isinstance(entry, dict) else entry
     if not isinstance(name, str) and not void:
         raise ValueError(f'{where}: expected a name or an object with "name", got {_shown(entry)}')
+    for key in given:
+        if key not in KEYS and key.lower().removesuffix("s") in KEYS:
+            raise ValueError(f"{where}: {_shown(key)} is not read; expected {', '.join(KEYS)}")
     colour, values = given.get("color", given.get("colour")), given.get("value")
     if void and colour is None and values is None:
         raise ValueError(f'{where}: void needs a "value" or a "color", got {_shown(entry)}')

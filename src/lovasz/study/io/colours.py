@@ -35,7 +35,8 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
     """
     channels = picture.shape[-1]
     kind = _mode(path)
-    if channels not in (2, 3, 4) or kind not in (*MODES, ""):
+    floating = channels != 3 and picture.dtype.kind == "f"  # in which no value is opaque
+    if channels not in (2, 3, 4) or kind not in (*MODES, "") or floating:
         raise UnreadableFileError(
             path,
             f"holds {channels} channels{f' ({kind})' if kind else ''}; expected one of class indices, a palette, "
@@ -145,8 +146,7 @@ def _pixels(number: int) -> str:
 
 
 def _check_opaque(path: Path, alpha: NDArray[Any]) -> None:
-    opaque = np.iinfo(alpha.dtype).max if np.issubdtype(alpha.dtype, np.integer) else 1
-    clear = int(np.count_nonzero(alpha != opaque))
+    clear = int(np.count_nonzero(alpha != np.iinfo(alpha.dtype).max))
     if clear:
         raise UnreadableFileError(
             path,

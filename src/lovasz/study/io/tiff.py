@@ -18,6 +18,8 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LOSSLESS = {1, 5, 8, 32946, 32773, 34925, 50000}
 LOSSY = {7, 50001}
 JPEG = 7
+# The predictor of floating point, by its number.
+FLOATING = 3
 GREY, RGB, PALETTE, INKS, YCBCR = 1, 2, 3, 5, 6
 # Bits of the kind of a page: a smaller copy of another; which of its pixels are valid.
 REDUCED, VALIDITY = 1, 4
@@ -50,6 +52,8 @@ MEANT = {
 }
 # Strips and tiles in a file: a tile of 20,000 x 20,000 pixels in strips of a row has 80,000.
 MOST_SEGMENTS = 2**21
+# Pictures within a page: copies of half the size, of a quarter and so on.
+MOST_INNER = 64
 # Pixels of a tile, which may be larger than its picture: 4096 x 4096.
 MOST_IN_TILE = 2**24
 
@@ -68,6 +72,7 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
         segments += len(page.dataoffsets)
         if segments > MOST_SEGMENTS:
             raise ValueError(f"it has more than {MOST_SEGMENTS:,} strips or tiles")
+        _check_inner(path, page)
         if page.subfiletype & VALIDITY:
             validity.append(page)
         elif not page.subfiletype & REDUCED:
@@ -120,6 +125,19 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
     return Stored(shape, read, dtype, axes, palette=None if colours else listed)
 
 
+def _check_inner(path: Path, page: Any) -> None:
+    """Checks that the pictures within a page (SubIFDs), which are passed over, are smaller copies of it."""
+    offsets = page.subifds or ()
+    if len(offsets) > MOST_INNER:
+        raise ValueError(f"it has more than {MOST_INNER} pictures within a page")
+    for inner in page.pages if offsets else ():
+        smaller = inner.imagelength * inner.imagewidth < page.imagelength * page.imagewidth
+        if not inner.subfiletype & REDUCED and not smaller:
+            raise UnreadableFileError(
+                path, "holds another picture within a page (SubIFD), no smaller copy of it; save each alone"
+            )
+
+
 def _quiet(logger: logging.Logger) -> None:
     """Keeps off the terminal what is checked here."""
     logger.propagate = False
@@ -162,6 +180,12 @@ def _check_kind(path: Path, page: Any, colours: bool) -> None:
     if not colours and compression in LOSSY:
         kind = "a JPEG" if compression == JPEG else f"compressed as {name}"
         raise UnreadableFileError(path, f"a mask cannot be {kind}, which changes labels; expected a PNG")
+    if page.predictor == FLOATING and page.parent.byteorder == ">":
+        raise UnreadableFileError(
+            path,
+            "has a predictor of floats and the big-endian byte order, which readers undo differently; save it "
+            "without a predictor",
+        )
     photometric = int(page.photometric)
     if photometric == 0:
         what = "values" if colours else "labels"
