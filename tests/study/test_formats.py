@@ -325,6 +325,20 @@ ROWS = [
     ),
     Row(
         "TIFF",
+        "big-endian floating point with its predictor",
+        "refused: readers undo it differently",
+        [
+            (
+                "tif",
+                lambda path: pytest.importorskip("tifffile").imwrite(
+                    path, few(1, 8)[..., 0].astype(">f4"), byteorder=">", predictor=3, compression="deflate"
+                ),
+                "a predictor of floats and the big-endian byte order",
+            )
+        ],
+    ),
+    Row(
+        "TIFF",
         "compressed as JPEG or WebP",
         "as decoded, RGB of YCbCr; never a mask",
         [
