@@ -72,7 +72,9 @@ def escape(app: Sphinx, what: str, name: str, thing: object, options: object, li
             if i % 2 == 0:
                 parts[i] = re.sub(r"([*|])", r"\\\1", part)
             elif part[1:-1] in PUBLIC and part[1:-1] != name.rpartition(".")[2]:
-                parts[i] = f":py:obj:{part}"
+                text = part[1:-1]
+                at_the_top = text in lovasz.__all__ and name.startswith("lovasz.curves.")
+                parts[i] = f":py:obj:`{text} <lovasz.{text}>`" if at_the_top else f":py:obj:{part}"
         lines[number] = "".join(parts)
 
 

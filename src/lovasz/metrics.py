@@ -101,7 +101,7 @@ class ConfusionMatrix(CountingMetric):
 
 
 class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is drawn with fewer options
-    """Compute the IoU of the whole dataset, per class or as the mean over classes (mIoU).
+    """Compute the IoU of the whole data set, per class or as the mean over classes (mIoU).
 
     `IoU_c = TP_c / (TP_c + FP_c + FN_c)`, with the counts summed over all images first, as in PASCAL VOC and
     Cityscapes. A class neither labelled nor predicted, and one that is ignored, is NaN and left out of the mean; if
@@ -149,7 +149,7 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
 
 
 class DiceScore(JaccardIndex):
-    """Compute the Dice score (F1) of the whole dataset, per class or as the mean over classes.
+    """Compute the Dice score (F1) of the whole data set, per class or as the mean over classes.
 
     `Dice_c = 2 TP_c / (2 TP_c + FP_c + FN_c)`; an absent class is NaN and left out of the
     mean. The arguments are those of `JaccardIndex`.

@@ -52,7 +52,7 @@ SHOWS = ("cli/", "study/score/", "study/summary/", "study/report/")
 
 
 def code_version() -> str:
-    """Returns this library's version and a hash of its files: ``0.1.0 (1f2e3d4c)``.
+    """Returns this library's version and a hash of its files: ``0.2.0 (1f2e3d4c)``.
 
     A source tree changes without its version; results of other code must not pass for its own.
     Files that only show results are left out.
