@@ -7,7 +7,7 @@ from lovasz.study.environment import INSTALL, versions
 
 
 def main() -> None:
-    """Runs the command line; without Typer or Rich, what needs neither, else it says what to install."""
+    """Run the command line; without Typer or Rich, what needs neither, else it says what to install."""
     if all(util.find_spec(module) is not None for module in ("typer", "rich")):
         from lovasz.cli.app import app
 

@@ -82,7 +82,7 @@ FILES = {
 
 
 def _add_compare() -> None:
-    """Adds ``compare`` with an option for each setting; where none can be read it says what is missing."""
+    """Add ``compare`` with an option for each setting; where none can be read it says what is missing."""
     if missing(("pydantic", "yaml")):
         anything = {"allow_extra_args": True, "ignore_unknown_options": True}
         app.command("compare", context_settings=anything)(lambda: run_compare({}, None, None, None))

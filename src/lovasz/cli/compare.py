@@ -20,7 +20,7 @@ GRACE = 3
 
 
 def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resume: Path | None) -> None:
-    """Runs the command.
+    """Run the command.
 
     Args:
         given: Settings given as options; None is not given.
@@ -88,7 +88,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the command with one line on stderr and exit code 2."""
+    """End the command with one line on stderr and exit code 2."""
     rank, _ = launched()
     if rank:
         time.sleep(GRACE)

@@ -104,7 +104,7 @@ def evaluate(
         int, typer.Option(metavar="N", help="Leave out files that unfold to more values, pixels times channels.")
     ] = MOST_VALUES,
 ) -> None:
-    """Score two folders of masks: IoU per dataset, image and class, worst case, Dice, accuracy.
+    """Score two folders of masks: IoU per data set, image and class, worst case, Dice, accuracy.
 
     Masks are PNG, TIFF, NumPy arrays or NIfTI volumes, of class indices, in the colours that
     --classes lists, or of values that --map names; matched by name, also in subfolders: 0001.png
@@ -173,7 +173,7 @@ def _run(
     photos: dict[str, Path],
     worst: int,
 ) -> int:
-    """Counts, prints and writes; returns the exit code."""
+    """Count, prints and writes; returns the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
     ignored = labellings[1].ignored
     with joined() as ranks, _interruption() as interruption:
@@ -225,7 +225,7 @@ class _Interruption:
 
 @contextlib.contextmanager
 def _interruption() -> Iterator[_Interruption]:
-    """Notes the first Ctrl-C, or the SIGTERM that ``torchrun`` makes of it, so that a partial result is written."""
+    """Note the first Ctrl-C, or the SIGTERM that ``torchrun`` makes of it, so that a partial result is written."""
     interruption, before = _Interruption(), {}
     for which in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(which) is not signal.SIG_IGN:  # as in a job in the background
@@ -240,7 +240,7 @@ def _interruption() -> Iterator[_Interruption]:
 def _labellings(
     classes: Classes, ignored: frozenset[int], target_map: LabelMap | None, of_predictions: str | None
 ) -> tuple[Labelling, Labelling]:
-    """Returns how what predictions and targets store becomes labels."""
+    """Return how what predictions and targets store becomes labels."""
     targets = make_labelling(classes, ignored, target_map)
     if of_predictions is None:
         return targets, targets
@@ -257,7 +257,7 @@ def _classes(
     threads: int,
     processes: int,
 ) -> Classes:
-    """Returns the classes by name; without a file their names are their numbers."""
+    """Return the classes by name; without a file their names are their numbers."""
     if num_classes is not None and num_classes < 1:
         raise ValueError(f"--num-classes must be at least 1, got {num_classes}")
     if file is not None:
@@ -310,7 +310,7 @@ def _pairs(predictions: Path, targets: Path | None, most: int) -> Pairs:
 
 
 def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
-    """Returns the photos by the names of their masks."""
+    """Return the photos by the names of their masks."""
     if folder is None:
         return {}
     names = {target: name for name, _, target in pairs.files}

@@ -36,7 +36,7 @@ class _Rate(ProgressColumn):
 
 @contextlib.contextmanager
 def counting(console: Console, images: int, ranks: Ranks) -> Iterator[Callable[[int, int], None]]:
-    """Shows the progress of this process; without a terminal it shows nothing.
+    """Show the progress of this process; without a terminal it shows nothing.
 
     Yields:
         What to call with the number of images done since the last call, and of those left out so far.
@@ -64,13 +64,13 @@ def counting(console: Console, images: int, ranks: Ranks) -> Iterator[Callable[[
 
 
 def print_maps(console: Console, evaluation: Evaluation) -> None:
-    """Prints which values that a map names no mask holds: it may be the map of other masks."""
+    """Print which values that a map names no mask holds: it may be the map of other masks."""
     for sentence in never_held(evaluation):
         console.print(sentence, style="bold", soft_wrap=True, markup=False)
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """Prints the scores, of all and of each class, and the worst images; says first if they are partial."""
+    """Print the scores, of all and of each class, and the worst images; says first if they are partial."""
     evaluation, scores = outcome.evaluation, outcome.scores
     if evaluation.stopped:
         console.print(
@@ -92,27 +92,27 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
 
 
 def _means(evaluation: Evaluation, scores: Scores) -> Table:
-    """Returns the table of the means, each with its name."""
+    """Return the table of the means, each with its name."""
     empty = "" if scores.empty == "skip" else f", --empty {scores.empty}"
     counted = f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count"
     table = titled(f"{counted}; in %{empty}")
     for column in ("", "mean", "worst case"):
         table.add_column(column, justify="right" if column else "left")
     number = "1 class" if scores.averaged == 1 else f"{scores.averaged:,} classes"
-    table.add_row(f"IoU of the dataset, mean over {number} (mIoU)", _percent(scores.miou))
+    table.add_row(f"IoU of the data set, mean over {number} (mIoU)", _percent(scores.miou))
     if scores.background >= 0:
         table.add_row(
             Text(f"  the same without {foreground(evaluation, scores)}"), _percent(scores.foreground_miou)
         )
     table.add_row("IoU of each image, mean over images", _percent(scores.image_miou), _percent(scores.image_worst))
     table.add_row("IoU of each class, mean over images", _percent(scores.class_miou), _percent(scores.class_worst))
-    table.add_row("Dice of the dataset, mean over classes", _percent(scores.dice))
+    table.add_row("Dice of the data set, mean over classes", _percent(scores.dice))
     table.add_row("Pixel accuracy", _percent(scores.accuracy))
     return table
 
 
 def _classes(evaluation: Evaluation, scores: Scores) -> Table:
-    """Returns the table of the classes."""
+    """Return the table of the classes."""
     table = titled("Each class, in %")
     table.add_column("class", overflow="fold", max_width=24, min_width=8)
     for column in ("pixels", "images", "IoU", "preci-\nsion", "recall", "IoU of\nimages", "worst\ncase"):
@@ -124,7 +124,7 @@ def _classes(evaluation: Evaluation, scores: Scores) -> Table:
 
 
 def _false_alarms(evaluation: Evaluation, scores: Scores) -> Table | None:
-    """Returns the table of the classes that are predicted in images without them; None if there is none."""
+    """Return the table of the classes that are predicted in images without them; None if there is none."""
     table = titled("False alarms, in images without the class")
     table.add_column("class", overflow="fold", max_width=24, min_width=8)
     for column in ("images\nwithout", "predicted\nin", "pixels"):
@@ -137,13 +137,13 @@ def _false_alarms(evaluation: Evaluation, scores: Scores) -> Table | None:
 
 
 def print_pairing(console: Console, pairs: Pairs) -> None:
-    """Prints how the names were paired, if not as they are, and what was passed over."""
+    """Print how the names were paired, if not as they are, and what was passed over."""
     for sentence in pairs.told():
         console.print(sentence, soft_wrap=True, markup=False)
 
 
 def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> None:
-    """Prints the first problems, how many there are, and what can be done."""
+    """Print the first problems, how many there are, and what can be done."""
     problems = evaluation.problems
     if not problems:
         return

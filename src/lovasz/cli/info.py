@@ -13,7 +13,7 @@ Section = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
 def print_info() -> None:
-    """Prints what is installed and what the losses run on, as tables."""
+    """Print what is installed and what the losses run on, as tables."""
     from rich.console import Console
     from rich.text import Text
 
@@ -31,7 +31,7 @@ def print_info() -> None:
 
 
 def print_plain() -> None:
-    """Prints the same as plain text, for an installation without Rich."""
+    """Print the same as plain text, for an installation without Rich."""
     for title, columns, rows in sections():
         print(title)
         lines = [columns, *rows]
@@ -42,7 +42,7 @@ def print_plain() -> None:
 
 
 def sections() -> list[Section]:
-    """Lists what there is to know: versions, devices, kernels."""
+    """List what there is to know: versions, devices, kernels."""
     return [
         ("Versions", ("package", "version"), list(versions().items())),
         ("Devices", ("device", "what it is"), devices()),
@@ -51,7 +51,7 @@ def sections() -> list[Section]:
 
 
 def devices() -> list[tuple[str, str]]:
-    """Lists the devices PyTorch can use, each with a description."""
+    """List the devices PyTorch can use, each with a description."""
     found = [("cpu", f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads")]
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory / 2**30

@@ -15,7 +15,7 @@ from lovasz.study.train.options import flag, help_text, option
 
 
 def parameters() -> Iterator[inspect.Parameter]:
-    """Yields a parameter for each setting, as Typer reads them; one that is not given is None."""
+    """Yield a parameter for each setting, as Typer reads them; one that is not given is None."""
     for name in Config.model_fields:
         extra = option(Config, name)
         words = typer.Option(
@@ -30,7 +30,7 @@ def parameters() -> Iterator[inspect.Parameter]:
 
 
 def read(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings that options give; None is not given."""
+    """Return the settings that options give; None is not given."""
     settings: dict[str, Any] = {
         name: value or None if isinstance(value, list) else value for name, value in given.items()
     }
@@ -42,7 +42,7 @@ def read(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kind(annotation: Any, metavar: str) -> Any:
-    """Returns the type of a setting on the command line."""
+    """Return the type of a setting on the command line."""
     if metavar == "HxW":
         return str | None
     if get_origin(annotation) is tuple:  # given again for more
@@ -52,7 +52,7 @@ def _kind(annotation: Any, metavar: str) -> Any:
 
 
 def _sides(name: str, text: str | None) -> tuple[int, ...] | None:
-    """Reads 120x160."""
+    """Read 120x160."""
     if text is None:
         return None
     if not re.fullmatch(r"\d+(x\d+){1,2}", text):

@@ -55,7 +55,7 @@ class Session:
         )
 
     def prepare(self, config: Config, out: Path) -> tuple[Data, Plan]:
-        """Loads and checks the data, and keeps the settings beside the results.
+        """Load and checks the data, and keeps the settings beside the results.
 
         Args:
             config: What was asked for, checked.
@@ -77,7 +77,7 @@ class Session:
         return data, planned
 
     def compare(self, config: Config, out: Path, data: Data, planned: Plan) -> None:
-        """Does the missing runs, prints what they show and writes the result files."""
+        """Do the missing runs, prints what they show and writes the result files."""
         self._print_start(data, planned)
         steps = planned.runs[0].steps
         self.bar = self.progress.add_task("", total=(self.number - len(self.finished)) * steps)
@@ -88,7 +88,7 @@ class Session:
             self._print_results(summarise(data, config, runs, tried), out)
 
     def on_damaged(self, said: str) -> None:
-        """Prints it."""
+        """Print it."""
         self.console.print(said, soft_wrap=True, markup=False)
 
     def on_wait(self, number: int) -> None:
@@ -102,13 +102,13 @@ class Session:
         self.progress.update(self.bar, description=name)
 
     def on_step(self, step: int) -> None:
-        """Moves the bar."""
+        """Move the bar."""
         task = self.progress.tasks[0]
         per_run = (task.total or 0) / max(1, self.number - self.before)
         self.progress.update(self.bar, completed=(len(self.finished) - self.before) * per_run + step)
 
     def on_finish(self, run: Run) -> None:
-        """Prints one line a run."""
+        """Print one line a run."""
         self.finished.add(run.settings)
         seconds = sum(run.step_seconds)
         self.console.print(
@@ -165,12 +165,12 @@ class Session:
             console.print(printable(path), soft_wrap=True, markup=False)
 
     def _say(self, sentence: str, style: str = "") -> None:
-        """Prints prose: wrapped at words on a terminal, one line a sentence in a pipe."""
+        """Print prose: wrapped at words on a terminal, one line a sentence in a pipe."""
         self.console.print(sentence, style=style, soft_wrap=not self.console.is_terminal)
 
 
 def load(console: Console, config: Config, out: Path) -> Data:
-    """Loads the embedded scene, or checks and loads the user's data.
+    """Load the embedded scene, or checks and loads the user's data.
 
     Raises:
         ValueError: If something is wrong with the data; the message names the file.
@@ -207,7 +207,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
 
 
 def _classes(config: Config, layout: Layout) -> Classes:
-    """Reads the classes; the number alone gives the names 0, 1, and so on."""
+    """Read the classes; the number alone gives the names 0, 1, and so on."""
     data = Path(config.data or "")
     folder = data if data.is_dir() else data.parent
     found = [file for file in (folder / "classes.json", folder / "classes.txt") if file.is_file()]
@@ -228,7 +228,7 @@ def _classes(config: Config, layout: Layout) -> Classes:
 
 
 def summary_table(comparison: Comparison) -> Table:
-    """Returns the table of losses: test mIoU, over all and over large classes, validation, time."""
+    """Return the table of losses: test mIoU, over all and over large classes, validation, time."""
     title = f"Test mIoU in %, {_count(len(comparison.seeds), 'seed')}"
     columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare", "loss\nMiB"]
     if comparison.over_large:
@@ -254,7 +254,7 @@ def summary_table(comparison: Comparison) -> Table:
 
 
 def class_tables(comparison: Comparison) -> list[Table]:
-    """Returns the IoU of each class with each loss; four losses fit side by side in 80 columns."""
+    """Return the IoU of each class with each loss; four losses fit side by side in 80 columns."""
     data, tables = comparison.data, []
     for start in range(0, len(comparison.summaries), 4):
         summaries = comparison.summaries[start : start + 4]

@@ -5,5 +5,5 @@ from rich.table import Table
 
 
 def titled(title: str) -> Table:
-    """Returns an empty table under a title."""
+    """Return an empty table under a title."""
     return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")

@@ -26,7 +26,7 @@ INSTALL = "pip install 'lovasz[study]'"
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python, this library, its dependencies and the extra.
+    """Return the versions of Python, this library, its dependencies and the extra.
 
     A package that is not installed has ``missing: pip install 'lovasz[study]'`` for a version.
     """
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
 
 
 def version(package: str) -> str | None:
-    """Returns the installed version of a distribution, or None."""
+    """Return the installed version of a distribution, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -52,7 +52,7 @@ SHOWS = ("cli/", "study/score/", "study/summary/", "study/report/")
 
 
 def code_version() -> str:
-    """Returns this library's version and a hash of its files: ``0.2.0 (1f2e3d4c)``.
+    """Return this library's version and a hash of its files: ``0.2.0 (1f2e3d4c)``.
 
     A source tree changes without its version; results of other code must not pass for its own.
     Files that only show results are left out.
@@ -67,5 +67,5 @@ def code_version() -> str:
 
 
 def missing(modules: Iterable[str] = EXTRA) -> list[str]:
-    """Returns the modules that cannot be imported."""
+    """Return the modules that cannot be imported."""
     return [module for module in modules if util.find_spec(module) is None]

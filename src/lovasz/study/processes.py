@@ -31,14 +31,14 @@ class Ranks:
         self.rank, self.world_size = rank, world_size
 
     def sum(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Returns the sum over all processes, on each."""
+        """Return the sum over all processes, on each."""
         total = torch.from_numpy(counts.copy())
         if self.world_size > 1:
             torch.distributed.all_reduce(total)
         return total.numpy()
 
     def to_first(self, counts: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Returns the arrays of all processes, equal in shape, by rank; on all but the first none."""
+        """Return the arrays of all processes, equal in shape, by rank; on all but the first none."""
         if self.world_size == 1:
             return [counts]
         received = [torch.empty(counts.shape, dtype=torch.int64) for _ in range(self.world_size)]
@@ -46,7 +46,7 @@ class Ranks:
         return [part.numpy() for part in received] if self.rank == 0 else []
 
     def all(self, value: Any) -> list[Any]:
-        """Returns what each process passed, by rank, on each."""
+        """Return what each process passed, by rank, on each."""
         values = [value]
         if self.world_size > 1:
             values = [None] * self.world_size
@@ -55,7 +55,7 @@ class Ranks:
 
 
 def launched() -> tuple[int, int]:
-    """Returns the number of this process and how many there are, as ``torchrun`` says; without it 0 and 1."""
+    """Return the number of this process and how many there are, as ``torchrun`` says; without it 0 and 1."""
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1 or "RANK" not in os.environ:  # LOCAL_RANK is set in many shells
         return 0, 1
@@ -68,14 +68,14 @@ def is_first() -> bool:
 
 
 def machines() -> int:
-    """Returns over how many machines ``torchrun`` spreads the processes."""
+    """Return over how many machines ``torchrun`` spreads the processes."""
     _, world_size = launched()
     return world_size // int(os.environ.get("LOCAL_WORLD_SIZE", world_size)) if world_size > 1 else 1
 
 
 @contextlib.contextmanager
 def joined() -> Iterator[Ranks]:
-    """Joins the processes of ``torchrun``, as its environment says; without it there is but this one."""
+    """Join the processes of ``torchrun``, as its environment says; without it there is but this one."""
     rank, world_size = launched()
     if world_size == 1:
         yield Ranks()
@@ -88,7 +88,7 @@ def joined() -> Iterator[Ranks]:
 
 
 def launch(number: int) -> int:
-    """Runs this command again in so many processes of this machine, as ``torchrun`` does; the first prints.
+    """Run this command again in so many processes of this machine, as ``torchrun`` does; the first prints.
 
     When one fails the others are ended, and what it said is printed.
 

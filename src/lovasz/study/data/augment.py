@@ -16,7 +16,7 @@ DESCRIPTIONS = {
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Checks that every name is an augmentation.
+    """Check that every name is an augmentation.
 
     Raises:
         ValueError: If one is not.
@@ -30,7 +30,7 @@ class Augmentation:
     """MONAI's transforms of an image and its target, with a seed for every sample."""
 
     def __init__(self, names: Sequence[str], crop: Sequence[int] | None, size: Sequence[int]) -> None:
-        """Builds the transforms.
+        """Build the transforms.
 
         Args:
             names: Of ``DESCRIPTIONS``.
@@ -65,7 +65,7 @@ class Augmentation:
         self.transform = monai.Compose(steps)
 
     def __call__(self, image: Tensor, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Returns the image (C, *) and its target (*), changed as this seed says."""
+        """Return the image (C, *) and its target (*), changed as this seed says."""
         self.transform.set_random_state(seed)
         out: Any = self.transform({"image": image, "target": target[None].float()})
         # MONAI's transforms of places make tensors of its own kind.

@@ -16,7 +16,7 @@ from lovasz.study.io.volumes import check_same_place
 
 @contextmanager
 def open_channels(files: Sequence[Path]) -> Iterator[Stored]:
-    """Opens an image of one or several files without decoding it; the channels of all come one after the other.
+    """Open an image of one or several files without decoding it; the channels of all come one after the other.
 
     Raises:
         UnreadableFileError: As `open_image`, or if the files differ in size or place.
@@ -44,7 +44,7 @@ def open_channels(files: Sequence[Path]) -> Iterator[Stored]:
 
 
 def read_channels(files: Sequence[Path]) -> NDArray[Any]:
-    """Reads an image of one or several files: (C, H, W) of pictures, (C, H, W, D) of volumes.
+    """Read an image of one or several files: (C, H, W) of pictures, (C, H, W, D) of volumes.
 
     Raises:
         UnreadableFileError: As `open_channels`.

@@ -28,7 +28,7 @@ class Constants:
         self.high: Any = -np.inf
 
     def add(self, part: str, image: Path, low: NDArray[Any], high: NDArray[Any]) -> None:
-        """Takes in the lowest and the highest value of each channel (C,) of an image."""
+        """Take in the lowest and the highest value of each channel (C,) of an image."""
         self.number += 1
         if (low == high).all():
             self.images.append(image)

@@ -60,7 +60,7 @@ DATASETS = (
 
 
 def dataset_in(data: Path) -> Dataset | None:
-    """Returns the data set whose folders are there."""
+    """Return the data set whose folders are there."""
     for known in DATASETS:
         if all((data / known.images / part).is_dir() for part in known.parts) and _masks(data, known):
             return known
@@ -118,19 +118,19 @@ def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None], ma
 
 
 def _masks(data: Path, known: Dataset) -> Path | None:
-    """Returns the folder of masks, None if there is none with both parts."""
+    """Return the folder of masks, None if there is none with both parts."""
     folders = (data / masks for masks in known.masks)
     return next((one for one in folders if all((one / part).is_dir() for part in known.parts)), None)
 
 
 def _has_stored_ids(masks: Listing) -> bool:
-    """Returns whether there is a mask of other labels beside one of train IDs."""
+    """Return whether there is a mask of other labels beside one of train IDs."""
     names = (name.removesuffix(TRAIN_IDS) for name in masks.files if name.endswith(TRAIN_IDS))
     return any(name in masks.files or f"{name}_labelIds" in masks.files for name in names)
 
 
 def _chosen(masks: Listing, trained: bool) -> Listing:
-    """Passes over all masks but those of train IDs, or these."""
+    """Pass over all masks but those of train IDs, or these."""
     kept = {name: file for name, file in masks.files.items() if name.endswith(TRAIN_IDS) == trained}
     others = (file for name, file in masks.files.items() if name not in kept)
     return Listing(masks.folder, kept, masks.passed.with_files(others))

@@ -102,7 +102,7 @@ def load_folder(
     on_file: Callable[[int, int], None],
     label_map: LabelMap | None = None,
 ) -> Data:
-    """Checks every file and returns the data; what was found is kept for the next time.
+    """Check every file and returns the data; what was found is kept for the next time.
 
     Args:
         path: What the user named, for messages.
@@ -223,7 +223,7 @@ def _check(
     size: tuple[int, ...] | None,
     on_file: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Decodes every file, on all cores, and adds up what the training needs to know."""
+    """Decode every file, on all cores, and adds up what the training needs to know."""
     jobs = [(part, pair) for part in PARTS for pair in layout.pairs[part]]
     pixels = {part: np.zeros(labelling.num_classes, dtype=np.int64) for part in PARTS}
     content = hashlib.sha256()

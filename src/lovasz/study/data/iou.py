@@ -7,7 +7,7 @@ from lovasz.study.data.parts import IGNORE_INDEX
 
 
 def confusion(preds: Tensor, target: Tensor, num_classes: int) -> Tensor:
-    """Counts pixels by (target, prediction), (C, C) int64; targets of ``IGNORE_INDEX`` are left out."""
+    """Count pixels by (target, prediction), (C, C) int64; targets of ``IGNORE_INDEX`` are left out."""
     from lovasz.metrics import ConfusionMatrix  # torchmetrics loads much, which a refused command need not
 
     # Each process counts what it has; who wants the sum of all says so.

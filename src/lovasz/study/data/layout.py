@@ -19,7 +19,7 @@ LAYOUTS = (
 
 
 def find(data: Path, on_files: Callable[[int], None] = lambda number: None, mapped: bool = False) -> Layout:
-    """Finds every pair without reading any.
+    """Find every pair without reading any.
 
     Args:
         data: A folder or a list file in one of ``LAYOUTS``.
@@ -105,7 +105,7 @@ def _from_voc(data: Path, on_files: Callable[[int], None]) -> Layout:
 
 
 def _key(name: str) -> str:
-    """Returns the name by which a file of a list is looked for; a list has no suffixes."""
+    """Return the name by which a file of a list is looked for; a list has no suffixes."""
     return name_of(f"{name}.png")
 
 
@@ -141,7 +141,7 @@ def _text(file: Path) -> str:
 
 
 def _check_apart(layout: Layout, data: Path) -> None:
-    """An image in two parts would be tested on what was learned."""
+    """Refuse an image in two parts: it would be tested on what was learned."""
     seen: dict[Path, str] = {}
     for part in PARTS:
         for pair in layout.pairs[part]:

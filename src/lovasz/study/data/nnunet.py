@@ -76,7 +76,7 @@ def from_nnunet(data: Path, on_files: Callable[[int], None]) -> Layout:
 
 
 def read_description(file: Path) -> Described:
-    """Reads dataset.json, of the present or of the first version of nnU-Net.
+    """Read dataset.json, of the present or of the first version of nnU-Net.
 
     Raises:
         LayoutError: If it cannot be read or says something else; the message names it.
@@ -126,7 +126,7 @@ def _classes(where: str, labels: dict[str, Any]) -> tuple[Classes | None, tuple[
 
 
 def _ending(folder: Listing, ending: str) -> Listing:
-    """Passes over files that end in something else."""
+    """Pass over files that end in something else."""
     kept = {name: file for name, file in folder.files.items() if file.endswith(ending)}
     others = (file for name, file in folder.files.items() if name not in kept)
     return Listing(folder.folder, kept, folder.passed.with_files(others))

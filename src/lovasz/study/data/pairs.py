@@ -111,18 +111,18 @@ def paired(images: Listing, masks: Listing) -> Paired:
 
 
 def fifths(items: Sequence[_T]) -> tuple[list[_T], list[_T]]:
-    """Returns all but each fifth, and each fifth."""
+    """Return all but each fifth, and each fifth."""
     return [item for index, item in enumerate(items) if index % 5 != 4], list(items[4::5])
 
 
 def without_a_test_part(train: Sequence[_T], val: Sequence[_T]) -> dict[str, list[_T]]:
-    """Returns parts where there are two alone: the second is tested on, each fifth of the first is validation."""
+    """Return parts where there are two alone: the second is tested on, each fifth of the first is validation."""
     rest, fifth = fifths(train)
     return {TRAIN: rest, VAL: fifth, TEST: list(val)}
 
 
 def few(names: Sequence[str]) -> str:
-    """Returns the first names of a list."""
+    """Return the first names of a list."""
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
@@ -136,7 +136,7 @@ class _Cases:
 
 
 def _channels(images: Listing, masks: Listing) -> _Cases | None:
-    """Groups files that are the channels of images; None if they are not."""
+    """Group files that are the channels of images; None if they are not."""
     numbers: dict[str, list[str]] = {}
     for name in images.files:
         found = CHANNEL.fullmatch(name)

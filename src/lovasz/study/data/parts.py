@@ -18,10 +18,10 @@ class Samples(Protocol):
     """Images (C, *), float32, standardised, each with its target (*), int64, ``IGNORE_INDEX`` where void."""
 
     def __len__(self) -> int:
-        """Returns the number of images."""
+        """Return the number of images."""
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, Tensor]:
-        """Returns an image and its target."""
+        """Return an image and its target."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ LICENCE_URL = "https://creativecommons.org/licenses/by/3.0/"
 
 
 def load_indian_pines() -> Data:
-    """Loads the Indian Pines scene (145 x 145 pixels, 200 bands, 16 classes).
+    """Load the Indian Pines scene (145 x 145 pixels, 200 bands, 16 classes).
 
     The cube and its labels come with the TensorLy package: nothing is downloaded. Bands are
     standardised and projected on their 30 first principal components, both fitted on training
@@ -93,7 +93,7 @@ def scene_data(
     class_names: tuple[str, ...],
     **described: Any,
 ) -> Data:
-    """Makes data of one labelled image whose pixels play different parts.
+    """Make data of one labelled image whose pixels play different parts.
 
     Args:
         name: What it is called.

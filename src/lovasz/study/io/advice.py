@@ -12,7 +12,7 @@ WRITTEN = 20
 
 
 def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
-    """Returns what may help with a mask that holds labels that are neither a class nor ignored; empty for nothing.
+    """Return what may help with a mask that holds labels that are neither a class nor ignored; empty for nothing.
 
     Args:
         mask: Its labels.
@@ -57,7 +57,7 @@ def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
 
 
 def scores_hint(predicted: Mask, target: tuple[int, ...]) -> str:
-    """Returns a hint where a prediction holds scores of each class and not the class; else nothing."""
+    """Return a hint where a prediction holds scores of each class and not the class; else nothing."""
     shape = predicted.shape
     if suffix(predicted.path) != ".npy" or len(shape) != len(target) + 1:
         return ""

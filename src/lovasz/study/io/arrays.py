@@ -44,7 +44,7 @@ __all__ = [
 
 @contextmanager
 def opened(path: Path, most: int, colours: bool = False) -> Iterator[Stored]:
-    """Opens a file without decoding it.
+    """Open a file without decoding it.
 
     Args:
         path: A regular file, or a link to one: a pipe or a device might never answer.

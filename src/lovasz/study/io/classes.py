@@ -35,7 +35,7 @@ class Classes:
 
 
 def read_classes(path: Path) -> Classes:
-    """Reads the classes from a text or JSON file; the first is label 0.
+    """Read the classes from a text or JSON file; the first is label 0.
 
     A text file has one name a line; empty lines at its end do not count. A file ``*.json`` holds a
     list of names, or of objects with "name" and, in all of them or in none, "color" (or "colour"),
@@ -63,7 +63,7 @@ def read_classes(path: Path) -> Classes:
 
 
 def numbered(number: int) -> Classes:
-    """Returns so many classes whose names are their labels."""
+    """Return so many classes whose names are their labels."""
     return Classes(tuple(map(str, range(number))), None)
 
 
@@ -127,7 +127,7 @@ def _entry(where: str, entry: Any) -> _Entry:
 
 
 def _map(path: Path, classes: list[_Entry], void: list[_Entry]) -> LabelMap | None:
-    """Returns the map that the values make; a class without one stands for its label."""
+    """Return the map that the values make; a class without one stands for its label."""
     if all(one.values is None for one in classes + void):
         return None
     named: dict[int, tuple[int | None, str]] = {}

@@ -18,7 +18,7 @@ LISTED = '--classes FILE.json with the colour of each: [{"name": "sky", "color":
 
 
 def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -> tuple[Labels, bool]:
-    """Returns the labels of a picture of several channels, and whether they are those of its colours.
+    """Return the labels of a picture of several channels, and whether they are those of its colours.
 
     Red, green and blue are looked up in the colours of the labelling; where it has none, and in grey
     with opacity, the labels are the grey values.
@@ -65,7 +65,7 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
 
 
 def labels_of_palette(indices: Labels, palette: NDArray[np.int64], labelling: Labelling) -> Labels:
-    """Returns the labels of the colours that indices stand for.
+    """Return the labels of the colours that indices stand for.
 
     An index that is itself left out, as 255 often is, keeps that label where its colour is not listed.
 
@@ -156,7 +156,7 @@ def _check_opaque(path: Path, alpha: NDArray[Any]) -> None:
 
 
 def _mode(path: Path) -> str:
-    """Returns how Pillow calls the channels; empty if it does not know the picture."""
+    """Return how Pillow calls the channels; empty if it does not know the picture."""
     from PIL import Image
 
     try:

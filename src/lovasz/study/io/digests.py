@@ -10,12 +10,12 @@ HEXADECIMAL = 64
 
 
 def sums(folder: Path) -> str:
-    """Returns a line for each file of a folder: its SHA-256, two spaces, its name."""
+    """Return a line for each file of a folder: its SHA-256, two spaces, its name."""
     return "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
 
 
 def check_sums(folder: Path, needed: Iterable[str]) -> None:
-    """Checks that the files of a folder are those that its ``SHA256SUMS`` was made from.
+    """Check that the files of a folder are those that its ``SHA256SUMS`` was made from.
 
     Files that it does not name, as those that file managers leave everywhere, are not looked at.
 
@@ -43,12 +43,12 @@ def check_sums(folder: Path, needed: Iterable[str]) -> None:
 
 
 def sealed(content: bytes) -> bytes:
-    """Returns content with its digest in a line before it, for a file that is replaced as a whole."""
+    """Return content with its digest in a line before it, for a file that is replaced as a whole."""
     return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 
 def unsealed(written: bytes) -> bytes:
-    """Returns the content of what `sealed` made.
+    """Return the content of what `sealed` made.
 
     Raises:
         ValueError: If it has another digest.

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 @contextmanager
 def replaced(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
-    """Opens a draft of a file that takes its name once it is on disk: a reader sees the old or the new.
+    """Open a draft of a file that takes its name once it is on disk: a reader sees the old or the new.
 
     A draft that could not be written is deleted.
     """
@@ -27,7 +27,7 @@ def replaced(path: Path, newline: str | None = None, binary: bool = False) -> It
 
 @contextmanager
 def flushed(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
-    """Opens a file whose content is on disk before it is closed."""
+    """Open a file whose content is on disk before it is closed."""
     with open(path, "wb") if binary else open(path, "w", encoding="utf-8", newline=newline) as file:
         yield file
         file.flush()
@@ -35,7 +35,7 @@ def flushed(path: Path, newline: str | None = None, binary: bool = False) -> Ite
 
 
 def flush_folder(folder: Path) -> None:
-    """Writes to disk which names a folder holds; Windows and some network file systems have no call for it."""
+    """Write to disk which names a folder holds; Windows and some network file systems have no call for it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -49,13 +49,13 @@ def flush_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file's content in one step."""
+    """Replace a file's content in one step."""
     with replaced(path) as file:
         file.write(text)
 
 
 def check_writable(folder: Path) -> None:
-    """Creates the folder if needed and checks that files can be written there.
+    """Create the folder if needed and checks that files can be written there.
 
     Raises:
         OSError: If they cannot; the message says where and why.

@@ -16,7 +16,7 @@ from lovasz.study.io.numbers import not_finite
 
 @contextmanager
 def open_image(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
-    """Opens an image without decoding it, but for one with transparency; `read_image` says what it holds.
+    """Open an image without decoding it, but for one with transparency; `read_image` says what it holds.
 
     Args:
         path: The file.
@@ -52,7 +52,7 @@ def open_image(path: Path, most: int = MOST_VALUES) -> Iterator[Stored]:
 
 
 def read_image(path: Path, most: int = MOST_VALUES) -> NDArray[Any]:
-    """Reads an image with its channels first.
+    """Read an image with its channels first.
 
     It is (C, H, W) of a picture, (C, D, H, W) of a stack of pages, (1, H, W, D) of a volume. Values and types are
     those that are stored; a palette is looked up, and an alpha channel that is opaque everywhere is dropped. An

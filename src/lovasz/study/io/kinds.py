@@ -66,18 +66,18 @@ class Stored:
 
 
 def suffix(path: Path) -> str:
-    """Returns the suffix in small letters, ``.nii.gz`` as one."""
+    """Return the suffix in small letters, ``.nii.gz`` as one."""
     return suffix_of(path.name)
 
 
 def suffix_of(name: str) -> str:
-    """Returns the suffix of a file's name as `suffix` does."""
+    """Return the suffix of a file's name as `suffix` does."""
     name = name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
 
 
 def check_upright(path: Path, orientation: object) -> None:
-    """Checks EXIF's orientation of a picture, which says how it is shown: 1 is as it is stored.
+    """Check EXIF's orientation of a picture, which says how it is shown: 1 is as it is stored.
 
     Raises:
         UnreadableFileError: If it is shown turned or mirrored.

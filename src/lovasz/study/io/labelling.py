@@ -56,7 +56,7 @@ class Labelling:
         return repr((self.num_classes, sorted(self.ignored), self.void, pairs, sorted(self.colours.items())))
 
     def mapped(self, values: Labels) -> tuple[Labels, frozenset[int]]:
-        """Returns the labels of values as they are stored, and which of those that the map names occur.
+        """Return the labels of values as they are stored, and which of those that the map names occur.
 
         Raises:
             UnknownLabelError: If a value occurs that a complete map does not name, or that is the label of void.
@@ -76,7 +76,7 @@ class Labelling:
         return replace(values, label_of), frozenset(value for value in label_of if value in named)
 
     def never(self, named: Iterable[int]) -> tuple[int, ...]:
-        """Returns the values that the map names, but for those that occur and those of void in a ready-made map."""
+        """Return the values that the map names, but for those that occur and those of void in a ready-made map."""
         if self.label_map is None:
             return ()
         pairs = self.label_map.pairs
@@ -92,7 +92,7 @@ class Labelling:
 
 
 def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap | None) -> Labelling:
-    """Combines what a class file, ``--ignore`` and ``--map`` say.
+    """Combine what a class file, ``--ignore`` and ``--map`` say.
 
     Args:
         classes: The classes.
@@ -124,7 +124,7 @@ def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap 
 
 
 def check_stored_ids(label_map: LabelMap | None, files: Iterable[str], remedy: str) -> None:
-    """Checks that the map of Cityscapes' labelIds is not that of masks which are mapped already, by their names.
+    """Check that the map of Cityscapes' labelIds is not that of masks which are mapped already, by their names.
 
     Args:
         label_map: A map, or None.

@@ -51,7 +51,7 @@ READY = {
 
 
 def parse_map(text: str, option: str = "--map") -> LabelMap:
-    """Reads a map of an option: ``255:1``, ``0:void,7:0``, or the name of one of ``READY``.
+    """Read a map of an option: ``255:1``, ``0:void,7:0``, or the name of one of ``READY``.
 
     Args:
         text: What was given.
@@ -82,7 +82,7 @@ def parse_map(text: str, option: str = "--map") -> LabelMap:
 
 
 def listed(values: Sequence[int]) -> str:
-    """Returns values in words: "the value 7", "the values 1, 2, 3, 4, 5 and 12 more"."""
+    """Return values in words: "the value 7", "the values 1, 2, 3, 4, 5 and 12 more"."""
     words = ", ".join(map(str, values[:SHOWN])) + (
         f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     )
@@ -90,7 +90,7 @@ def listed(values: Sequence[int]) -> str:
 
 
 def occurring(values: Labels) -> list[int]:
-    """Returns the values that occur, in ascending order."""
+    """Return the values that occur, in ascending order."""
     low, high = int(values.min()), int(values.max())
     if high - low >= TABLE:
         return [int(value) for value in np.unique(values)]
@@ -98,7 +98,7 @@ def occurring(values: Labels) -> list[int]:
 
 
 def replace(values: Labels, label_of: Mapping[int, int]) -> Labels:
-    """Replaces every value by its label.
+    """Replace every value by its label.
 
     Args:
         values: Any shape.

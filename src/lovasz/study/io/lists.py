@@ -15,7 +15,7 @@ class ListError(ValueError):
 def read_list(
     file: Path, columns: Sequence[str], optional: Sequence[str] = ()
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Reads the rows of a CSV file whose first line names its columns.
+    """Read the rows of a CSV file whose first line names its columns.
 
     Cells are taken as they are: nothing in them is a formula.
 
@@ -52,7 +52,7 @@ def read_list(
 
 
 def text_of(file: Path) -> str:
-    """Returns the text of a UTF-8 file.
+    """Return the text of a UTF-8 file.
 
     Raises:
         ListError: If it cannot be read or is something else.

@@ -9,7 +9,7 @@ HEAD = 2**20
 
 
 def is_lossy(path: Path) -> bool:
-    """Returns whether a picture is a WebP that was compressed with loss."""
+    """Return whether a picture is a WebP that was compressed with loss."""
     with path.open("rb") as file:
         head = file.read(16)
         if not (head.startswith(RIFF) and head[KIND] == b"WEBP"):

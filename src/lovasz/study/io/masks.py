@@ -38,7 +38,7 @@ class Mask:
         self.palette, self.named = b"", frozenset[int]()
 
     def read(self) -> Labels:
-        """Decodes it."""
+        """Decode it."""
         try:
             return self._read()
         except UnknownLabelError as error:
@@ -62,7 +62,7 @@ class Mask:
 
 @contextmanager
 def open_mask(path: Path, most: int = MOST_VALUES, labelling: Labelling = AS_STORED) -> Iterator[Mask]:
-    """Opens a mask without decoding it; `read_mask` says what it holds.
+    """Open a mask without decoding it; `read_mask` says what it holds.
 
     Args:
         path: The file.
@@ -88,7 +88,7 @@ def open_mask(path: Path, most: int = MOST_VALUES, labelling: Labelling = AS_STO
 
 
 def read_mask(path: Path, most: int = MOST_VALUES, labelling: Labelling = AS_STORED) -> Labels:
-    """Reads labels, (H, W) of a picture, (H, W, D) of a volume, any shape of an array.
+    """Read labels, (H, W) of a picture, (H, W, D) of a volume, any shape of an array.
 
     Without colours and a map in the labelling these are the values as stored: grey values, indices of a
     palette, whole numbers stored as floating point.
@@ -108,5 +108,5 @@ def read_mask(path: Path, most: int = MOST_VALUES, labelling: Labelling = AS_STO
 
 
 def fits(path: Path, shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
-    """Returns whether a mask has another shape, or an array has it but for one axis of length 1 before or after."""
+    """Return whether a mask has another shape, or an array has it but for one axis of length 1 before or after."""
     return shape == other or (suffix(path) == ".npy" and shape in ((1, *other), (*other, 1)))

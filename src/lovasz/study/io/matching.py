@@ -129,12 +129,12 @@ def match(first: Listing, second: Listing) -> Matched:
 
 
 def _with_passed(folder: Listing) -> dict[str, str]:
-    """Returns all files by name; of a name that can be read and cannot, the one that can."""
+    """Return all files by name; of a name that can be read and cannot, the one that can."""
     return {**{name_of(file): file for file in reversed(folder.passed.files)}, **folder.files}
 
 
 def _shortened(name: str, affix: str, flat: bool) -> str | None:
-    """Returns a name without an affix, None if it does not have it."""
+    """Return a name without an affix, None if it does not have it."""
     inside, slash, last = name.rpartition("/")
     short = last.removeprefix(affix) if affix.endswith("_") else last.removesuffix(affix)
     if affix and (short == last or not short):
@@ -143,7 +143,7 @@ def _shortened(name: str, affix: str, flat: bool) -> str | None:
 
 
 def _short(names: Iterable[str], affix: str, flat: bool) -> dict[str, str]:
-    """Returns the names by what is left of them."""
+    """Return the names by what is left of them."""
     if not affix and not flat:
         return {name: name for name in names}
     left: dict[str, str] = {}
@@ -155,14 +155,14 @@ def _short(names: Iterable[str], affix: str, flat: bool) -> dict[str, str]:
 
 
 def _affixes(names: Iterable[str]) -> list[str]:
-    """Returns no affix, and those that a name may have by its first or last word."""
+    """Return no affix, and those that a name may have by its first or last word."""
     lasts = [name.rpartition("/")[2] for name in names]
     words = {last.partition("_")[0] + "_" for last in lasts} | {"_" + last.rpartition("_")[2] for last in lasts}
     return ["", *(affix for affix in AFFIXES if affix in words or "_" + affix.rpartition("_")[2] in words)]
 
 
 def _rule(first: Collection[str], second: Collection[str]) -> Rule:
-    """Returns the rule that pairs most names, that of equal names if it pairs any or nothing does."""
+    """Return the rule that pairs most names, that of equal names if it pairs any or nothing does."""
     if any(name in second for name in first):
         return Rule()
     one_is_flat = any("/" in name for name in first) != any("/" in name for name in second)
@@ -216,7 +216,7 @@ def _ambiguous(partner: str, one: str, other: str) -> MatchingError:
 
 
 def _without_companions(folder: Listing, partner: Listing) -> Listing:
-    """Passes over what Cityscapes has beside a mask of classes, unless the other folder has that very name."""
+    """Pass over what Cityscapes has beside a mask of classes, unless the other folder has that very name."""
     beside = []
     for name in folder.files:
         found = CITYSCAPES.fullmatch(name) if "_gt" in name and name not in partner.files else None

@@ -29,24 +29,24 @@ class Listing:
 
 
 def stem(path: Path) -> str:
-    """Returns the name without its suffix."""
+    """Return the name without its suffix."""
     return path.name[: len(path.name) - len(suffix(path))]
 
 
 def shown_name(file: str) -> str:
-    """Returns the path of a file without its suffix, `printable`, as it is stored."""
+    """Return the path of a file without its suffix, `printable`, as it is stored."""
     kind = suffix_of(file.rpartition("/")[2])
     return printable(file[: len(file) - len(kind)])
 
 
 def name_of(file: str) -> str:
-    """Returns the name by which a file is compared: as `shown_name`, in Unicode's normal form NFC."""
+    """Return the name by which a file is compared: as `shown_name`, in Unicode's normal form NFC."""
     name = shown_name(file)
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def files_in(folder: Path) -> dict[str, Path]:
-    """Lists the readable kinds of files in a folder by name, in the order of their names.
+    """List the readable kinds of files in a folder by name, in the order of their names.
 
     Raises:
         UnreadableFileError: As `listing`.
@@ -57,7 +57,7 @@ def files_in(folder: Path) -> dict[str, Path]:
 def listing(
     folder: Path, on_files: Callable[[int], None] = lambda number: None, other: Path | None = None
 ) -> Listing:
-    """Lists the readable kinds of files in a folder and its subfolders; the rest is `PassedOver`.
+    """List the readable kinds of files in a folder and its subfolders; the rest is `PassedOver`.
 
     Links to folders are followed, each folder is entered once.
 
@@ -102,7 +102,7 @@ def _same(file: str, other: str) -> str:
 def _folders(
     folder: Path, other: Path | None, hidden: list[str], links: list[str]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yields each folder, as a path below the first that is empty or ends in a slash, with its files.
+    """Yield each folder, as a path below the first that is empty or ends in a slash, with its files.
 
     Hidden folders, and those that are entered already, for themselves, or hold this one, are noted.
     """

@@ -10,13 +10,13 @@ BEYOND_FLOAT32 = 2.0**128 - 2.0**103
 
 
 def below(values: NDArray[np.floating[Any]], bound: float) -> bool:
-    """Returns whether all are numbers of less than a bound, which their type may not reach; NaN is none."""
+    """Return whether all are numbers of less than a bound, which their type may not reach; NaN is none."""
     bound = bound if float(np.finfo(values.dtype).max) >= bound else np.inf
     return bool((np.abs(values) < bound).all())
 
 
 def not_finite(values: NDArray[Any]) -> str:
-    """Returns how many values are not finite in float32, of which kind, and where the first is; empty if none."""
+    """Return how many values are not finite in float32, of which kind, and where the first is; empty if none."""
     if not np.issubdtype(values.dtype, np.floating) or below(values, BEYOND_FLOAT32):
         return ""
     nan, infinite = np.isnan(values), np.isinf(values)

@@ -16,23 +16,23 @@ BY_RULE = 2**15
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Returns red, green and blue of ``#rrggbb``."""
+    """Return red, green and blue of ``#rrggbb``."""
     red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
     return red, green, blue
 
 
 def value_of(colour: str) -> int:
-    """Returns ``0xrrggbb`` of ``#rrggbb``."""
+    """Return ``0xrrggbb`` of ``#rrggbb``."""
     return int(colour[1:], 16)
 
 
 def hexadecimal(value: int) -> str:
-    """Returns ``#rrggbb`` of ``0xrrggbb``."""
+    """Return ``#rrggbb`` of ``0xrrggbb``."""
     return f"#{value:06x}"
 
 
 def palette(number: int) -> list[str]:
-    """Returns so many different colours, the first sixteen chosen by hand, the others by rule.
+    """Return so many different colours, the first sixteen chosen by hand, the others by rule.
 
     Each further colour lies a golden section of the wheel beyond the one before; lightness and
     saturation go round in cycles of 6 and 3, so that neighbours in number differ in both.

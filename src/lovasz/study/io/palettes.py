@@ -23,7 +23,7 @@ class PalettesDifferError(ValueError):
 
 
 def palette_of(path: Path, stored: Stored) -> NDArray[np.int64] | None:
-    """Returns the palette of a picture, ``0xrrggbb`` of each index, -1 where it is not opaque; None without one.
+    """Return the palette of a picture, ``0xrrggbb`` of each index, -1 where it is not opaque; None without one.
 
     Args:
         path: The file.
@@ -68,7 +68,7 @@ def palette_of(path: Path, stored: Stored) -> NDArray[np.int64] | None:
 
 
 def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
-    """Returns ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
+    """Return ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
     packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     return packed
 
@@ -85,24 +85,24 @@ class Palettes:
         self.longest, self.agree = b"", True
 
     def take(self, palette: bytes) -> None:
-        """Takes in the palette of a mask as far as it is used, which may be empty."""
+        """Take in the palette of a mask as far as it is used, which may be empty."""
         if palette != self.longest:
             longer, shorter = sorted((self.longest, palette), key=len, reverse=True)
             self.longest, self.agree = longer, self.agree and longer.startswith(shorter)
 
     def add(self, other: "Palettes") -> None:
-        """Takes in those that another has seen."""
+        """Take in those that another has seen."""
         self.take(other.longest)
         self.agree = self.agree and other.agree
 
 
 def used_part(palette: NDArray[np.int64], indices: NDArray[np.integer[Any]]) -> bytes:
-    """Returns a palette up to the last index that is used, for `Palettes`."""
+    """Return a palette up to the last index that is used, for `Palettes`."""
     return palette[: int(indices.max()) + 1].tobytes()
 
 
 def check_palettes(files: Iterable[Path], most: int = MOST_VALUES) -> None:
-    """Checks that no index stands for two colours, and no colour for two indices, where they are used.
+    """Check that no index stands for two colours, and no colour for two indices, where they are used.
 
     Args:
         files: Masks; those without a palette, or that cannot be read, are passed over.

@@ -34,15 +34,15 @@ class PassedOver:
     links: tuple[str, ...] = ()
 
     def with_files(self, more: Iterable[str]) -> "PassedOver":
-        """Returns the same with more files."""
+        """Return the same with more files."""
         return PassedOver((*self.files, *more), self.apart, self.hidden, self.links)
 
     def counts(self) -> "Counter[tuple[str, str]]":
-        """Returns the number of files by kind and folder, both `printable`; "" is the folder itself."""
+        """Return the number of files by kind and folder, both `printable`; "" is the folder itself."""
         return Counter((printable(_kind(file)), printable(file.rpartition("/")[0])) for file in sorted(self.files))
 
     def record(self) -> dict[str, Any]:
-        """Returns the same as a JSON object: each kind in each folder with its number, and what else there is."""
+        """Return the same as a JSON object: each kind in each folder with its number, and what else there is."""
         return {
             "files": [
                 {"kind": kind, "folder": folder, "files": number}
@@ -54,7 +54,7 @@ class PassedOver:
         }
 
     def sentence(self, where: object) -> str:
-        """Returns one sentence about a folder; empty if there is nothing that should be told."""
+        """Return one sentence about a folder; empty if there is nothing that should be told."""
         kinds: dict[str, dict[str, int]] = {}
         for (kind, folder), number in self.counts().items():
             kinds.setdefault(kind, {})[folder] = number
@@ -72,7 +72,7 @@ class PassedOver:
 
 
 def is_apart(name: str) -> bool:
-    """Returns whether a file of this name is hidden, a system's, or a document such as a README."""
+    """Return whether a file of this name is hidden, a system's, or a document such as a README."""
     lowered = name.lower()
     kind = suffix_of(lowered)
     known = lowered[: len(lowered) - len(kind)] in DOCUMENTS and kind in DOCUMENT_SUFFIXES
@@ -80,7 +80,7 @@ def is_apart(name: str) -> bool:
 
 
 def _kind(file: str) -> str:
-    """Returns the suffix of a file, with the part of its name that says what it is of a labelled image."""
+    """Return the suffix of a file, with the part of its name that says what it is of a labelled image."""
     name = file.rpartition("/")[2]
     for part in ("_gtFine_", "_gtCoarse_"):
         if part in name:

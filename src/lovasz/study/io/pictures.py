@@ -20,7 +20,7 @@ GREY_BITS = {"1": 1, "L": 8}
 
 
 def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> Stored:
-    """Opens a picture that is no TIFF; the arguments are those of `opened`."""
+    """Open a picture that is no TIFF; the arguments are those of `opened`."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # `opened` has a limit of its own
@@ -81,20 +81,20 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
 
 
 def _bits(file: BinaryIO) -> int:
-    """Returns the bits a pixel of a BMP, after a header of 12 bytes or of more."""
+    """Return the bits a pixel of a BMP, after a header of 12 bytes or of more."""
     file.seek(14)
     header = file.read(16)
     return int.from_bytes(header[10:12] if header[:4] == b"\x0c\0\0\0" else header[14:16], "little")
 
 
 def _interlaced(file: BinaryIO) -> bool:
-    """Returns whether a PNG is, by its header, whose last byte that is."""
+    """Return whether a PNG is, by its header, whose last byte that is."""
     file.seek(28)
     return file.read(1) != b"\0"
 
 
 def _wide(file: BinaryIO, channels: int) -> NDArray[Any]:
-    """Decodes a PNG of 16 bits a channel."""
+    """Decode a PNG of 16 bits a channel."""
     import imagecodecs
 
     file.seek(0)

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def json_text(record: Any) -> str:
-    """Returns a record as JSON, with null in the place of what is no finite number, which JSON has no word for."""
+    """Return a record as JSON, with null in the place of what is no finite number, which JSON has no word for."""
     return json.dumps(_finite(record), indent=1, allow_nan=False) + "\n"
 
 

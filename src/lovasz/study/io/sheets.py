@@ -8,7 +8,7 @@ from lovasz.study.io.text import csv_text
 
 
 def write_rows(file: IO[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Writes rows as CSV; a text that would be a formula gets an apostrophe before it, numbers stay as they are.
+    """Write rows as CSV; a text that would be a formula gets an apostrophe before it, numbers stay as they are.
 
     Args:
         file: Opened with ``newline=""``.

@@ -12,7 +12,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: object) -> str:
-    r"""Returns a text or a path that can be printed and encoded; different ones stay different.
+    r"""Return a text or a path that can be printed and encoded; different ones stay different.
 
     A character that cannot is written as ``\x1b`` or ``\udcff``; only where there is one, or
     something that looks like one written so, are backslashes doubled.
@@ -24,7 +24,7 @@ def printable(text: object) -> str:
 
 
 def csv_text(text: str) -> str:
-    """Returns a text as the cell of a table that a spreadsheet takes for no formula; different ones stay different.
+    """Return a text as the cell of a table that a spreadsheet takes for no formula; different ones stay different.
 
     An apostrophe goes before ``=``, ``+``, ``-``, ``@``, tab or carriage return, and before
     apostrophes that one of these follows.

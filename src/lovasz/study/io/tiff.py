@@ -59,7 +59,7 @@ MOST_IN_TILE = 2**24
 
 
 def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> Stored:
-    """Opens a TIFF; the arguments are those of `opened`."""
+    """Open a TIFF; the arguments are those of `opened`."""
     chain = tags_of_pages(file)
     import tifffile
 
@@ -126,7 +126,7 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
 
 
 def _check_inner(path: Path, page: Any) -> None:
-    """Checks that the pictures within a page (SubIFDs), which are passed over, are smaller copies of it."""
+    """Check that the pictures within a page (SubIFDs), which are passed over, are smaller copies of it."""
     offsets = page.subifds or ()
     if len(offsets) > MOST_INNER:
         raise ValueError(f"it has more than {MOST_INNER} pictures within a page")
@@ -139,14 +139,14 @@ def _check_inner(path: Path, page: Any) -> None:
 
 
 def _quiet(logger: logging.Logger) -> None:
-    """Keeps off the terminal what is checked here."""
+    """Keep off the terminal what is checked here."""
     logger.propagate = False
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
 
 
 def _samples(page: Any) -> NDArray[Any]:
-    """Decodes a page, (H, W, S) however it is stored."""
+    """Decode a page, (H, W, S) however it is stored."""
     values: NDArray[Any] = page.asarray(maxworkers=1)
     if page.axes.startswith("S"):
         values = np.moveaxis(values, 0, -1)
@@ -171,7 +171,7 @@ def _photometric(page: Any) -> str:
 
 
 def _check_kind(path: Path, page: Any, colours: bool) -> None:
-    """Checks that the samples of a page mean what they are."""
+    """Check that the samples of a page mean what they are."""
     check_upright(path, page.tags.valueof(274, 1))
     compression = int(page.compression)
     name = getattr(page.compression, "name", str(compression))
@@ -211,7 +211,7 @@ def _check_kind(path: Path, page: Any, colours: bool) -> None:
 
 
 def _check_segments(page: Any, size: int) -> None:
-    """Checks that the strips or tiles of a page are all there, before any is decoded."""
+    """Check that the strips or tiles of a page are all there, before any is decoded."""
     height, width, samples = page.imagelength, page.imagewidth, page.samplesperpixel
     if min(height, width, samples) < 1:
         raise ValueError(f"it has the size {height} x {width} x {samples}")
@@ -243,7 +243,7 @@ def _check_segments(page: Any, size: int) -> None:
 
 
 def _palette(page: Any) -> NDArray[Any]:
-    """Returns the colours of a palette, (K, 3): of 16 bits, and of 8 where each is one of 8 bits.
+    """Return the colours of a palette, (K, 3): of 16 bits, and of 8 where each is one of 8 bits.
 
     Some writers store 0 to 255 in the place of 0 to 65535, and libtiff takes a palette without larger values so.
     """

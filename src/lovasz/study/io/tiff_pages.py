@@ -18,7 +18,7 @@ IMAGEJ = (("T", "frames"), ("Z", "slices"), ("C", "channels"))
 
 
 def tags_of_pages(file: BinaryIO) -> list[set[int]]:
-    """Returns the numbers of the tags of each page, without reading one.
+    """Return the numbers of the tags of each page, without reading one.
 
     Raises:
         ValueError: If the chain of pages does not end within the file, or has too many.
@@ -53,7 +53,7 @@ def tags_of_pages(file: BinaryIO) -> list[set[int]]:
 
 
 def stack_axes(path: Path, description: str, pages: int, samples: int) -> tuple[int, int]:
-    """Returns how many slices and how many channels the pages are, the channels of a slice next to each other.
+    """Return how many slices and how many channels the pages are, the channels of a slice next to each other.
 
     Args:
         path: The file, for messages.
@@ -85,7 +85,7 @@ def stack_axes(path: Path, description: str, pages: int, samples: int) -> tuple[
 
 
 def _described(description: str, pages: int, samples: int) -> list[tuple[str, int]] | None:
-    """Returns letter and length of the axes between pages, outermost first; None where nothing says them."""
+    """Return letter and length of the axes between pages, outermost first; None where nothing says them."""
     if description.startswith("ImageJ="):
         said = dict(re.findall(r"^(images|frames|slices|channels)=(\d{1,9})\s*$", description, re.M))
         if "images" not in said:

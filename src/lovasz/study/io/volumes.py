@@ -11,7 +11,7 @@ from lovasz.study.io.text import printable
 
 
 def check_same_place(path: Path, other: Path) -> None:
-    """Checks that two volumes hold the same voxels of the same body: that their affines agree.
+    """Check that two volumes hold the same voxels of the same body: that their affines agree.
 
     Raises:
         UnreadableFileError: If both are NIfTI files and their affines differ by more than 1e-3.
@@ -27,7 +27,7 @@ def check_same_place(path: Path, other: Path) -> None:
 
 
 def _canonical_affine(path: Path) -> NDArray[np.float64]:
-    """Returns the affine of a volume once its axes are in one order; from the header alone."""
+    """Return the affine of a volume once its axes are in one order; from the header alone."""
     import nibabel
 
     volume: Any = nibabel.load(path)

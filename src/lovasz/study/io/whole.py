@@ -20,7 +20,7 @@ FEW = 16
 
 
 def whole(path: Path, values: NDArray[Any]) -> Labels:
-    """Returns values as whole numbers.
+    """Return values as whole numbers.
 
     Of a volume with a scale factor each value is taken for the whole number whose nearest stored integer
     it is: 0.99998 for 1.
@@ -54,7 +54,7 @@ def whole(path: Path, values: NDArray[Any]) -> Labels:
 
 
 def _tolerance(path: Path, values: NDArray[Any]) -> Any:
-    """Returns how far each value of a volume may be from a whole number for its scale factor; 0 without one."""
+    """Return how far each value of a volume may be from a whole number for its scale factor; 0 without one."""
     if suffix(path) not in VOLUMES:
         return 0
     import nibabel
@@ -68,7 +68,7 @@ def _tolerance(path: Path, values: NDArray[Any]) -> Any:
 
 
 def check_one_label(path: Path, values: NDArray[Any], num_classes: int, ignored: Collection[int] = ()) -> None:
-    """Checks that an array does not hold several labels of each pixel, of which a mask has one.
+    """Check that an array does not hold several labels of each pixel, of which a mask has one.
 
     An array of three axes or more holds several where its values are true and false; where they are 0 and
     1 alone, but for ignored labels, and its first or last axis has one place for each of the classes, two at

@@ -99,7 +99,7 @@ class Multiple:
 
 
 def styles(comparison: Comparison) -> dict[str, Style]:
-    """Gives every loss its colour and its dashes; past seven losses, other dashes of the same colours."""
+    """Give every loss its colour and its dashes; past seven losses, other dashes of the same colours."""
     return {
         loss: Style(COLOURS[index % len(COLOURS)], DASHES[(index + index // len(COLOURS)) % len(DASHES)])
         for index, loss in enumerate(comparison.losses)
@@ -268,7 +268,7 @@ def _path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
 
 
 def _ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Returns round numbers from low to high, about half of ``most`` to ``most``."""
+    """Return round numbers from low to high, about half of ``most`` to ``most``."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)

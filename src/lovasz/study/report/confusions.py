@@ -35,7 +35,7 @@ class Confused:
 
 
 def cells(counts: NDArray[np.int64], shown: Sequence[int] | None = None) -> list[list[tuple[int, float, int]]]:
-    """Returns for each label and prediction their pixels, the share of the label's, and its shade from 0 to 9.
+    """Return for each label and prediction their pixels, the share of the label's, and its shade from 0 to 9.
 
     Args:
         counts: Pixels by (target, prediction), (C, C).
@@ -73,7 +73,7 @@ def strokes(counts: NDArray[np.int64]) -> dict[str, str]:
 
 
 def confused(counts: NDArray[np.int64]) -> list[Confused]:
-    """Returns the pairs of different classes that hold most of the wrong pixels."""
+    """Return the pairs of different classes that hold most of the wrong pixels."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     labelled, errors = counts.sum(1), int(wrong.sum())

@@ -42,7 +42,7 @@ class Bar:
 
 
 def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], worst: int, path: Path) -> Path:
-    """Writes ``report.html``.
+    """Write ``report.html``.
 
     Args:
         outcome: What to report; it has scores.
@@ -94,13 +94,13 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
 
 
 def _maps(evaluation: Evaluation) -> list[str]:
-    """Returns the names of the maps by which labels were read, that of the targets last."""
+    """Return the names of the maps by which labels were read, that of the targets last."""
     names = [labelling.label_map.name for labelling in evaluation.labellings if labelling.label_map is not None]
     return list(dict.fromkeys(names))
 
 
 def _shown(evaluation: Evaluation) -> list[int]:
-    """Returns the classes of the matrix: all, or those with most labelled and predicted pixels."""
+    """Return the classes of the matrix: all, or those with most labelled and predicted pixels."""
     pixels = evaluation.confusion.sum(0) + evaluation.confusion.sum(1)
     most = np.argsort(-pixels, kind="stable")[:MATRIX]
     return sorted(int(label) for label in most)

@@ -90,7 +90,7 @@ def photo(image: NDArray[np.floating[Any]], side: int) -> str:
 
 
 def _fit(plane: NDArray[Any], side: int) -> NDArray[Any]:
-    """Takes each n-th pixel, or repeats pixels where there are few, so that patterns are as fine everywhere."""
+    """Take each n-th pixel, or repeats pixels where there are few, so that patterns are as fine everywhere."""
     longer = max(plane.shape)
     step = -(-longer // side)
     again = max(1, side // longer)

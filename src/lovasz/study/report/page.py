@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills a template.
+    """Fill a template.
 
     Args:
         template: Its file name in this folder; it extends ``page.html.j2``.
@@ -33,14 +33,14 @@ def render(template: str, **values: Any) -> str:
 
 
 def data_uri(picture: Any, kind: str, **options: Any) -> str:
-    """Returns a Pillow picture as ``png`` or ``jpeg`` inside the page."""
+    """Return a Pillow picture as ``png`` or ``jpeg`` inside the page."""
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def indexed(indices: NDArray[np.int64], colours: NDArray[np.uint8]) -> str:
-    """Returns a picture of indices (H, W) in their colours, red, green, blue and perhaps opacity, as PNG."""
+    """Return a picture of indices (H, W) in their colours, red, green, blue and perhaps opacity, as PNG."""
     from PIL import Image
 
     if len(colours) > 256:
@@ -52,7 +52,7 @@ def indexed(indices: NDArray[np.int64], colours: NDArray[np.uint8]) -> str:
 
 
 def photo(levels: NDArray[np.uint8], side: int) -> str:
-    """Returns a photo (H, W, 1 or 3) as JPEG of at most this longer side."""
+    """Return a photo (H, W, 1 or 3) as JPEG of at most this longer side."""
     from PIL import Image
 
     picture = Image.fromarray(levels if levels.shape[2] == 3 else levels[..., 0])
@@ -61,5 +61,5 @@ def photo(levels: NDArray[np.uint8], side: int) -> str:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """Returns a share from 0 to 1 in percent; a dash for NaN, which is no share."""
+    """Return a share from 0 to 1 in percent; a dash for NaN, which is no share."""
     return "–" if share != share else f"{100 * share:.{digits}f}"

@@ -37,7 +37,7 @@ OPTIMIZERS = {"adamw": "AdamW", "sgd": "SGD with Nesterov momentum 0.9"}
 
 
 def write_report(comparison: Comparison, path: Path) -> None:
-    """Writes ``report.html``: verdict, tables, charts, pictures, settings, credit.
+    """Write ``report.html``: verdict, tables, charts, pictures, settings, credit.
 
     Args:
         comparison: What to report.
@@ -89,14 +89,14 @@ def write_report(comparison: Comparison, path: Path) -> None:
 
 
 def _best(comparison: Comparison) -> LossSummary | None:
-    """Returns the loss of the highest mean, the baseline left out; None if that is the only one."""
+    """Return the loss of the highest mean, the baseline left out; None if that is the only one."""
     others = comparison.summaries[1:]
     known = [summary for summary in others if math.isfinite(summary.mean)] or others
     return max(known, key=lambda summary: summary.mean, default=None)
 
 
 def _small(comparison: Comparison, best: LossSummary | None, rows: list[Gain]) -> tuple[int, float, float] | None:
-    """Returns how many classes are small, and the points that they and that all classes add to the mean."""
+    """Return how many classes are small, and the points that they and that all classes add to the mean."""
     if best is None or not comparison.over_large or not all(math.isfinite(row.gain) for row in rows):
         return None
     small = [row.gain for row in rows if row.label not in comparison.large]
@@ -104,7 +104,7 @@ def _small(comparison: Comparison, best: LossSummary | None, rows: list[Gain]) -
 
 
 def _confusions(comparison: Comparison) -> list[dict[str, Any]]:
-    """Returns the matrix of each loss, summed over seeds: cells of few classes, strokes of many."""
+    """Return the matrix of each loss, summed over seeds: cells of few classes, strokes of many."""
     found = []
     for loss in comparison.losses:
         counts = np.sum([comparison.runs[loss, seed].tested.counts for seed in comparison.seeds], axis=0)
@@ -129,7 +129,7 @@ def _rates(comparison: Comparison) -> str:
 
 
 def _linked(text: str) -> "Markup":
-    """Makes a link of every ``doi:...`` in a text."""
+    """Make a link of every ``doi:...`` in a text."""
     from markupsafe import Markup, escape
 
     link = r'<a href="https://doi.org/\1">doi:\1</a>'

@@ -82,7 +82,7 @@ class _Seen:
             own |= more
 
     def masks(self, *masks: Mask) -> None:
-        """Takes in a prediction and a target that were read."""
+        """Take in a prediction and a target that were read."""
         for mask, named in zip(masks, self.named, strict=True):
             self.palettes.take(mask.palette)
             named |= mask.named
@@ -109,7 +109,7 @@ def evaluate(
     ranks: Ranks,
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED),
 ) -> Evaluation:
-    """Counts every pair of masks; each of several processes takes every n-th.
+    """Count every pair of masks; each of several processes takes every n-th.
 
     Threads read and count, as decoders and counting leave Python's lock to others. At most three
     chunks a thread are under way. Held in memory are the names, (C, C) integers a thread, and a
@@ -173,7 +173,7 @@ def evaluate(
 
 
 def most_classes(workers: int, memory: int) -> int:
-    """Returns for how many classes the matrices of pixels fit into some bytes of memory.
+    """Return for how many classes the matrices of pixels fit into some bytes of memory.
 
     There are 8 bytes for every pair of classes in two matrices of all images, and for each thread
     in those of three chunks under way, of an image and of the pairs that occur in it.
@@ -182,13 +182,13 @@ def most_classes(workers: int, memory: int) -> int:
 
 
 def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
-    """Returns the evaluation in which no image was counted."""
+    """Return the evaluation in which no image was counted."""
     zeros = np.zeros((len(names), len(names)), dtype=np.int64)
     return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, counted=0, stopped=False)
 
 
 def _in_order(work: Callable[[range], _Chunk], chunks: Iterable[range], workers: int) -> Iterator[_Chunk]:
-    """Yields the results of threads in order; only a few chunks are under way at a time."""
+    """Yield the results of threads in order; only a few chunks are under way at a time."""
     # OpenMP inside each of many threads would only get in their way.
     with concurrent.futures.ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         under_way: deque[concurrent.futures.Future[_Chunk]] = deque()
@@ -201,7 +201,7 @@ def _in_order(work: Callable[[range], _Chunk], chunks: Iterable[range], workers:
 
 
 def _check_palettes(pairs: Pairs) -> None:
-    """Checks the palettes of all files, each target before its prediction, which every process sees alike."""
+    """Check the palettes of all files, each target before its prediction, which every process sees alike."""
     files = itertools.chain.from_iterable(reversed(pairs.paths(image)) for image in range(len(pairs.files)))
     check_palettes(files, pairs.most)
 
@@ -236,7 +236,7 @@ def _confusion(
     labellings: tuple[Labelling, Labelling],
     seen: _Seen,
 ) -> NDArray[np.int64] | Problem:
-    """Returns the counts of one pair, or why there are none."""
+    """Return the counts of one pair, or why there are none."""
     name, paths = pairs.files[image][0], pairs.paths(image)
     first, second = labellings
     try:

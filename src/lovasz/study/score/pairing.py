@@ -59,12 +59,12 @@ class Pairs:
     by: Path | None = None
 
     def paths(self, index: int) -> tuple[Path, Path]:
-        """Returns the paths of prediction and target of a pair."""
+        """Return the paths of prediction and target of a pair."""
         _, prediction, target = self.files[index]
         return self.predictions / prediction, self.targets / target
 
     def told(self) -> list[str]:
-        """Returns how the names were paired and what was passed over, in sentences."""
+        """Return how the names were paired and what was passed over, in sentences."""
         folders = zip((self.predictions, self.targets), self.passed, strict=True)
         return [said for said in (self.rule, *(passed.sentence(folder) for folder, passed in folders)) if said]
 
@@ -75,7 +75,7 @@ def pair(
     most: int = MOST_VALUES,
     on_files: Callable[[int], None] = lambda number: None,
 ) -> Pairs:
-    """Lists two folders with their subfolders and matches what they hold.
+    """List two folders with their subfolders and matches what they hold.
 
     Args:
         predictions: The folder of predictions.

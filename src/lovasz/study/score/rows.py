@@ -30,17 +30,17 @@ class Rows:
         self._file.truncate(images * 8 * self._width)  # rows that are never written read as zeros
 
     def __setitem__(self, image: int, counts: NDArray[np.int64]) -> None:
-        """Keeps the counts (C, 3) of an image."""
+        """Keep the counts (C, 3) of an image."""
         self._write(image, np.concatenate([[1], counts.reshape(-1)]))
 
     def __getitem__(self, image: int) -> NDArray[np.int64]:
-        """Returns the counts (C, 3) of an image."""
+        """Return the counts (C, 3) of an image."""
         self._file.seek(8 * self._width * image)
         row = np.frombuffer(self._file.read(8 * self._width), dtype=np.int64)
         return row[1:].reshape(-1, 3)
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Reads all rows in order, block by block.
+        """Read all rows in order, block by block.
 
         Yields:
             The images of a block that were counted, (n,), and their counts, (n, C, 3).
@@ -82,7 +82,7 @@ class Rows:
             raise OSError(f"cannot write the counts of the images to {place} (TMPDIR): {reason}") from error
 
     def _raw(self, size: int, images: int | None = None) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yields the first image and the rows of each block, beyond the own images zeros."""
+        """Yield the first image and the rows of each block, beyond the own images zeros."""
         images = self.images if images is None else images
         for first in range(0, images, size):
             block = np.zeros((min(size, images - first), self._width), dtype=np.int64)

@@ -54,12 +54,12 @@ class Scores:
     Attributes:
         pixels: Pixels that count.
         accuracy: Share of them that are right.
-        miou: Mean of the classes' IoU over the whole dataset.
-        averaged: How many classes have an IoU over the whole dataset.
+        miou: Mean of the classes' IoU over the whole data set.
+        averaged: How many classes have an IoU over the whole data set.
         background: The class named "background", else the one with more than half of the pixels; -1: none, or
             no other class has an IoU.
         foreground_miou: The mean over the other classes; NaN without a background.
-        dice: Mean of the classes' Dice over the whole dataset.
+        dice: Mean of the classes' Dice over the whole data set.
         empty: What a class scores in an image whose label does not hold it, as in ``lovasz.scores.image_iou``.
         image_miou: Mean over images of the mean IoU over the classes with a score, those in their label.
         image_worst: The same in the worst case.
@@ -88,7 +88,7 @@ class Scores:
 
 
 def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
-    """Computes every score; besides (C, C) integers, memory grows by one number an image.
+    """Compute every score; besides (C, C) integers, memory grows by one number an image.
 
     Args:
         evaluation: What was counted.
@@ -145,7 +145,7 @@ def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
 
 
 def image_iou(counts: NDArray[np.int64], empty: str = "skip", ignored: Collection[int] = ()) -> NDArray[np.float64]:
-    """Returns the IoU of each class in each image.
+    """Return the IoU of each class in each image.
 
     Args:
         counts: Pixels in intersection, label and prediction, (N, C, 3).
@@ -160,13 +160,13 @@ def image_iou(counts: NDArray[np.int64], empty: str = "skip", ignored: Collectio
 
 
 def image_miou(iou: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the mean over the classes of each image, (N,), from their IoU, (N, C)."""
+    """Return the mean over the classes of each image, (N,), from their IoU, (N, C)."""
     means: NDArray[np.float64] = torch.from_numpy(iou).nanmean(1).numpy()
     return means
 
 
 def _held(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Returns, by class, the images that hold it, those without it, the false alarms of these, and their pixels."""
+    """Return, by class, the images that hold it, those without it, the false alarms of these, and their pixels."""
     labelled, predicted = counts[..., 1] > 0, counts[..., 2]
     absent = ~labelled & labelled.any(1, keepdims=True)
     return np.stack(
@@ -175,7 +175,7 @@ def _held(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _background(evaluation: Evaluation, labelled: NDArray[np.int64], iou: NDArray[np.float64]) -> int:
-    """Returns the class that the mean over the others leaves out, as `Scores` says, or -1."""
+    """Return the class that the mean over the others leaves out, as `Scores` says, or -1."""
     known = np.flatnonzero(~np.isnan(iou)).tolist()
     named = [label for label in known if evaluation.names[label].strip().lower() == "background"]
     large = [label for label in known if 2 * labelled[label] > labelled.sum()]
@@ -183,7 +183,7 @@ def _background(evaluation: Evaluation, labelled: NDArray[np.int64], iou: NDArra
 
 
 def _columns(evaluation: Evaluation, empty: str, ignored: Collection[int]) -> Iterator[NDArray[np.float64]]:
-    """Yields the IoU of each class in every image, (N,), reading the rows once for as many as memory allows."""
+    """Yield the IoU of each class in every image, (N,), reading the rows once for as many as memory allows."""
     rows = evaluation.rows
     together = max(1, RANKED // (8 * max(1, rows.images)))
     for first in range(0, rows.num_classes, together):
@@ -195,7 +195,7 @@ def _columns(evaluation: Evaluation, empty: str, ignored: Collection[int]) -> It
 
 
 def _lowest_mean(scores: NDArray[np.float64], percents: tuple[int, ...]) -> float:
-    """Returns the mean over q of the mean of the lowest q percent of the scores, at least one; NaN left out."""
+    """Return the mean over q of the mean of the lowest q percent of the scores, at least one; NaN left out."""
     return float(divided.lowest_means(torch.from_numpy(scores)[:, None], percents))
 
 

@@ -27,7 +27,7 @@ class LabelError(ValueError):
 
 
 def confusion(prediction: Labels, target: Labels, num_classes: int, ignored: Collection[int]) -> NDArray[np.int64]:
-    """Counts the pixels of every pair of label (row) and prediction (column).
+    """Count the pixels of every pair of label (row) and prediction (column).
 
     One pass over both masks fills a table of all pairs that occur, those of void and of wrong
     labels included; the rest is done on the table. What is predicted at ignored pixels does not
@@ -66,7 +66,7 @@ def confusion(prediction: Labels, target: Labels, num_classes: int, ignored: Col
 
 
 def _table(rows: Labels, columns: Labels, height: int, width: int) -> NDArray[np.int64]:
-    """Counts the pixels of every pair of row and column."""
+    """Count the pixels of every pair of row and column."""
     size = height * width
     kind = "u1" if size <= 2**8 else "i2" if size <= 2**15 else "i4"  # bincount knows no u2
     cell = rows.astype(kind, copy=False) * np.asarray(width, kind) + columns.astype(kind, copy=False)
@@ -75,12 +75,12 @@ def _table(rows: Labels, columns: Labels, height: int, width: int) -> NDArray[np
 
 
 def _range(labels: Labels) -> range:
-    """Returns the labels that may occur."""
+    """Return the labels that may occur."""
     return range(min(0, int(labels.min())), int(labels.max()) + 1)
 
 
 def _offset(labels: Labels, among: range) -> Labels:
-    """Returns the place of each pixel's label in the range."""
+    """Return the place of each pixel's label in the range."""
     if among.start == 0:
         return labels
     # Subtracting goes round at the end of the type, and so does reading the difference without a sign.
@@ -88,7 +88,7 @@ def _offset(labels: Labels, among: range) -> Labels:
 
 
 def _classes(labels: range, num_classes: int) -> range:
-    """Returns those of the labels that are classes."""
+    """Return those of the labels that are classes."""
     return range(min(num_classes, labels.stop)) if labels.stop > 0 else range(0)
 
 
@@ -99,7 +99,7 @@ def _places(part: range, whole: range) -> slice:
 def _counted_pixels(
     prediction: Labels, target: Labels, num_classes: int, ignored: Collection[int]
 ) -> tuple[Labels, Labels]:
-    """Returns both masks at the pixels that count, or raises if they hold other than classes there."""
+    """Return both masks at the pixels that count, or raises if they hold other than classes there."""
     counts = ~np.isin(target, list(ignored))
     prediction, target = prediction[counts], target[counts]
     wrong = target[(target < 0) | (target >= num_classes)]

@@ -118,7 +118,7 @@ class Comparison:
 def summarise(
     data: Data, config: Config, runs: Sequence[Run], tried: dict[str, dict[float, float]] | None = None
 ) -> Comparison:
-    """Adds runs up to a comparison; the first run's loss is the baseline.
+    """Add runs up to a comparison; the first run's loss is the baseline.
 
     Args:
         data: The data.
@@ -172,7 +172,7 @@ def summarise(
 
 
 def _hardly_trained(summaries: Sequence[LossSummary]) -> list[str]:
-    """Returns a sentence where no loss reached `HARDLY_TRAINED`, else none."""
+    """Return a sentence where no loss reached `HARDLY_TRAINED`, else none."""
     best = max((summary.mean for summary in summaries if math.isfinite(summary.mean)), default=math.inf)
     if best >= HARDLY_TRAINED:
         return []

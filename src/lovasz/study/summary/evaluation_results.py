@@ -49,7 +49,7 @@ class Outcome:
 
 
 def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
-    """Writes the three files; of a result that is not complete the tables are ``*.partial.csv``.
+    """Write the three files; of a result that is not complete the tables are ``*.partial.csv``.
 
     Tables of the other kind, from an earlier evaluation, are deleted.
 
@@ -122,7 +122,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
 
 
 def never_held(evaluation: Evaluation) -> list[str]:
-    """Returns a sentence for each map of which masks lack values."""
+    """Return a sentence for each map of which masks lack values."""
     if not evaluation.counted:
         return []
     return [
@@ -135,7 +135,7 @@ def never_held(evaluation: Evaluation) -> list[str]:
 
 
 def _maps(evaluation: Evaluation) -> dict[str, object]:
-    """Returns how the labels of predictions and of targets were mapped, and what did not occur."""
+    """Return how the labels of predictions and of targets were mapped, and what did not occur."""
     return {
         what: labelling.label_map
         and {
@@ -150,7 +150,7 @@ def _maps(evaluation: Evaluation) -> dict[str, object]:
 
 
 def _images(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
-    """Yields a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes with a score there."""
+    """Yield a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes with a score there."""
     yield ["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)]
     for places, counts in evaluation.rows.blocks():
         iou = image_iou(counts, scores.empty, evaluation.ignored)
@@ -163,7 +163,7 @@ def _images(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
 
 
 def _confusion(evaluation: Evaluation, _: Scores) -> Iterator[list[Any]]:
-    """Yields the pixels of every label (row) and prediction (column)."""
+    """Yield the pixels of every label (row) and prediction (column)."""
     yield ["label \\ prediction", *evaluation.names]
     for name, row in zip(evaluation.names, evaluation.confusion, strict=True):
         yield [name, *row.tolist()]

@@ -15,7 +15,7 @@ from lovasz.study.train.store import Run
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
-    """Writes one line a run: settings, mIoU, times, then the test IoU of each class.
+    """Write one line a run: settings, mIoU, times, then the test IoU of each class.
 
     IoUs are fractions of 1; a class that never occurs is empty. ``test_miou_large`` is the mean
     over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none.
@@ -35,7 +35,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
 
 def write_json(comparison: Comparison, path: Path) -> None:
-    """Writes everything: verdict, summaries, differences, every run with its curve, versions.
+    """Write everything: verdict, summaries, differences, every run with its curve, versions.
 
     IoUs are fractions of 1 in ``runs`` and percentages elsewhere, as in the report; what is not a
     number is null.

@@ -39,7 +39,7 @@ class Difference:
 def paired_difference(
     loss: str, baseline: str, scores: Sequence[float], baseline_scores: Sequence[float]
 ) -> Difference:
-    """Compares two losses over the same seeds with Student's t on the differences.
+    """Compare two losses over the same seeds with Student's t on the differences.
 
     The interval is mean ± t(0.975, n - 1) · s / sqrt(n), s the standard deviation of the n
     differences. It covers what the seed changes: initial weights, dropout, order of the views. It
@@ -74,7 +74,7 @@ def paired_difference(
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """Returns the sample standard deviation; None for one value or where one is not a number."""
+    """Return the sample standard deviation; None for one value or where one is not a number."""
     if len(values) < 2 or not all(math.isfinite(value) for value in values):
         return None
     mean = sum(values) / len(values)
@@ -82,7 +82,7 @@ def spread(values: Sequence[float]) -> float | None:
 
 
 def signed(value: float) -> str:
-    """Writes points with their sign, a proper minus: ``+1.2``, ``−0.3``; ``–`` if not a number."""
+    """Write points with their sign, a proper minus: ``+1.2``, ``−0.3``; ``–`` if not a number."""
     if not math.isfinite(value):
         return "–"
     text = f"{value:+.1f}".replace("-", "−")

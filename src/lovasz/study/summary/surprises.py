@@ -11,7 +11,7 @@ NAMED = 8
 
 
 def surprises(evaluation: Evaluation, scores: Scores) -> list[str]:
-    """Returns a sentence on the classes that are ignored, on those nobody labelled, and on those only predicted.
+    """Return a sentence on the classes that are ignored, on those nobody labelled, and on those only predicted.
 
     Args:
         evaluation: What was counted.

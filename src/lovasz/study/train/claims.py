@@ -57,7 +57,7 @@ class Team:
             self._decisions.set(self._next(), key)
 
     def decided(self) -> Iterator[str]:
-        """Yields the keys that the first process decides on, until there is none."""
+        """Yield the keys that the first process decides on, until there is none."""
         while True:
             name = self._next()
             while not self._decisions.check([name]):  # unlike `get` it can be interrupted
@@ -73,7 +73,7 @@ class Team:
 
 
 def team() -> Team:
-    """Returns the processes that ``torchrun`` has started, of which this is one; alone it is the only one."""
+    """Return the processes that ``torchrun`` has started, of which this is one; alone it is the only one."""
     rank, world_size = launched()
     if world_size == 1:
         return Team()

@@ -151,7 +151,7 @@ class Config(BaseModel):
     @field_validator("losses", "lr", "ignore", "augment", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Takes one value for a list of one; "none" for an empty one."""
+        """Take one value for a list of one; "none" for an empty one."""
         if value in ("none", ["none"], ("none",)):
             return ()
         return (value,) if isinstance(value, (str, int, float)) else value
@@ -177,7 +177,7 @@ class Config(BaseModel):
         return self.accelerator
 
     def check(self) -> None:
-        """Checks every value that can be checked without the data.
+        """Check every value that can be checked without the data.
 
         Raises:
             ValueError: If a value cannot be used; the message names its option.
@@ -221,7 +221,7 @@ class Config(BaseModel):
 
 
 def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
-    """Builds a configuration from a file and from options, which come first; the rest are defaults.
+    """Build a configuration from a file and from options, which come first; the rest are defaults.
 
     Args:
         given: Values by name; None is not given.
@@ -274,7 +274,7 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
 
 
 def write_config(config: Config) -> str:
-    """Returns the configuration as YAML, in the order of its fields, with whole paths."""
+    """Return the configuration as YAML, in the order of its fields, with whole paths."""
     values = config.model_dump(mode="json")
     for name in ("data", "classes"):
         if values[name] is not None:

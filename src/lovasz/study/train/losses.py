@@ -27,12 +27,12 @@ DESCRIPTIONS = {
 
 
 def describe(name: str) -> str:
-    """Returns what a loss is, in words."""
+    """Return what a loss is, in words."""
     return DESCRIPTIONS.get(name, "the user's own")
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Checks that every name is the name of a loss, or ``MODULE:FUNCTION`` of a user's own.
+    """Check that every name is the name of a loss, or ``MODULE:FUNCTION`` of a user's own.
 
     Raises:
         ValueError: If a name is unknown, none is given, or a function is none or no loss.
@@ -48,7 +48,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def _try(name: str) -> None:
-    """Calls a user's loss once on something small, before any work is lost."""
+    """Call a user's loss once on something small, before any work is lost."""
     logits = torch.zeros(2, 3, 4, 4).requires_grad_()
     target = (torch.arange(32) % 3).view(2, 4, 4)
     target[0, 0] = IGNORE_INDEX
@@ -70,7 +70,7 @@ def _kind(value: object) -> str:
 
 
 def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
-    """Builds the loss of a name; every loss leaves out the pixels labelled ``IGNORE_INDEX``.
+    """Build the loss of a name; every loss leaves out the pixels labelled ``IGNORE_INDEX``.
 
     Args:
         name: One of ``DESCRIPTIONS``, or ``MODULE:FUNCTION``: called with logits and target.
@@ -107,7 +107,7 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
 
 
 def cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Computes the mean of -log p_target over the labelled pixels."""
+    """Compute the mean of -log p_target over the labelled pixels."""
     if weight is not None:
         weight = weight.to(logits)
     logits = interpolated(logits, target.shape[1:])
@@ -122,7 +122,7 @@ def inverse_frequency(pixels: Sequence[int]) -> Tensor:
 
 
 def dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes MONAI's soft Dice loss, one Dice score per class over all labelled pixels.
+    """Compute MONAI's soft Dice loss, one Dice score per class over all labelled pixels.
 
     Unlabelled pixels are cut out first: MONAI's own ``ignore_index`` came late and expects the
     ignored value among the classes.
@@ -137,19 +137,19 @@ def dice(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes the Lovász-Softmax loss over the classes present among the labelled pixels, of all processes."""
+    """Compute the Lovász-Softmax loss over the classes present among the labelled pixels, of all processes."""
     return lovasz_softmax(
         logits, target, ignore_index=IGNORE_INDEX, group="world", upsample=resolution(logits, target.shape[1:])
     )
 
 
 def ce_dice(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes the sum of both."""
+    """Compute the sum of both."""
     return cross_entropy(logits, target) + dice(logits, target)
 
 
 def ce_lovasz(logits: Tensor, target: Tensor) -> Tensor:
-    """Computes the sum of cross-entropy and Lovász-Softmax in the same passes, over the pixels of all processes."""
+    """Compute the sum of cross-entropy and Lovász-Softmax in the same passes, over the pixels of all processes."""
     return lovasz_cross_entropy(
         logits, target, ignore_index=IGNORE_INDEX, group="world", upsample=resolution(logits, target.shape[1:])
     )

@@ -41,7 +41,7 @@ def loss_mib(
 
 
 def in_a_fresh_process(code: str) -> float:
-    """Returns the number that this Python code prints last, in a process that hides no memory.
+    """Return the number that this Python code prints last, in a process that hides no memory.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
@@ -56,7 +56,7 @@ def in_a_fresh_process(code: str) -> float:
 
 
 def peak_growth(step: Callable[[], object], on_gpu: bool) -> float:
-    """Returns the MiB by which a step raises, at its peak, what the GPU, or on Linux this process, holds."""
+    """Return the MiB by which a step raises, at its peak, what the GPU, or on Linux this process, holds."""
     if on_gpu:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
@@ -71,7 +71,7 @@ def peak_growth(step: Callable[[], object], on_gpu: bool) -> float:
 
 
 def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int]) -> float:
-    """Returns what ``loss_mib`` asks for, of this process."""
+    """Return what ``loss_mib`` asks for, of this process."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     loss = named_loss(name, [1] * shape[1])
     # What is loaded and built at the first call is no memory of the loss.

@@ -40,11 +40,11 @@ class FullSize(nn.Module):
         self.network, self.multiple = network, multiple
 
     def forward(self, image: Tensor) -> Tensor:
-        """Returns logits (N, C, *) of images (N, C_in, *)."""
+        """Return logits (N, C, *) of images (N, C_in, *)."""
         return self._fitted(*self._logits(image), image)
 
     def for_training(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns logits (N, C, *), which may be coarser, and the target (N, *), void where it was padded."""
+        """Return logits (N, C, *), which may be coarser, and the target (N, *), void where it was padded."""
         logits, padded = self._logits(image)
         sizes, fine = logits.shape[2:], padded.shape[2:]
         if sizes == fine or any(size > side for size, side in zip(sizes, fine, strict=True)):
@@ -59,11 +59,11 @@ class FullSize(nn.Module):
         return result
 
     def _margins(self, size: Sequence[int]) -> list[int]:
-        """What `F.pad` is to add to each axis, from the last to the first."""
+        """Return what `F.pad` is to add to each axis, from the last to the first."""
         return [n for side in reversed(size) for n in (0, -side % self.multiple)]
 
     def _logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the logits of the padded image, and this."""
+        """Return the logits of the padded image, and this."""
         margins = self._margins(image.shape[2:])
         if any(margins):
             image = F.pad(image, margins, mode="replicate")
@@ -76,27 +76,27 @@ class FullSize(nn.Module):
 
 
 def resolution(logits: Tensor, size: Sequence[int]) -> str | None:
-    """Returns how logits (N, C, *) are to be interpolated to a spatial size, None if they have it."""
+    """Return how logits (N, C, *) are to be interpolated to a spatial size, None if they have it."""
     if logits.shape[2:] == tuple(size):
         return None
     return "bilinear" if len(size) == 2 else "trilinear"
 
 
 def interpolated(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns the logits at this spatial size."""
+    """Return the logits at this spatial size."""
     mode = resolution(logits, size)
     return logits if mode is None else F.interpolate(logits, tuple(size), mode=mode, align_corners=False)
 
 
 def logits_for_training(network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the logits of a network, which may be coarser than its image, and the target that they are to fit."""
+    """Return the logits of a network, which may be coarser than its image, and the target that they are to fit."""
     if isinstance(network, FullSize):
         return network.for_training(image, target)
     return network(image), target
 
 
 def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> nn.Module:
-    """Builds a network from images (N, in_channels, *) to logits (N, num_classes, *) of the same size.
+    """Build a network from images (N, in_channels, *) to logits (N, num_classes, *) of the same size.
 
     Args:
         name: One of ``DESCRIPTIONS``, ``smp:MODEL/ENCODER`` or ``MODULE:FUNCTION``.
@@ -130,7 +130,7 @@ def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> n
 
 
 def check_network(name: str) -> None:
-    """Checks that a name may stand for a network, without building it.
+    """Check that a name may stand for a network, without building it.
 
     Raises:
         ValueError: If it does not; the message says what does.
@@ -149,7 +149,7 @@ def check_network(name: str) -> None:
 
 
 def imported(option: str, name: str) -> Callable[..., Any]:
-    """Imports ``package.module:function``.
+    """Import ``package.module:function``.
 
     Raises:
         ValueError: If it cannot be imported or called; the message begins with the option.
@@ -169,13 +169,13 @@ def imported(option: str, name: str) -> Callable[..., Any]:
 
 
 def identity(name: str) -> str:
-    """Returns the name; with a hash of its file for one that is imported, whose code may change."""
+    """Return the name; with a hash of its file for one that is imported, whose code may change."""
     digest = code_of(name)
     return f"{name} ({digest})" if digest else name
 
 
 def code_of(name: str) -> str:
-    """Returns a hash of the file from which ``MODULE:FUNCTION`` is imported; of any other name nothing."""
+    """Return a hash of the file from which ``MODULE:FUNCTION`` is imported; of any other name nothing."""
     if ":" not in name or name.startswith("smp:"):
         return ""
     file = inspect.getsourcefile(importlib.import_module(name.partition(":")[0]))
@@ -196,7 +196,7 @@ def _smp(name: str, in_channels: int, num_classes: int) -> nn.Module:
 
 
 def _conv(in_channels: int, num_classes: int, width: int = 64) -> nn.Sequential:
-    """A 1 x 1 convolution mixes the bands, two 3 x 3 convolutions see a 5 x 5 neighbourhood."""
+    """Build a 1 x 1 convolution that mixes the bands, and two of 3 x 3 that see a 5 x 5 neighbourhood."""
     layers: list[nn.Module] = []
     for channels, kernel in ((in_channels, 1), (width, 3), (width, 3)):
         layers += [

@@ -29,24 +29,24 @@ class Option:
 
 
 def option(model: type[BaseModel], name: str) -> Option:
-    """Returns what the command line adds to a setting."""
+    """Return what the command line adds to a setting."""
     return next(one for one in model.model_fields[name].metadata if isinstance(one, Option))
 
 
 def flag(model: type[BaseModel], name: str) -> str:
-    """Returns the option of a setting: ``--num-classes``."""
+    """Return the option of a setting: ``--num-classes``."""
     return f"--{option(model, name).name or name.replace('_', '-')}"
 
 
 def default(model: type[BaseModel], name: str, scene: bool) -> Any:
-    """Returns the default of a setting for the embedded scene, or for images in files; None if there is none."""
+    """Return the default of a setting for the embedded scene, or for images in files; None if there is none."""
     extra, field = option(model, name), model.model_fields[name]
     own = extra.scene if scene else extra.files
     return field.get_default() if own is None and not field.is_required() else own
 
 
 def help_text(model: type[BaseModel], name: str) -> str:
-    """Returns what a setting is, and its defaults."""
+    """Return what a setting is, and its defaults."""
     files, scene = (_written(default(model, name, of_scene)) for of_scene in (False, True))
     said = ""
     if files:
@@ -75,5 +75,5 @@ def wrong(model: type[BaseModel], error: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any) -> str:
-    """Returns a default in words; nothing, none and zero have none."""
+    """Return a default in words; nothing, none and zero have none."""
     return ", ".join(map(_written, value)) if isinstance(value, tuple) else str(value) if value else ""

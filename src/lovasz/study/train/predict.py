@@ -44,7 +44,7 @@ class Tested:
 
 
 def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> Tensor:
-    """Returns the logits of one image (1, C_in, *): of a volume by windows of the crop's size, blended."""
+    """Return the logits of one image (1, C_in, *): of a volume by windows of the crop's size, blended."""
     if crop is None or len(crop) == 2:
         logits: Tensor = network(image)
         return logits
@@ -55,7 +55,7 @@ def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> 
 
 
 def shown(target: Tensor) -> tuple[Any, ...]:
-    """Returns the index of what is shown of a target: a picture whole, of a volume one slice."""
+    """Return the index of what is shown of a target: a picture whole, of a volume one slice."""
     if target.ndim == 2:
         return (...,)
     labels = [target[..., index].unique() for index in range(target.shape[-1])]
@@ -63,12 +63,12 @@ def shown(target: Tensor) -> tuple[Any, ...]:
 
 
 def kept_indices(number: int) -> list[int]:
-    """Returns which of so many test images are kept, evenly spread."""
+    """Return which of so many test images are kept, evenly spread."""
     return sorted({round(index) for index in np.linspace(0, number - 1, min(number, KEPT)).tolist()})
 
 
 def evaluate(network: nn.Module, data: Data, crop: Sequence[int] | None) -> Tested:
-    """Runs the network over every test image.
+    """Run the network over every test image.
 
     Args:
         network: In evaluation mode, on its device.
@@ -106,7 +106,7 @@ def evaluate(network: nn.Module, data: Data, crop: Sequence[int] | None) -> Test
 
 
 def _curves(counts: Any, present: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Takes the curves at errors that lie closer towards 0 and 1, where a trained network's pixels are."""
+    """Take the curves at errors that lie closer towards 0 and 1, where a trained network's pixels are."""
     thresholds, curves = (tensor.cpu().numpy() for tensor in counts.curve())
     places = (1 - np.cos(np.pi * np.linspace(0, 1, CURVE))) / 2
     order = np.argsort(thresholds)

@@ -37,7 +37,7 @@ class Plan:
 
 
 def steps_of(config: Config, data: Data) -> int:
-    """Returns the optimiser steps of a run; an epoch ends with its last full or begun step."""
+    """Return the optimiser steps of a run; an epoch ends with its last full or begun step."""
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None
@@ -45,7 +45,7 @@ def steps_of(config: Config, data: Data) -> int:
 
 
 def plan(config: Config, data: Data, threads: int) -> Plan:
-    """Lists the runs of a configuration."""
+    """List the runs of a configuration."""
     base = Settings(
         loss="",
         loss_code="",
@@ -74,7 +74,7 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
 
 
 def check_fits(config: Config, data: Data) -> None:
-    """Checks what can be checked once the data are known.
+    """Check what can be checked once the data are known.
 
     Raises:
         ValueError: If images cannot be put into one batch, the crop has other axes, or the network
@@ -112,7 +112,7 @@ def check_fits(config: Config, data: Data) -> None:
 
 
 def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
-    """Loads the sound runs of the folder; of several rates, those of the one that a whole search has chosen."""
+    """Load the sound runs of the folder; of several rates, those of the one that a whole search has chosen."""
     known = work.loaded(planned.searched, folder)
     searched = {run.label for run in planned.searched}
     searching = {run.label for run in planned.searched if run not in known}
@@ -124,7 +124,7 @@ def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
 
 
 def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
-    """Returns the validation mIoU of each loss with each rate."""
+    """Return the validation mIoU of each loss with each rate."""
     tried: dict[str, dict[float, float]] = {}
     for run in runs:
         tried.setdefault(run.settings.label, {})[run.settings.lr] = run.val_miou
@@ -132,7 +132,7 @@ def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
 
 
 def _best(tried: dict[str, dict[float, float]]) -> dict[str, float]:
-    """Returns the rate of the best validation mIoU of each loss; one that is no number comes last."""
+    """Return the rate of the best validation mIoU of each loss; one that is no number comes last."""
     return {loss: max(found, key=lambda lr: (found[lr] == found[lr], found[lr])) for loss, found in tried.items()}
 
 
@@ -145,7 +145,7 @@ def run_missing(
     known: Mapping[Settings, Run],
     team: Team | None = None,
 ) -> tuple[list[Run], dict[str, dict[float, float]]]:
-    """Does the runs that the folder does not hold yet and keeps each as soon as it is finished.
+    """Do the runs that the folder does not hold yet and keeps each as soon as it is finished.
 
     With several learning rates, each loss first trains its first seed with every rate; the rate of
     the best validation mIoU serves its other seeds. Other commands may write to the same folder:
@@ -179,5 +179,5 @@ def run_missing(
 
 
 def pixels_of(data: Data) -> dict[str, int]:
-    """Returns the labelled pixels of each part."""
+    """Return the labelled pixels of each part."""
     return {part: sum(data.parts[part].pixels) for part in PARTS}

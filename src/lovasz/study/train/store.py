@@ -114,17 +114,17 @@ class Run:
 
 
 def finished(folder: Path, settings: Settings) -> Path:
-    """Returns where a finished run is kept."""
+    """Return where a finished run is kept."""
     return folder / "runs" / settings.key
 
 
 def draft(folder: Path, settings: Settings) -> Path:
-    """Returns where an unfinished run keeps its state and its curve."""
+    """Return where an unfinished run keeps its state and its curve."""
     return folder / "runs" / f".{settings.key}"
 
 
 def load(folder: Path, settings: Settings) -> Run | None:
-    """Returns the finished run of these settings, or None where there is none.
+    """Return the finished run of these settings, or None where there is none.
 
     Raises:
         DamagedRunError: If a file of the run is missing or not as it was written, or holds other settings.
@@ -149,7 +149,7 @@ def load(folder: Path, settings: Settings) -> Run | None:
 
 
 def set_aside(damaged: Path) -> Path:
-    """Renames the folder of a damaged run, so that the run is done again, and returns its new name."""
+    """Rename the folder of a damaged run, so that the run is done again, and returns its new name."""
     name = damaged.with_name(f"{damaged.name.lstrip('.')}.damaged")
     free = (name if not number else name.with_name(f"{name.name}{number}") for number in itertools.count())
     aside = next(path for path in free if not path.exists())
@@ -159,7 +159,7 @@ def set_aside(damaged: Path) -> Path:
 
 
 def save(folder: Path, run: Run) -> None:
-    """Writes a finished run so that no interruption leaves half of it under its name.
+    """Write a finished run so that no interruption leaves half of it under its name.
 
     The files are written and flushed to disk in a hidden folder, which is then renamed. If the
     same run was finished by another process meanwhile, that one stays.
@@ -197,7 +197,7 @@ def save(folder: Path, run: Run) -> None:
 
 
 def begin(folder: Path, settings: Settings) -> Path:
-    """Creates the folder of an unfinished run and returns it."""
+    """Create the folder of an unfinished run and returns it."""
     place = draft(folder, settings)
     place.mkdir(parents=True, exist_ok=True)
     for parent in (place.parent, folder):
@@ -206,7 +206,7 @@ def begin(folder: Path, settings: Settings) -> Path:
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Replaces the state of an unfinished run in one step, with its digest."""
+    """Replace the state of an unfinished run in one step, with its digest."""
     content = io.BytesIO()
     torch.save(state, content)
     with replaced(path, binary=True) as file:
@@ -214,7 +214,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Reads the state of an unfinished run, on the CPU.
+    """Read the state of an unfinished run, on the CPU.
 
     Raises:
         DamagedRunError: If it is not as it was written, or holds anything but tensors and plain values.
@@ -231,7 +231,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def check_state(folder: Path, settings: Settings) -> None:
-    """Checks the state of an unfinished run, where there is one.
+    """Check the state of an unfinished run, where there is one.
 
     Raises:
         DamagedRunError: If it cannot be used.
@@ -242,12 +242,12 @@ def check_state(folder: Path, settings: Settings) -> None:
 
 
 def save_weights(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Writes a state dict, to be read by ``torch.load(path, weights_only=True)``."""
+    """Write a state dict, to be read by ``torch.load(path, weights_only=True)``."""
     with replaced(path, binary=True) as file:
         torch.save(dict(weights), file)
 
 
 def write_curve(path: Path, curve: Sequence[Point]) -> None:
-    """Writes a curve as CSV."""
+    """Write a curve as CSV."""
     with replaced(path, newline="") as file:
         write_rows(file, [Point._fields, *curve])

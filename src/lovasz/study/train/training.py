@@ -52,7 +52,7 @@ class Training(pl.LightningModule):
         self.counts: Tensor = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
 
     def configure_optimizers(self) -> Any:
-        """The optimiser and the schedule of the learning rate, a step at a time."""
+        """Return the optimiser and the schedule of the learning rate, a step at a time."""
         settings, parameters = self.settings, self.parameters()
         optimizer: torch.optim.Optimizer
         if settings.optimizer == "adamw":
@@ -73,11 +73,11 @@ class Training(pl.LightningModule):
         return [optimizer], [schedule]
 
     def first_step(self, turn: int) -> int:
-        """Returns the first step of a round."""
+        """Return the first step of a round."""
         return turn * self.settings.steps // self.rounds
 
     def train_dataloader(self) -> Any:
-        """The batches of this round and process."""
+        """Return the batches of this round and process."""
         settings, rank = self.settings, self.trainer.global_rank
         batches = []
         for step in range(self.first_step(self.current_epoch), self.first_step(self.current_epoch + 1)):
@@ -86,7 +86,7 @@ class Training(pl.LightningModule):
         return DataLoader(Order(self.data, settings), batch_sampler=batches, num_workers=self.workers)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> Any:
-        """The validation images, each process its share, all of one length: the last may begin again."""
+        """Return the validation images, each process its share, all of one length: the last may begin again."""
         samples, devices = self.data.parts[VAL].samples, self.settings.devices
         number = len(samples)
         share = [
@@ -123,7 +123,7 @@ class Training(pl.LightningModule):
         self.counts.zero_()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Adds one image to it, unless another process has it."""
+        """Add one image to it, unless another process has it."""
         if batch_idx * self.settings.devices + self.global_rank >= len(self.data.parts[VAL].samples):
             return
         image, target = batch
@@ -131,7 +131,7 @@ class Training(pl.LightningModule):
         self.counts += confusion(preds, target[None], self.data.num_classes)
 
     def on_validation_epoch_end(self) -> None:
-        """Ends the point: all processes add up."""
+        """End the point: all processes add up."""
         self.counts = self.counts.cpu()
         if self.settings.devices > 1:
             counts = self.counts.to(self.device)
@@ -142,21 +142,21 @@ class Training(pl.LightningModule):
         self.curve.append(Point(self.done, mean_iou(self.counts), sum(self.losses[-number:]) / number, rate))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what has been measured so far."""
+        """Add what has been measured so far."""
         checkpoint["measured"] = (
             self.done, self.step_seconds, self.loss_seconds, self.losses, [tuple(point) for point in self.curve],
             self.counts, self.best,
         )  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Take it up again."""
         (
             self.done, self.step_seconds, self.loss_seconds, self.losses, curve, self.counts, self.best,
         ) = checkpoint["measured"]  # fmt: skip
         self.curve = [Point(*point) for point in curve]
 
     def weights(self) -> dict[str, Tensor]:
-        """Returns a copy of the network's weights as they are, on the CPU."""
+        """Return a copy of the network's weights as they are, on the CPU."""
         return {name: value.detach().cpu().clone() for name, value in self.network.state_dict().items()}
 
     def _now(self) -> float:
@@ -169,11 +169,11 @@ class StateIO(TorchCheckpointIO):
     """Writes and reads the state of an unfinished run, whatever Lightning's own ways to are."""
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Replaces it in one step: a killed process leaves the old one or the new."""
+        """Replace it in one step: a killed process leaves the old one or the new."""
         store.write_state(Path(path), checkpoint)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """Reads it without running anything that it may hold."""
+        """Read it without running anything that it may hold."""
         return store.read_state(Path(path))
 
 
@@ -184,11 +184,11 @@ class Keeper(pl.Callback):
         self.draft, self.keep, self.on_step = draft, keep, on_step
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        """Reports one more step."""
+        """Report one more step."""
         self.on_step(pl_module.done)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Passes the point to the logger and keeps the weights if they are the best so far."""
+        """Pass the point to the logger and keeps the weights if they are the best so far."""
         point = pl_module.curve[-1]
         if trainer.logger:
             trainer.logger.log_metrics({"loss": point.loss, "val_miou": point.miou, "lr": point.lr}, point.step)
@@ -198,7 +198,7 @@ class Keeper(pl.Callback):
             store.write_curve(self.draft / store.CURVE, pl_module.curve)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Keeps the whole state."""
+        """Keep the whole state."""
         if self.keep or trainer.world_size > 1:  # every process calls it; the first writes
             trainer.save_checkpoint(self.draft / store.STATE)
 

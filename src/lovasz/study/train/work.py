@@ -42,7 +42,7 @@ class Listener(Protocol):
 
 
 def loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
-    """Loads those of some runs that the folder holds; a damaged one counts as missing."""
+    """Load those of some runs that the folder holds; a damaged one counts as missing."""
     found = {}
     for settings in wanted:
         # Set aside when it is its turn and is claimed.
@@ -56,7 +56,7 @@ def loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
 def lead(
     missing: list[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
 ) -> dict[Settings, Run]:
-    """Does every run that no other command has claimed, and waits for the others."""
+    """Do every run that no other command has claimed, and waits for the others."""
     done: dict[Settings, Run] = {}
     waiting = 0
     while missing:
@@ -76,7 +76,7 @@ def lead(
 def _next(
     missing: Sequence[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
 ) -> Run | None:
-    """Does the first run that can be claimed, or loads it if it is finished by now; None if others do them all."""
+    """Do the first run that can be claimed, or loads it if it is finished by now; None if others do them all."""
     for settings in missing:
         with claim(folder, settings) as claimed:
             if not claimed:
@@ -105,7 +105,7 @@ def follow(
 def _kept(
     read: Callable[[Path, Settings], Kept], folder: Path, settings: Settings, listener: Listener
 ) -> Kept | None:
-    """Reads what the folder holds of a run; what is damaged is set aside and counts as missing."""
+    """Read what the folder holds of a run; what is damaged is set aside and counts as missing."""
     try:
         return read(folder, settings)
     except store.DamagedRunError as error:
@@ -129,7 +129,7 @@ def _trained(settings: Settings, config: Config, data: Data, folder: Path, liste
 
 
 def sizes_of_loss(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
-    """Returns the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
+    """Return the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
     sides = list(settings.crop or max(data.sizes))
     try:
         with torch.device("meta"):  # shapes alone: nothing is computed
