@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
 from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.kinds import TooLargeError, UnreadableFileError
 from lovasz.study.io.masks import open_mask, read_mask
 from lovasz.study.io.names import listing
 from tests.study.raw import GREY, RGB, raw_png

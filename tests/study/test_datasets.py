@@ -15,8 +15,8 @@ from lovasz.study.data.folder import load_folder
 from lovasz.study.data.layout import find
 from lovasz.study.data.pairs import Layout, LayoutError
 from lovasz.study.data.parts import PARTS
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import numbered
+from lovasz.study.io.kinds import UnreadableFileError
 from tests.study.test_layout import touch
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.arrays import UnreadableFileError, suffix
 from lovasz.study.io.images import read_image
+from lovasz.study.io.kinds import UnreadableFileError, suffix
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.names import files_in, listing, stem
 from lovasz.study.io.passed import PassedOver

@@ -17,8 +17,8 @@ from lovasz.study.data.layout import find
 from lovasz.study.data.pairs import LayoutError
 from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
 from lovasz.study.io import masks
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered
+from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.train.config import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.predict import logits_of

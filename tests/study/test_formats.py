@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.kinds import UnreadableFileError
 from tests.study.raw import (
     DEFLATE,
     GREY,

@@ -21,9 +21,9 @@ from lovasz.cli.app import app
 from lovasz.study.data.folder import load_folder
 from lovasz.study.data.layout import find
 from lovasz.study.io import digests
-from lovasz.study.io.arrays import SUFFIXES
 from lovasz.study.io.classes import read_classes
 from lovasz.study.io.images import read_image
+from lovasz.study.io.kinds import SUFFIXES
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.processes import Ranks

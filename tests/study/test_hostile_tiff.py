@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
 from lovasz.study.io.images import open_image, read_image
+from lovasz.study.io.kinds import TooLargeError, UnreadableFileError
 from lovasz.study.io.masks import read_mask
 from tests.study.raw import DEFLATE, LZW, NONE, PACKBITS, ZSTD, raw_tiff
 

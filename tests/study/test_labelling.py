@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.images import read_image
+from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.labelling import Labelling, make_labelling
 from lovasz.study.io.labels import CITYSCAPES, READY, LabelMap, occurring, parse_map, replace
 from lovasz.study.io.masks import UnknownLabelsError, fits, open_mask, read_mask

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lovasz.study.io.arrays import SUFFIXES, UnreadableFileError
+from lovasz.study.io.kinds import SUFFIXES, UnreadableFileError
 from lovasz.study.io.matching import AFFIXES, Matched, MatchingError, match
 from lovasz.study.io.names import listing
 from lovasz.study.io.passed import PassedOver

@@ -36,8 +36,8 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
     if absent:
         fail(f"compare needs {', '.join(absent)}, from the study extra: {INSTALL}")
     # Not before: it needs the extra.
-    from lovasz.study.io.arrays import UnreadableFileError
     from lovasz.study.io.disk import check_writable
+    from lovasz.study.io.kinds import UnreadableFileError
     from lovasz.study.train.config import make_config
     from lovasz.study.train.store import DamagedRunError
 

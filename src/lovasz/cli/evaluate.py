@@ -18,9 +18,9 @@ from rich.console import Console
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
-from lovasz.study.io.arrays import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import check_writable
+from lovasz.study.io.kinds import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.io.masks import read_mask

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import Stored, UnreadableFileError
 from lovasz.study.io.images import open_image
+from lovasz.study.io.kinds import Stored, UnreadableFileError
 from lovasz.study.io.text import printable
 from lovasz.study.io.volumes import check_same_place
 

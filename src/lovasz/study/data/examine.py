@@ -12,7 +12,7 @@ from torch import Tensor
 from lovasz.study.data.channels import open_channels
 from lovasz.study.data.pairs import Pair
 from lovasz.study.io.advice import advice
-from lovasz.study.io.arrays import UnreadableFileError
+from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.masks import fits, open_mask
 from lovasz.study.io.text import printable

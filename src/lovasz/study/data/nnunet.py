@@ -8,8 +8,8 @@ from typing import Any
 
 from lovasz.study.data.pairs import Layout, LayoutError, Pair, fifths, paired
 from lovasz.study.data.parts import TEST, TRAIN, VAL
-from lovasz.study.io.arrays import SUFFIXES
 from lovasz.study.io.classes import Classes
+from lovasz.study.io.kinds import SUFFIXES
 from lovasz.study.io.lists import ListError, text_of
 from lovasz.study.io.names import Listing, listing
 from lovasz.study.io.text import UNSAFE, printable

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from lovasz.study.data.parts import TEST, TRAIN, VAL
-from lovasz.study.io.arrays import SUFFIXES, suffix_of
 from lovasz.study.io.classes import Classes
+from lovasz.study.io.kinds import SUFFIXES, suffix_of
 from lovasz.study.io.matching import CHANNEL, match
 from lovasz.study.io.names import Listing, shown_name
 from lovasz.study.io.text import printable

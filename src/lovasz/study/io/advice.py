@@ -1,6 +1,6 @@
 """Hints for masks whose labels are no class: only such as give the right result when they are followed."""
 
-from lovasz.study.io.arrays import suffix
+from lovasz.study.io.kinds import suffix
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.labels import Labels, occurring
 from lovasz.study.io.masks import Mask

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import (
-    MOST_VALUES,
     PICTURES,
     SUFFIXES,
     VOLUMES,
@@ -21,25 +20,10 @@ from lovasz.study.io.kinds import (
     TooLargeError,
     UnreadableFileError,
     suffix,
-    suffix_of,
 )
-from lovasz.study.io.pictures import FORMATS, open_picture
+from lovasz.study.io.pictures import open_picture
 from lovasz.study.io.text import printable
 from lovasz.study.io.tiff import MAGICS, open_tiff
-
-__all__ = [
-    "FORMATS",
-    "MOST_VALUES",
-    "PICTURES",
-    "SUFFIXES",
-    "VOLUMES",
-    "Stored",
-    "TooLargeError",
-    "UnreadableFileError",
-    "opened",
-    "suffix",
-    "suffix_of",
-]
 
 
 @contextmanager

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import FORMATS, UnreadableFileError
+from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.labelling import Labelling, UnknownLabelError
 from lovasz.study.io.labels import Labels, occurring, replace
 from lovasz.study.io.palette import hexadecimal
+from lovasz.study.io.pictures import FORMATS
 
 # How Pillow calls pictures whose channels are red, green, blue, or one grey, and opacity.
 MODES = ("RGB", "RGBA", "LA")

@@ -7,8 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import MOST_VALUES, VOLUMES, Stored, UnreadableFileError, opened, suffix
+from lovasz.study.io.arrays import opened
 from lovasz.study.io.colours import labels_of_colours, labels_of_palette
+from lovasz.study.io.kinds import MOST_VALUES, VOLUMES, Stored, UnreadableFileError, suffix
 from lovasz.study.io.labelling import Labelling, UnknownLabelError
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.lossy import is_lossy

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lovasz.study.io.arrays import SUFFIXES, UnreadableFileError, suffix, suffix_of
+from lovasz.study.io.kinds import SUFFIXES, UnreadableFileError, suffix, suffix_of
 from lovasz.study.io.passed import PassedOver, is_apart
 from lovasz.study.io.text import printable
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import FORMATS, MOST_VALUES, PICTURES, Stored, UnreadableFileError, opened, suffix
+from lovasz.study.io.arrays import opened
+from lovasz.study.io.kinds import MOST_VALUES, PICTURES, Stored, UnreadableFileError, suffix
 from lovasz.study.io.labels import occurring
 from lovasz.study.io.palette import hexadecimal
+from lovasz.study.io.pictures import FORMATS
 from lovasz.study.io.text import printable
 
 PNG = b"\x89PNG\r\n\x1a\n"

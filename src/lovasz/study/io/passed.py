@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lovasz.study.io.arrays import suffix_of
+from lovasz.study.io.kinds import suffix_of
 from lovasz.study.io.text import printable
 
 # Files that lie in many folders and are nobody's image: counted, and not told one by one.

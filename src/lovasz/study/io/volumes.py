@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import VOLUMES, UnreadableFileError, suffix
+from lovasz.study.io.kinds import VOLUMES, UnreadableFileError, suffix
 from lovasz.study.io.text import printable
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import VOLUMES, UnreadableFileError, suffix
+from lovasz.study.io.kinds import VOLUMES, UnreadableFileError, suffix
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.numbers import below, not_finite
 

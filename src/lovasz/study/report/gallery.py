@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.io.arrays import UnreadableFileError
 from lovasz.study.io.images import read_image
+from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palette import rgb
 from lovasz.study.report import page

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lovasz.study.io.advice import advice, scores_hint
-from lovasz.study.io.arrays import TooLargeError, UnreadableFileError
+from lovasz.study.io.kinds import TooLargeError, UnreadableFileError
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.masks import AS_STORED, Mask, UnknownLabelsError, fits, open_mask
 from lovasz.study.io.palettes import Palettes, check_palettes

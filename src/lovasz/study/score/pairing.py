@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lovasz.study.io.arrays import MOST_VALUES, SUFFIXES, suffix_of
+from lovasz.study.io.kinds import MOST_VALUES, SUFFIXES, suffix_of
 from lovasz.study.io.lists import ListError, read_list
 from lovasz.study.io.matching import match
 from lovasz.study.io.names import listing, shown_name
