@@ -88,8 +88,8 @@ def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None], ma
             "already; leave out --map"
         )
     if trained:
-        labelled = [_chosen(masks, not mapped) for masks in labelled]
         trained = not mapped
+        labelled = [masks.only(lambda name, _: name.endswith(TRAIN_IDS) == trained) for masks in labelled]
     pairs, told = [], dict[str, None]()
     for part, masks in zip(known.parts, labelled, strict=True):
         found = paired(listing(data / known.images / part, on_files), masks)
@@ -127,10 +127,3 @@ def _has_stored_ids(masks: Listing) -> bool:
     """Return whether there is a mask of other labels beside one of train IDs."""
     names = (name.removesuffix(TRAIN_IDS) for name in masks.files if name.endswith(TRAIN_IDS))
     return any(name in masks.files or f"{name}_labelIds" in masks.files for name in names)
-
-
-def _chosen(masks: Listing, trained: bool) -> Listing:
-    """Pass over all masks but those of train IDs, or these."""
-    kept = {name: file for name, file in masks.files.items() if name.endswith(TRAIN_IDS) == trained}
-    others = (file for name, file in masks.files.items() if name not in kept)
-    return Listing(masks.folder, kept, masks.passed.with_files(others))

@@ -7,9 +7,9 @@ from lovasz.study.data.datasets import dataset_in, from_dataset
 from lovasz.study.data.nnunet import from_nnunet
 from lovasz.study.data.pairs import Layout, LayoutError, Pair, paired, without_a_test_part
 from lovasz.study.data.parts import PARTS, TEST, TRAIN, VAL
-from lovasz.study.io.lists import ListError, read_list, text_of
+from lovasz.study.io.lists import read_list
 from lovasz.study.io.names import Listing, listing, name_of
-from lovasz.study.io.text import printable
+from lovasz.study.io.text import TextError, printable, text_of
 
 LAYOUTS = (
     "a folder with train, val and test, each with images and masks; a folder as Pascal VOC's with JPEGImages, "
@@ -128,7 +128,7 @@ def _from_list(file: Path) -> Layout:
                 if not path.is_file():
                     raise LayoutError(f"{where}: there is no file {printable(path)}")
             pairs[row["part"]].append(Pair(printable(row["image"]), image, mask))
-    except ListError as error:
+    except TextError as error:
         raise LayoutError(str(error)) from error
     return Layout(pairs, f"The parts are those of the list {printable(file.name)}.")
 
@@ -136,7 +136,7 @@ def _from_list(file: Path) -> Layout:
 def _text(file: Path) -> str:
     try:
         return text_of(file)
-    except ListError as error:
+    except TextError as error:
         raise LayoutError(str(error)) from error
 
 

@@ -10,9 +10,8 @@ from lovasz.study.data.pairs import Layout, LayoutError, Pair, fifths, paired
 from lovasz.study.data.parts import TEST, TRAIN, VAL
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.kinds import SUFFIXES
-from lovasz.study.io.lists import ListError, text_of
-from lovasz.study.io.names import Listing, listing
-from lovasz.study.io.text import UNSAFE, printable
+from lovasz.study.io.names import listing
+from lovasz.study.io.text import UNSAFE, TextError, printable, text_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ def from_nnunet(data: Path, on_files: Callable[[int], None]) -> Layout:
 
     def cases(part: str) -> list[Pair]:
         images, masks = (
-            _ending(listing(data / f"{kind}{part}", on_files), described.ending) for kind in ("images", "labels")
+            listing(data / f"{kind}{part}", on_files).only(lambda _, file: file.endswith(described.ending))
+            for kind in ("images", "labels")
         )
         found = paired(images, masks)
         told.update(dict.fromkeys(found.told))
@@ -85,7 +85,7 @@ def read_description(file: Path) -> Described:
     try:
         record: Any = json.loads(text_of(file))
     except (ValueError, RecursionError) as error:
-        said = str(error) if isinstance(error, ListError) else f"{where}: is not JSON ({error})"
+        said = str(error) if isinstance(error, TextError) else f"{where}: is not JSON ({error})"
         raise LayoutError(said) from error
     if not isinstance(record, dict):
         raise LayoutError(f"{where}: expected an object with channel_names and labels")
@@ -123,10 +123,3 @@ def _classes(where: str, labels: dict[str, Any]) -> tuple[Classes | None, tuple[
             f"{', '.join(str(label) for label in sorted(numbers.values()))}"
         )
     return Classes(tuple(names), None), void
-
-
-def _ending(folder: Listing, ending: str) -> Listing:
-    """Pass over files that end in something else."""
-    kept = {name: file for name, file in folder.files.items() if file.endswith(ending)}
-    others = (file for name, file in folder.files.items() if name not in kept)
-    return Listing(folder.folder, kept, folder.passed.with_files(others))

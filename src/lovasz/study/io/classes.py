@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lovasz.study.io.labels import LabelMap
-from lovasz.study.io.text import UNSAFE, printable
+from lovasz.study.io.text import UNSAFE, printable, text_of
 
 # Values are below; none is a label beyond.
 MOST = 10**10
@@ -50,12 +50,7 @@ def read_classes(path: Path) -> Classes:
         ValueError: If the file cannot be read or says something else; the message names the file
             and the line, or of a JSON list the entry.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise ValueError(f"{path}: {error.strerror or error}") from error
+    text = text_of(path)
     if path.suffix.lower() == ".json":
         return _from_json(path, text)
     lines = text.rstrip().splitlines()

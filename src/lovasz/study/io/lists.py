@@ -5,10 +5,10 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lovasz.study.io.text import printable
+from lovasz.study.io.text import TextError, printable, text_of
 
 
-class ListError(ValueError):
+class ListError(TextError):
     """A list does not hold what it should; the message names it and the line."""
 
 
@@ -28,7 +28,8 @@ def read_list(
         Where the row is, for messages, and its cells by column; a cell that is missing is empty.
 
     Raises:
-        ListError: If the file cannot be read, is not CSV, or has other columns.
+        TextError: If the file cannot be read.
+        ListError: If it is not CSV, or has other columns.
     """
     rows = csv.DictReader(io.StringIO(text_of(file), newline=""), strict=True)
     where = printable(file)
@@ -49,18 +50,3 @@ def read_list(
             yield line, {column: row.get(column) or "" for column in (*columns, *optional)}
     except csv.Error as error:
         raise ListError(f"{where}, line {rows.line_num + 1}: is not CSV ({error})") from error
-
-
-def text_of(file: Path) -> str:
-    """Return the text of a UTF-8 file.
-
-    Raises:
-        ListError: If it cannot be read or is something else.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        reason = f"is not UTF-8 text ({error.reason} at byte {error.start})"
-        raise ListError(f"{printable(file)}: {reason}") from error
-    except OSError as error:
-        raise ListError(f"{printable(file)}: {error.strerror or error}") from error

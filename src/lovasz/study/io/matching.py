@@ -217,7 +217,7 @@ def _ambiguous(partner: str, one: str, other: str) -> MatchingError:
 
 def _without_companions(folder: Listing, partner: Listing) -> Listing:
     """Pass over what Cityscapes has beside a mask of classes, unless the other folder has that very name."""
-    beside = []
+    beside = set()
     for name in folder.files:
         found = CITYSCAPES.fullmatch(name) if "_gt" in name and name not in partner.files else None
         if found:
@@ -225,9 +225,5 @@ def _without_companions(folder: Listing, partner: Listing) -> Listing:
             # Of two masks of classes the one that is not meant is the one without a partner.
             needed = (folder.files, partner.files) if found[2] in LABELS else (folder.files,)
             if any(all(mask in files for files in needed) for mask in masks):
-                beside.append(name)
-    if not beside:
-        return folder
-    dropped = set(beside)
-    kept = {name: file for name, file in folder.files.items() if name not in dropped}
-    return Listing(folder.folder, kept, folder.passed.with_files(folder.files[name] for name in beside))
+                beside.add(name)
+    return folder.only(lambda name, _: name not in beside) if beside else folder

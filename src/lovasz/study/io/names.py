@@ -27,6 +27,12 @@ class Listing:
     files: dict[str, str]
     passed: PassedOver = field(default=PassedOver())
 
+    def only(self, wanted: Callable[[str, str], bool]) -> "Listing":
+        """Return the same with the files alone whose name and path are wanted; the others are passed over."""
+        kept = {name: file for name, file in self.files.items() if wanted(name, file)}
+        others = (file for name, file in self.files.items() if name not in kept)
+        return Listing(self.folder, kept, self.passed.with_files(others))
+
 
 def stem(path: Path) -> str:
     """Return the name without its suffix."""

@@ -1,6 +1,7 @@
-"""Text that comes with the data, such as names of files, made safe for a terminal, a table or a page."""
+"""Text that comes with the data: read, and made safe for a terminal, a table or a page."""
 
 import re
+from pathlib import Path
 
 # Control characters, ends of lines, marks that turn the direction of writing, and what Python puts in the place of
 # bytes that are not UTF-8.
@@ -9,6 +10,25 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
 # A spreadsheet program takes a cell that begins so for a formula, which may start other programs.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class TextError(ValueError):
+    """A file of text does not hold what it should; the message names it."""
+
+
+def text_of(file: Path) -> str:
+    """Return the text of a UTF-8 file.
+
+    Raises:
+        TextError: If it cannot be read or is something else.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        reason = f"is not UTF-8 text ({error.reason} at byte {error.start})"
+        raise TextError(f"{printable(file)}: {reason}") from error
+    except OSError as error:
+        raise TextError(f"{printable(file)}: {error.strerror or error}") from error
 
 
 def printable(text: object) -> str:
