@@ -54,7 +54,7 @@ class Stored:
         axes: A letter for each axis of a picture: "HW", "HWC", and with the pages of a stack first "DHW", "DHWC";
             empty for an array or a volume.
         alpha: Whether the last channel is the transparency of a picture, and no data where it is opaque.
-        palette: Of a TIFF read as indices: the colour of each, (K, 3).
+        palette: Of a picture read as indices: the colour of each, ``0xrrggbb``, -1 where it is not opaque.
     """
 
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class Stored:
     dtype: np.dtype[Any]
     axes: str = ""
     alpha: bool = False
-    palette: NDArray[Any] | None = None
+    palette: NDArray[np.int64] | None = None
 
 
 def suffix(path: Path) -> str:

@@ -13,7 +13,7 @@ from lovasz.study.io.kinds import MOST_VALUES, VOLUMES, Stored, UnreadableFileEr
 from lovasz.study.io.labelling import Labelling, UnknownLabelError
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.lossy import is_lossy
-from lovasz.study.io.palettes import palette_of, used_part
+from lovasz.study.io.palettes import used_part
 from lovasz.study.io.whole import check_one_label, whole
 
 JPEGS = (".jpg", ".jpeg")
@@ -52,10 +52,10 @@ class Mask:
                 values, done = labels_of_colours(self.path, values, self.labelling)
                 if done:
                     return values
-            elif (palette := palette_of(self.path, self.stored)) is not None:
+            elif self.stored.palette is not None:
                 if self.labelling.colours:
-                    return labels_of_palette(values, palette, self.labelling)
-                self.palette = used_part(palette, values)
+                    return labels_of_palette(values, self.stored.palette, self.labelling)
+                self.palette = used_part(self.stored.palette, values)
         check_one_label(self.path, values, self.labelling.num_classes, self.labelling.ignored)
         labels, self.named = self.labelling.mapped(whole(self.path, values).reshape(self.shape))
         return labels

@@ -1,6 +1,10 @@
-"""A colour for each of any number of classes."""
+"""A colour for each of any number of classes, and colours as numbers."""
 
 import colorsys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 # Chosen by hand: hues are spread over light and dark so that greys differ as well.
 CHOSEN = (
@@ -29,6 +33,12 @@ def value_of(colour: str) -> int:
 def hexadecimal(value: int) -> str:
     """Return ``#rrggbb`` of ``0xrrggbb``."""
     return f"#{value:06x}"
+
+
+def packed(colours: NDArray[Any]) -> NDArray[np.int64]:
+    """Return ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
+    values: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    return values
 
 
 def palette(number: int) -> list[str]:

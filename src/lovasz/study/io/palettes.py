@@ -9,70 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.arrays import opened
-from lovasz.study.io.kinds import MOST_VALUES, PICTURES, Stored, UnreadableFileError, suffix
+from lovasz.study.io.kinds import MOST_VALUES, UnreadableFileError
 from lovasz.study.io.labels import occurring
 from lovasz.study.io.palette import hexadecimal
-from lovasz.study.io.pictures import FORMATS
 from lovasz.study.io.text import printable
-
-PNG = b"\x89PNG\r\n\x1a\n"
-# The colour type of a PNG, where its header has it, and that of a palette.
-COLOUR_TYPE, INDEXED = 25, 3
 
 
 class PalettesDifferError(ValueError):
     """Masks of one data set whose palettes give an index two meanings."""
-
-
-def palette_of(path: Path, stored: Stored) -> NDArray[np.int64] | None:
-    """Return the palette of a picture, ``0xrrggbb`` of each index, -1 where it is not opaque; None without one.
-
-    Args:
-        path: The file.
-        stored: The same, opened as a mask.
-
-    Raises:
-        UnreadableFileError: If it has a palette that cannot be read.
-    """
-    if stored.palette is not None:
-        return _packed(stored.palette >> 8 if stored.palette.dtype == np.uint16 else stored.palette)
-    if suffix(path) not in PICTURES:
-        return None
-    with path.open("rb") as file:
-        head = file.read(COLOUR_TYPE + 1)
-    png = head.startswith(PNG)
-    if png and head[COLOUR_TYPE] != INDEXED:
-        return None
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            if (picture.format, picture.mode) == ("BMP", "1"):  # black at index 0, else it is a P
-                return _packed(np.array([[0] * 3, [255] * 3]))
-            if picture.mode != "P" or picture.palette is None:
-                return None
-            order, content = picture.palette.getdata()
-            if order != "RGB":  # as in a PNG it is before any pixel is decoded
-                content = bytes(picture.getpalette("RGB") or ())
-            entries = np.frombuffer(content, np.uint8).reshape(-1, 3)
-            clear = picture.info.get("transparency")
-    except Exception as error:  # whatever has decoded another picture knows more than Pillow does
-        if png:
-            raise UnreadableFileError(path, "has a palette that cannot be read") from error
-        return None
-    colours = _packed(entries)
-    if isinstance(clear, int):
-        colours[clear : clear + 1] = -1
-    elif isinstance(clear, bytes):
-        opacity = np.frombuffer(clear, np.uint8)[: len(colours)]
-        colours[: len(opacity)][opacity < 255] = -1
-    return colours
-
-
-def _packed(colours: NDArray[Any]) -> NDArray[np.int64]:
-    """Return ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
-    packed: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    return packed
 
 
 class Palettes:
@@ -142,8 +86,7 @@ class _Entry:
 def _entries(file: Path, most: int) -> list[_Entry]:
     try:
         with opened(file, most) as stored:
-            palette = palette_of(file, stored)
-            if palette is None:
+            if (palette := stored.palette) is None:
                 return []
             used = [index for index in occurring(stored.read()) if index < len(palette)]
     except UnreadableFileError:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import Stored, UnreadableFileError, check_upright
+from lovasz.study.io.palette import packed
 
 # Pillow's names of the formats of pictures, TIFF among them; it would try some forty others, one of which starts a
 # program.
@@ -77,7 +78,28 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
         np.dtype(np.uint16 if wide or mode == "I;16" else np.uint8),
         axes="HWC" if channels > 1 else "HW",
         alpha=mode in ("LA", "RGBA"),
+        palette=None if colours else _palette(path, picture),
     )
+
+
+def _palette(path: Path, picture: Any) -> NDArray[np.int64] | None:
+    """Return the colour of each index as `Stored` has it, before any is decoded; None without a palette."""
+    if (picture.format, picture.mode) == ("BMP", "1"):  # black at index 0, else it is a P
+        return packed(np.array([[0] * 3, [255] * 3]))
+    if picture.mode != "P" or picture.palette is None:
+        return None
+    order, content = picture.palette.getdata()  # RGB of a PNG, blue first of a BMP
+    if len(content) % len(order):
+        raise UnreadableFileError(path, "has a palette that cannot be read")
+    entries = np.frombuffer(content, np.uint8).reshape(-1, len(order))
+    colours = packed(entries[:, [order.index(name) for name in "RGB"]])
+    clear = picture.info.get("transparency")
+    if isinstance(clear, int):
+        colours[clear : clear + 1] = -1
+    elif isinstance(clear, bytes):
+        opacity = np.frombuffer(clear, np.uint8)[: len(colours)]
+        colours[: len(opacity)][opacity < 255] = -1
+    return colours
 
 
 def _bits(file: BinaryIO) -> int:

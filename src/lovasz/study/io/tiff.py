@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import Stored, UnreadableFileError, check_upright
+from lovasz.study.io.palette import packed
 from lovasz.study.io.tiff_pages import stack_axes, tags_of_pages
 
 # Classic and big, little and big endian.
@@ -122,7 +123,9 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
         return np.ascontiguousarray(values).reshape([lengths[axis] for axis in axes])
 
     shape = tuple(lengths[axis] for axis in axes)
-    return Stored(shape, read, dtype, axes, palette=None if colours else listed)
+    if listed is None or colours:
+        return Stored(shape, read, dtype, axes)
+    return Stored(shape, read, dtype, axes, palette=packed(listed >> 8 if listed.dtype == np.uint16 else listed))
 
 
 def _check_inner(path: Path, page: Any) -> None:
