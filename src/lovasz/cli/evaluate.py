@@ -1,14 +1,11 @@
 """``lovasz evaluate``: options, errors, interruption and exit codes around one evaluation."""
 
-import contextlib
 import dataclasses
 import hashlib
 import os
 import shlex
 import signal
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +13,7 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
+from lovasz.cli.interruption import noted
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.classes import Classes, numbered, read_classes
@@ -176,7 +174,7 @@ def _run(
     """Count, prints and writes; returns the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
     ignored = labellings[1].ignored
-    with joined() as ranks, _interruption() as interruption:
+    with joined() as ranks, noted() as interruption:
         if len(set(ranks.all(hashlib.sha256(repr(pairs.files).encode()).hexdigest()))) > 1:
             _fail("the processes do not see the same files; on every machine both folders must hold all of them")
         console = Console(highlight=False, quiet=ranks.rank > 0)
@@ -207,34 +205,6 @@ def _run(
         if evaluation.stopped:
             return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
         return 0 if outcome.complete else 1
-
-
-class _Interruption:
-    """Whether someone asked to stop, and by which signal."""
-
-    def __init__(self) -> None:
-        self.stop, self.signal = threading.Event(), 0
-
-    def note(self, which: int, _: object) -> None:
-        """Asks for an orderly end; asked again, ends at once."""
-        if self.stop.is_set():
-            raise KeyboardInterrupt
-        self.signal = which
-        self.stop.set()
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[_Interruption]:
-    """Note the first Ctrl-C, or the SIGTERM that ``torchrun`` makes of it, so that a partial result is written."""
-    interruption, before = _Interruption(), {}
-    for which in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(which) is not signal.SIG_IGN:  # as in a job in the background
-            before[which] = signal.signal(which, interruption.note)
-    try:
-        yield interruption
-    finally:
-        for which, handler in before.items():
-            signal.signal(which, handler)
 
 
 def _labellings(
