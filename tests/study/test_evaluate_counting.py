@@ -11,6 +11,7 @@ import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
 from lovasz.metrics import ConfusionMatrix, DiceScore, ImageJaccardIndex, JaccardIndex, PixelAccuracy
+from lovasz.scores import EMPTY
 from lovasz.study.processes import Ranks
 from lovasz.study.score import evaluation, rows, scores
 from lovasz.study.score.evaluation import Evaluation, evaluate
@@ -179,6 +180,23 @@ def test_threads_and_chunks_change_nothing(tmp_path: Path, monkeypatch: pytest.M
     one, other = scores.score(found), scores.score(expected)
     np.testing.assert_array_equal(one.images, other.images)
     assert repr(one.classes) == repr(other.classes)
+
+
+@pytest.mark.parametrize("empty", EMPTY)
+@pytest.mark.parametrize("ignored", [{VOID}, {VOID, 3}])
+def test_classes_are_ranked_a_few_at_a_time(
+    empty: str, ignored: set[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image may hold one class alone, of another few, or nothing that counts."""
+    rng = np.random.default_rng(1)
+    targets = [np.full((4, 5), label, np.uint8) for label in (*range(CLASSES), VOID)]
+    write(tmp_path, [(rng.integers(0, 2, (4, 5)).astype(np.uint8), target) for target in targets])
+    pairs = pair(tmp_path / "predictions", tmp_path / "targets")
+    done = evaluate(pairs, NAMES, frozenset(ignored), 1, threading.Event(), lambda done, left_out: None, Ranks())
+    expected = scores.score(done, empty)
+    monkeypatch.setattr(scores, "RANKED", 1)  # one class at a time
+    found = scores.score(done, empty)
+    assert repr((found.classes, found.lowest)) == repr((expected.classes, expected.lowest))
 
 
 def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

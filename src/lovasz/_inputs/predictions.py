@@ -44,12 +44,14 @@ def predicted_pixels(
     # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
     preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     labels = canonical_target(target, mask, ignore_index, num_classes)
-    if scores:
-        _check_finite(preds, labels, mode is not None)
     if mode is not None:
+        _check_finite(preds.amax(1), None)
         indices = interpolation.argmax(preds, interpolation.axes(preds, target, mode))
+    elif scores:
+        indices = preds.argmax(1)
+        _check_finite(preds.gather(1, indices.unsqueeze(1)).squeeze(1), labels)
     else:
-        indices = preds.argmax(1) if scores else preds.long()
+        indices = preds.long()
     wrong = (labels >= 0) & ((indices < 0) | (indices >= num_classes))
     if wrong.any():
         value = preds.flatten()[wrong.flatten().nonzero()[0, 0]]
@@ -82,16 +84,15 @@ def _check_one_label(preds: Tensor, target: Tensor, labels: Tensor, indices: Ten
         )
 
 
-def _check_finite(preds: Tensor, labels: Tensor, coarse: bool) -> None:
-    """Reject scores without a largest one, where a pixel counts; anywhere, if `coarse`, as none is of one label."""
-    if not preds.numel():
-        return
-    largest = preds.amax(1)
-    bad = ~largest.isfinite() if coarse else ~largest.isfinite() & (labels >= 0)
+def _check_finite(largest: Tensor, labels: Tensor | None) -> None:
+    """Reject pixels without a largest score, where they count; of scores coarser than the labels (None), any."""
+    bad = ~largest.isfinite()
+    if labels is not None:
+        bad &= labels >= 0
     if bad.any():
         value = largest[bad][0].item()
         found = "-inf in every class" if value == -math.inf else "NaN" if math.isnan(value) else "inf"
-        where = "" if coarse else " where a pixel counts"
+        where = "" if labels is None else " where a pixel counts"
         raise ValueError(
             f"preds must have a finite largest score{where}, got {found}; {int(bad.sum())} pixels have none"
         )

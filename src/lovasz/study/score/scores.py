@@ -190,7 +190,9 @@ def _columns(evaluation: Evaluation, empty: str, ignored: Collection[int]) -> It
         group = slice(first, min(first + together, rows.num_classes))
         scores = np.full((group.stop - first, rows.images), np.nan)
         for places, counts in rows.blocks():
-            scores[:, places] = image_iou(counts, empty, ignored)[:, group].T
+            # One more column, of all classes together, says whether anything counts in the image.
+            some = np.concatenate([counts[:, group], counts.sum(1, keepdims=True)], axis=1)
+            scores[:, places] = image_iou(some, empty, [label - first for label in ignored])[:, :-1].T
         yield from scores
 
 
