@@ -171,7 +171,7 @@ def _run(
     photos: dict[str, Path],
     worst: int,
 ) -> int:
-    """Count, prints and writes; returns the exit code."""
+    """Count, print and write; return the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
     ignored = labellings[1].ignored
     with joined() as ranks, noted() as interruption:
@@ -251,7 +251,7 @@ def _classes(
 
 
 def _check_memory(number: int, threads: int, processes: int) -> None:
-    """Refuses more classes than fit, as `most_classes` says, into half of the memory."""
+    """Refuse more classes than fit, as `most_classes` says, into half of the memory."""
     memory = MEMORY
     if hasattr(os, "sysconf"):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -266,7 +266,7 @@ def _check_memory(number: int, threads: int, processes: int) -> None:
 
 
 def _pairs(predictions: Path, targets: Path | None, most: int) -> Pairs:
-    """Pairs two folders, or the files of a list."""
+    """Pair two folders, or the files of a list."""
     if targets is None:
         if predictions.is_dir():
             raise ValueError(f"TARGETS is needed: the folder of true masks for the predictions in {predictions}")

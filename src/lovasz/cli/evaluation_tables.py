@@ -70,7 +70,7 @@ def print_maps(console: Console, evaluation: Evaluation) -> None:
 
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
-    """Print the scores, of all and of each class, and the worst images; says first if they are partial."""
+    """Print the scores, of all and of each class, and the worst images; say first if they are partial."""
     evaluation, scores = outcome.evaluation, outcome.scores
     if evaluation.stopped:
         console.print(

@@ -55,7 +55,7 @@ class Session:
         )
 
     def prepare(self, config: Config, out: Path) -> tuple[Data, Plan]:
-        """Load and checks the data, and keeps the settings beside the results.
+        """Load and check the data, and keep the settings beside the results.
 
         Args:
             config: What was asked for, checked.
@@ -77,7 +77,7 @@ class Session:
         return data, planned
 
     def compare(self, config: Config, out: Path, data: Data, planned: Plan) -> None:
-        """Do the missing runs, prints what they show and writes the result files."""
+        """Do the missing runs, print what they show and write the result files."""
         self._print_start(data, planned)
         steps = planned.runs[0].steps
         self.bar = self.progress.add_task("", total=(self.number - len(self.finished)) * steps)
@@ -92,11 +92,11 @@ class Session:
         self.console.print(said, soft_wrap=True, markup=False)
 
     def on_wait(self, number: int) -> None:
-        """Says what is waited for."""
+        """Say what is waited for."""
         self._say(f"Waiting for {_count(number, 'run')} that another command does in this folder")
 
     def on_start(self, settings: Settings) -> None:
-        """Names the run that begins."""
+        """Name the run that begins."""
         at = f"{len(self.finished) + 1} of {self.number}"
         name = f"{settings.label}, seed {settings.seed}, lr {settings.lr:g} ({at})"
         self.progress.update(self.bar, description=name)
@@ -170,7 +170,7 @@ class Session:
 
 
 def load(console: Console, config: Config, out: Path) -> Data:
-    """Load the embedded scene, or checks and loads the user's data.
+    """Load the embedded scene, or check and load the user's data.
 
     Raises:
         ValueError: If something is wrong with the data; the message names the file.

@@ -14,7 +14,7 @@ NAMED = 5
 
 
 class Constants:
-    """Gathers the lowest and the highest value of each channel.
+    """Gather the lowest and the highest value of each channel.
 
     Attributes:
         images: Those of one value, and how many there are in all.
@@ -41,7 +41,7 @@ class Constants:
         return np.asarray(self.low == self.high)
 
     def warnings(self) -> list[str]:
-        """Says what does not vary."""
+        """Say what does not vary."""
         said = []
         if self.images:
             named = ", ".join(map(printable, self.images[:NAMED])) + (", ..." if len(self.images) > NAMED else "")

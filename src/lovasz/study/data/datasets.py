@@ -68,7 +68,7 @@ def dataset_in(data: Path) -> Dataset | None:
 
 
 def from_dataset(data: Path, known: Dataset, on_files: Callable[[int], None], mapped: bool = False) -> Layout:
-    """Pairs the images of a data set; what is validation there is the test part here.
+    """Pair the images of a data set; what is validation there is the test part here.
 
     Args:
         data: The folder.

@@ -102,7 +102,7 @@ def load_folder(
     on_file: Callable[[int, int], None],
     label_map: LabelMap | None = None,
 ) -> Data:
-    """Check every file and returns the data; what was found is kept for the next time.
+    """Check every file and return the data; what was found is kept for the next time.
 
     Args:
         path: What the user named, for messages.
@@ -180,7 +180,7 @@ def load_folder(
 
 
 def missing_from(data: Data) -> list[str]:
-    """Says which classes no validation or test mask holds; predicted there, their IoU is 0."""
+    """Say which classes no validation or test mask holds; predicted there, their IoU is 0."""
     said = []
     for part in PARTS[1:]:
         absent = [
@@ -192,13 +192,13 @@ def missing_from(data: Data) -> list[str]:
 
 
 def _never(labelling: Labelling, named: Sequence[int]) -> tuple[str, ...]:
-    """Says which values of a map no mask holds."""
+    """Say which values of a map no mask holds."""
     never = labelling.never(named)
     return (f"{labelling.label_map.name}: no mask holds {listed(never)}",) if labelling.label_map and never else ()
 
 
 def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None) -> str:
-    """Hashes what tells that no file has changed: names, sizes and times."""
+    """Hash what tells that no file has changed: names, sizes and times."""
     digest = hashlib.sha256(f"{READERS};{labelling.key};{size}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
@@ -223,7 +223,7 @@ def _check(
     size: tuple[int, ...] | None,
     on_file: Callable[[int, int], None],
 ) -> dict[str, Any]:
-    """Decode every file, on all cores, and adds up what the training needs to know."""
+    """Decode every file, on all cores, and add up what the training needs to know."""
     jobs = [(part, pair) for part in PARTS for pair in layout.pairs[part]]
     pixels = {part: np.zeros(labelling.num_classes, dtype=np.int64) for part in PARTS}
     content = hashlib.sha256()

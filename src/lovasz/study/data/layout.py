@@ -110,7 +110,7 @@ def _key(name: str) -> str:
 
 
 def _passed(folder: Listing, name: str) -> str:
-    """Says that a file of this name is there and is of a kind that is not read."""
+    """Say that a file of this name is there and is of a kind that is not read."""
     there = next((file for file in folder.passed.files if name_of(file) == _key(name)), "")
     return f": {printable(there)} is of a kind that is not read; save it as a PNG" if there else ""
 

@@ -32,7 +32,7 @@ class Described:
 
 
 def from_nnunet(data: Path, on_files: Callable[[int], None]) -> Layout:
-    """Pairs the images of nnU-Net's folders; each fifth case is tested on if there are no test labels.
+    """Pair the images of nnU-Net's folders; each fifth case is tested on if there are no test labels.
 
     Args:
         data: The folder with imagesTr, labelsTr and dataset.json, and perhaps imagesTs and labelsTs.

@@ -69,7 +69,7 @@ class Paired:
 
 
 def paired(images: Listing, masks: Listing) -> Paired:
-    """Pairs the images of a folder with the masks of another.
+    """Pair the images of a folder with the masks of another.
 
     Raises:
         LayoutError: If a file has no partner, or is of a kind that is not read and has one.

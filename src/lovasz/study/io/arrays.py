@@ -76,7 +76,7 @@ def opened(path: Path, most: int, colours: bool = False) -> Iterator[Stored]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Says of which file a decoder complains."""
+    """Say of which file a decoder complains."""
     try:
         yield
     except UnreadableFileError:

@@ -55,7 +55,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Create the folder if needed and checks that files can be written there.
+    """Create the folder if needed and check that files can be written there.
 
     Raises:
         OSError: If they cannot; the message says where and why.

@@ -27,7 +27,7 @@ class UnreadableFileError(ValueError):
         self.path, self.reason = path, reason
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Rebuilds itself on its way out of another process."""
+        """Rebuild itself on its way out of another process."""
         return type(self), (self.path, self.reason)
 
 
@@ -39,7 +39,7 @@ class TooLargeError(UnreadableFileError):
         self.values = values
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        """Rebuilds itself on its way out of another process."""
+        """Rebuild itself on its way out of another process."""
         return type(self), (self.path, self.reason, self.values)
 
 

@@ -62,7 +62,7 @@ class Rule:
     flat: bool = False
 
     def __str__(self) -> str:
-        """Says what is left out, for a sentence; empty for nothing."""
+        """Say what is left out, for a sentence; empty for nothing."""
         affixes = [affix for affix in dict.fromkeys((self.first, self.second)) if affix]
         return " and ".join([*affixes, *(["their folders"] if self.flat else [])])
 
@@ -93,7 +93,7 @@ class Matched:
 
 
 def match(first: Listing, second: Listing) -> Matched:
-    """Pairs the files of two folders by name.
+    """Pair the files of two folders by name.
 
     If any name is in both folders, equal names are partners. Otherwise one of `AFFIXES` is left out
     of the names of a folder, and names without it have no partner; if that pairs nothing, and one
@@ -208,7 +208,7 @@ def _check_unambiguous(
 
 
 def _ambiguous(partner: str, one: str, other: str) -> MatchingError:
-    """Says that two names could be meant."""
+    """Say that two names could be meant."""
     return MatchingError(
         f"{one} and {other} could both belong to {partner} by the names without an affix; keep one kind of files "
         "in a folder, or say what belongs together in a list (CSV)"

@@ -263,7 +263,7 @@ def _confusion(
 
 
 def _mismatch(predicted: Mask, labelled: Mask) -> str:
-    """Says why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
+    """Say why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
     prediction, target = predicted.path, labelled.path
     if not fits(prediction, predicted.shape, labelled.shape) and not fits(target, labelled.shape, predicted.shape):
         hint = scores_hint(predicted, labelled.shape)

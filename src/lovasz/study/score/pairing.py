@@ -75,7 +75,7 @@ def pair(
     most: int = MOST_VALUES,
     on_files: Callable[[int], None] = lambda number: None,
 ) -> Pairs:
-    """List two folders with their subfolders and matches what they hold.
+    """List two folders with their subfolders and match what they hold.
 
     Args:
         predictions: The folder of predictions.
@@ -108,7 +108,7 @@ def pair(
 
 
 def pair_list(file: Path, most: int = MOST_VALUES) -> Pairs:
-    """Pairs the files of a list: CSV with the columns prediction, target and perhaps name.
+    """Pair the files of a list: CSV with the columns prediction, target and perhaps name.
 
     Args:
         file: The list. Paths are relative to it; without a name the path of the target is the name.
@@ -156,7 +156,7 @@ def _absent(line: str, name: str, prediction: Path, target: Path) -> Problem | N
 
 
 def _unread(prediction: Path, target: Path) -> str:
-    """Says which file of a pair is of a kind that is not read."""
+    """Say which file of a pair is of a kind that is not read."""
     path, partner = (prediction, target) if suffix_of(prediction.name) not in SUFFIXES else (target, prediction)
     kind = suffix_of(path.name) or "no suffix"
     return (

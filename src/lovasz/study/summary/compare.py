@@ -100,7 +100,7 @@ class Comparison:
 
     @property
     def over_large(self) -> str:
-        """Names the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
+        """Name the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
         number = len(self.large)
         return _over_large(number) if 0 < number < self.data.num_classes else ""
 

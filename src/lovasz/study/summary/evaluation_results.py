@@ -76,7 +76,7 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Says which file could not be written when the disk is full."""
+    """Say which file could not be written when the disk is full."""
     try:
         yield
     except OSError as error:

@@ -95,7 +95,7 @@ def verdict(
     further: Sequence[Difference] = (),
     over: str = "",
 ) -> list[str]:
-    """Says in plain words what the differences show, and no more.
+    """Say in plain words what the differences show, and no more.
 
     Args:
         differences: Each loss against the baseline, in points of test mIoU.

@@ -45,7 +45,7 @@ def surprises(evaluation: Evaluation, scores: Scores) -> list[str]:
 
 
 def foreground(evaluation: Evaluation, scores: Scores) -> str:
-    """Names the class that the mean over the foreground leaves out, and how large it is."""
+    """Name the class that the mean over the foreground leaves out, and how large it is."""
     name, one = evaluation.names[scores.background], scores.classes[scores.background]
     plain = evaluation.names == numbered(evaluation.num_classes).names
     share = one.pixels / scores.pixels if scores.pixels else 0
@@ -53,7 +53,7 @@ def foreground(evaluation: Evaluation, scores: Scores) -> str:
 
 
 def _classes(evaluation: Evaluation, labels: Sequence[int]) -> str:
-    """Names a few classes, "class 1" or "class 3 (car)"; of many the first."""
+    """Name a few classes, "class 1" or "class 3 (car)"; of many the first."""
     plain = evaluation.names == numbered(evaluation.num_classes).names
     named = [str(label) if plain else f"{label} ({evaluation.names[label]})" for label in labels[:NAMED]]
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""

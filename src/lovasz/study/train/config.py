@@ -159,7 +159,7 @@ class Config(BaseModel):
     @field_validator("map", mode="before")
     @classmethod
     def _quoted(cls, value: Any) -> Any:
-        """Refuses what YAML makes of a pair that is not quoted: of 255:1 a number to the base 60."""
+        """Refuse what YAML makes of a pair that is not quoted: of 255:1 a number to the base 60."""
         if value is not None and not isinstance(value, str):
             raise ValueError('write it in quotes, as "255:1"')
         return value

@@ -57,7 +57,7 @@ def help_text(model: type[BaseModel], name: str) -> str:
 
 
 def wrong(model: type[BaseModel], error: Mapping[str, Any]) -> str:
-    """Says what is wrong with a setting: which option, what it must be, what it is.
+    """Say what is wrong with a setting: which option, what it must be, what it is.
 
     Args:
         model: The model.

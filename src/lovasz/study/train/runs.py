@@ -145,7 +145,7 @@ def run_missing(
     known: Mapping[Settings, Run],
     team: Team | None = None,
 ) -> tuple[list[Run], dict[str, dict[float, float]]]:
-    """Do the runs that the folder does not hold yet and keeps each as soon as it is finished.
+    """Do the runs that the folder does not hold yet and keep each as soon as it is finished.
 
     With several learning rates, each loss first trains its first seed with every rate; the rate of
     the best validation mIoU serves its other seeds. Other commands may write to the same folder:

@@ -68,7 +68,7 @@ class Settings:
 
 
 def from_record(record: dict[str, object]) -> Settings:
-    """Rebuilds settings from what JSON made of them.
+    """Rebuild settings from what JSON made of them.
 
     Raises:
         TypeError: If a name is missing or unknown.

@@ -149,7 +149,7 @@ def load(folder: Path, settings: Settings) -> Run | None:
 
 
 def set_aside(damaged: Path) -> Path:
-    """Rename the folder of a damaged run, so that the run is done again, and returns its new name."""
+    """Rename the folder of a damaged run, so that the run is done again, and return its new name."""
     name = damaged.with_name(f"{damaged.name.lstrip('.')}.damaged")
     free = (name if not number else name.with_name(f"{name.name}{number}") for number in itertools.count())
     aside = next(path for path in free if not path.exists())
@@ -197,7 +197,7 @@ def save(folder: Path, run: Run) -> None:
 
 
 def begin(folder: Path, settings: Settings) -> Path:
-    """Create the folder of an unfinished run and returns it."""
+    """Create the folder of an unfinished run and return it."""
     place = draft(folder, settings)
     place.mkdir(parents=True, exist_ok=True)
     for parent in (place.parent, folder):

@@ -188,7 +188,7 @@ class Keeper(pl.Callback):
         self.on_step(pl_module.done)
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Pass the point to the logger and keeps the weights if they are the best so far."""
+        """Pass the point to the logger and keep the weights if they are the best so far."""
         point = pl_module.curve[-1]
         if trainer.logger:
             trainer.logger.log_metrics({"loss": point.loss, "val_miou": point.miou, "lr": point.lr}, point.step)

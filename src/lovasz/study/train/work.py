@@ -56,7 +56,7 @@ def loaded(wanted: Iterable[Settings], folder: Path) -> dict[Settings, Run]:
 def lead(
     missing: list[Settings], config: Config, data: Data, folder: Path, listener: Listener, team: Team
 ) -> dict[Settings, Run]:
-    """Do every run that no other command has claimed, and waits for the others."""
+    """Do every run that no other command has claimed, and wait for the others."""
     done: dict[Settings, Run] = {}
     waiting = 0
     while missing:
