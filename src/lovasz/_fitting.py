@@ -1,0 +1,279 @@
+"""How the rule of a `DatasetDecision` is found: passes over the images, folds of them, and shrinkage.
+
+The multiclass rule depends on the counts that it makes itself. So each pass decides all images by the rules at
+hand, averages the counts with those before (the method of Frank and Wolfe; Narasimhan et al., ICML 2015) and takes
+the next rules from them. Beside the rule of all images there is one for each fold, fitted without it. How far the
+first is trusted is what the others earn on the folds that they have not seen: between the rule, 1, and the argmax
+or the threshold 1/2, 0, the factors go geometrically and the thresholds evenly.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._inputs import arguments, labels, layouts
+from ._kernels import operators
+from ._kernels.contract import Pixels
+from ._math import binning, decision, interpolation, thresholds
+from .curves import ThresholdCurve
+from .measures import Tversky
+
+FOLDS = 5
+PASSES = 10
+#: How far the fitted rule is followed, of which one is chosen.
+SHRINKAGE = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: The factor of a class that the measure leaves out, of the largest: it takes what gains nothing as another.
+LEFT_OUT = 1e-6
+
+Batches = Iterable[Sequence[Tensor]]
+Progress = Callable[[int, int], None] | None
+
+
+class Rule(NamedTuple):
+    """One affine rule for each class: the label is that of the largest factor * (p - threshold)."""
+
+    factor: Tensor
+    threshold: Tensor
+
+    def shrunk(self, trust: float, neutral: float) -> "Rule":
+        """Return the rule between the neutral one (factors 1, thresholds `neutral`) at 0 and this one at 1."""
+        return Rule(self.factor**trust, neutral + trust * (self.threshold - neutral))
+
+
+class Fit(NamedTuple):
+    """What a fit has found; scores are means over the classes, as the metrics and `lovasz evaluate` make them.
+
+    Attributes:
+        images: number of images.
+        trust: from 0, the usual decision, to 1, the rule as it was fitted.
+        usual: score of the argmax, or of the threshold 1/2.
+        fitted: score of the rule on the same images.
+        held_out: score of rules fitted without the images that they decide; NaN for a single image.
+    """
+
+    images: int
+    trust: float
+    usual: float
+    fitted: float
+    held_out: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is fitted, as the arguments of `DatasetDecision` say."""
+
+    num_classes: int
+    form: str
+    measure: Tversky
+    counted: Tensor  # bool (C,), classes of the measure
+    ignore_index: list[int]
+    upsample: str | None
+    align_corners: bool
+    group: Any
+
+    def score(self, counts: Tensor) -> Tensor:
+        """Return the mean over the classes, float64 (...), of counts (..., C, 3)."""
+        score, _ = decision.measured(counts, self.measure)
+        return torch.where(self.counted, score, torch.nan).nanmean(-1)
+
+    def rule(self, counts: Tensor) -> Rule:
+        """Return the rule that counts (C, 3) ask for."""
+        factor, threshold = decision.rule(counts, self.measure)
+        judged = self.counted & (counts[:, 1] > 0)
+        # Of a class without a labelled pixel nothing is known: it is favoured no more than the commonest.
+        factor = torch.where(judged, factor, factor[judged].min())
+        threshold = torch.where(judged, threshold, 0.0)
+        factor = torch.where(self.counted, factor, LEFT_OUT * factor[judged].max())
+        return Rule(factor / factor[judged].log().mean().exp(), threshold)
+
+    def summed(self, counts: Tensor) -> Tensor:
+        """Return integer counts summed over the processes."""
+        if self.group is None:
+            return counts
+        name = ", ".join(str(c) for c in self.counted.nonzero()[:, 0].tolist())
+        kind = arguments.kind(self.form, self.num_classes, 0, self.measure, name)
+        return torch.ops.lovasz.all_reduce(counts, self.group.group_name, kind)
+
+    def views(self, batches: Batches) -> Iterator[layouts.View]:
+        """Return the one view of the pixels of each batch."""
+        for batch in batches:
+            if not isinstance(batch, (tuple, list)) or not 2 <= len(batch) <= 3:
+                got = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else type(batch).__name__
+                raise TypeError(f"batches must hold (logits, target) or (logits, target, mask), got {got}")
+            logits, target, mask = (*batch, None)[:3]
+            view = layouts.view(logits, target, mask, self.form, self.upsample, self.align_corners)
+            if view.logits.shape[1] != self.num_classes:
+                what = f"{self.num_classes} classes" if self.form == "softmax" else f"{self.num_classes} channels"
+                raise ValueError(f"logits must have {what}, got {view.logits.shape[1]} in {tuple(logits.shape)}")
+            yield view
+
+
+def fit(task: Task, batches: Batches, progress: Progress) -> tuple[Rule, Fit]:
+    """Fit the rule, and say what it is worth."""
+    return (_multiclass if task.form == "softmax" else _channels)(
+        task, batches, progress or (lambda done, of: None)
+    )
+
+
+def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], None]) -> tuple[Rule, Fit]:
+    """Fit one rule for the largest gain, in `PASSES` passes and two more: the argmax first, the folds last."""
+    passes = PASSES + 2
+    ones = torch.ones(task.num_classes, dtype=torch.float64)
+    usual = Rule(ones, torch.zeros_like(ones))
+    first = torch.cat(list(_decided(task, batches, functools.partial(_same, [usual]))))[:, 0]
+    images, folds = len(first), _folds(len(first))
+    labelled = first[..., 1]
+    total = int(task.summed(torch.tensor([images]))[0])
+    several = 1 if total < 2 else FOLDS + 1  # the last fits all images, the others all but a fold
+    rows = (torch.arange(several)[:, None] != folds) if several > 1 else torch.ones(1, images, dtype=torch.bool)
+    if several > 1:
+        rows[-1] = True
+
+    def of_rows(counts: Tensor) -> Tensor:
+        """Sum the counts (n, R, C, 3) of each rule over its images: (R, C, 3)."""
+        return task.summed(torch.einsum("rn,nrcx->rcx", rows.long(), counts))
+
+    counts = of_rows(first[:, None].expand(-1, several, -1, -1))
+    if not (counts[-1, task.counted, 1] > 0).any():
+        raise ValueError("batches must hold a pixel that counts, of a class that counts, got none")
+    average, scores = counts.double(), task.score(counts)
+    best = [usual] * several
+    progress(1, passes)
+    for step in range(PASSES):
+        rules = [task.rule(one) for one in average]
+        counts = of_rows(_again(task, batches, labelled, functools.partial(_same, rules)))
+        for at, score in enumerate(task.score(counts)):
+            if score > scores[at]:
+                scores[at], best[at] = score, rules[at]
+        average += (counts - average) * (2 / (step + 3))
+        progress(step + 2, passes)
+
+    shrunk = [[rule.shrunk(trust, 0.0) for trust in SHRINKAGE] for rule in best]
+    held = (lambda image: [*shrunk[folds[image]], *shrunk[-1]]) if several > 1 else (lambda image: shrunk[-1])
+    counts = task.summed(_again(task, batches, labelled, held).sum(0))
+    progress(passes, passes)
+    found = task.score(counts).unflatten(0, (-1, len(SHRINKAGE)))
+    return _chosen(shrunk[-1], found[0] if several > 1 else None, found[-1], total)
+
+
+def _chosen(rules: list[Rule], held_out: Tensor | None, fitted: Tensor, images: int) -> tuple[Rule, Fit]:
+    """Take the rule that is best where it was not fitted, of those no worse than the usual where it was."""
+    judged = fitted if held_out is None else held_out
+    place = int(torch.where(fitted >= fitted[0], judged, -torch.inf).argmax())
+    held = torch.nan if held_out is None else held_out[place].item()
+    return rules[place], Fit(images, SHRINKAGE[place], fitted[0].item(), fitted[place].item(), held)
+
+
+def _same(rules: list[Rule], image: int) -> list[Rule]:
+    """Return the rules that are the same for each image."""
+    return rules
+
+
+def _folds(images: int) -> Tensor:
+    """Return the fold of each image: neighbours, often alike, are in one."""
+    return torch.arange(images) * FOLDS // max(images, 1)
+
+
+def _again(task: Task, batches: Batches, labelled: Tensor, rules: Callable[[int], list[Rule]]) -> Tensor:
+    """Return the counts of another pass, (n, R, C, 3), which must be over the same images in the same order."""
+    counts = torch.cat(list(_decided(task, batches, rules)))
+    if counts.shape[0] != labelled.shape[0] or (counts[:, 0, :, 1] != labelled).any():
+        raise ValueError(
+            "batches must hold the same images in the same order in every pass, got others: of a loader, "
+            "shuffle=False and no random augmentation"
+        )
+    return counts
+
+
+def _decided(task: Task, batches: Batches, rules: Callable[[int], list[Rule]]) -> Iterator[Tensor]:
+    """Return for each batch the counts that rules make, int64 (N, R, C, 3); `rules` says which, of each image."""
+    seen, classes = 0, task.num_classes
+    for view in task.views(batches):
+        truth = labels.canonical_target(view.target, view.mask, task.ignore_index, classes)
+        images = len(truth)
+        of_image = [rules(seen + n) for n in range(images)]
+        factor, threshold = (
+            torch.stack([torch.stack([rule[part] for rule in one]) for one in of_image]) for part in (0, 1)
+        )
+        axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
+        shape = (images, classes, *(1 for _ in range(truth.ndim - 1)))
+        number = factor.shape[1]
+        counts = torch.zeros(number, images * classes * 2 + 1, dtype=torch.int64, device=truth.device)
+        for (some, part), p in decision.probabilities(view.logits, "softmax", axes) if truth.numel() else ():
+            label = truth[some, part]
+            if not bool((p.isfinite().all(1) | (label < 0)).all()):
+                raise ValueError(
+                    "logits must be finite where a pixel counts, or -inf in some classes, got NaN or inf"
+                )
+            first = torch.arange(images, device=truth.device)[some].view(-1, *shape[2:]) * classes
+            for r in range(number):
+                w, t = (one[some, r].to(p).view(-1, *shape[1:]) for one in (factor, threshold))
+                chosen = decision.largest_gain(p, w, t)
+                cell = torch.where(label < 0, images * classes * 2, (first + chosen) * 2 + (chosen == label))
+                counts[r] += torch.bincount(cell.flatten(), minlength=counts.shape[1])
+        seen += images
+        table = counts[:, :-1].cpu().view(number, images, classes, 2)
+        yield torch.stack(
+            (table[..., 1], _labelled(truth, classes).expand(number, -1, -1), table.sum(-1)), -1
+        ).movedim(0, 1)
+
+
+def _labelled(truth: Tensor, classes: int) -> Tensor:
+    """Return the labelled pixels of each class in each image, int64 (N, C) on the CPU."""
+    flat = truth.flatten(1)
+    cell = torch.where(
+        flat < 0, len(flat) * classes, torch.arange(len(flat), device=flat.device)[:, None] * classes + flat
+    )
+    return torch.bincount(cell.flatten(), minlength=len(flat) * classes + 1)[:-1].view(-1, classes).cpu()
+
+
+def _channels(task: Task, batches: Batches, progress: Callable[[int, int], None]) -> tuple[Rule, Fit]:
+    """Fit the threshold of each channel, from the counts of one pass."""
+    blocks: list[Tensor] = []
+    held, size, images = 0, 1, 0  # images in the last block, and in each block before
+    bins = binning.default_bins(task.num_classes, "sigmoid")
+    for view in task.views(batches):
+        pixels = Pixels(view.logits, view.target, view.mask, task.ignore_index, "sigmoid", view.interpolation)
+        for table in operators.count(pixels, bins, True).table.cpu():
+            if not blocks or held == size:
+                if len(blocks) == 2 * FOLDS:
+                    blocks, size = [a + b for a, b in zip(blocks[::2], blocks[1::2], strict=True)], 2 * size
+                blocks.append(torch.zeros_like(table))
+                held = 0
+            blocks[-1] += table
+            held, images = held + 1, images + 1
+    none = torch.zeros(task.num_classes, 2, bins + 1, dtype=torch.int64)
+    total = task.summed(sum(blocks, none))
+    number = int(task.summed(torch.tensor([images]))[0])
+    if total[..., -1].any():
+        raise ValueError("logits must not be NaN where a pixel counts")
+    if not total[task.counted].any():
+        raise ValueError("batches must hold a pixel that counts, of a channel that counts, got none")
+    progress(1, 1)
+    rule = _thresholds(task, total)
+    rules = [rule.shrunk(trust, 0.5) for trust in SHRINKAGE]
+    fitted = task.score(_at(total, rules))
+    held_out = torch.zeros(len(SHRINKAGE), task.num_classes, 3, dtype=torch.int64)
+    for block in blocks:
+        without = _thresholds(task, total - block)
+        held_out += _at(block, [without.shrunk(trust, 0.5) for trust in SHRINKAGE])
+    held_out = task.summed(held_out)
+    return _chosen(rules, task.score(held_out) if number > 1 else None, fitted, number)
+
+
+def _thresholds(task: Task, table: Tensor) -> Rule:
+    """Return the best threshold of each channel; 1/2 where the channel is left out or has no foreground."""
+    best, _ = ThresholdCurve(table, "sigmoid").best(task.measure)
+    return Rule(torch.ones_like(best), torch.where(task.counted & ~best.isnan(), best, 0.5))
+
+
+def _at(table: Tensor, rules: list[Rule]) -> Tensor:
+    """Return the counts (R, C, 3) of rules on a table (C, 2, K + 1)."""
+    at = torch.stack([rule.threshold for rule in rules], -1)
+    tp, fp = zip(*(thresholds.taken(one, t, "sigmoid") for one, t in zip(table, at, strict=True)), strict=True)
+    found, false = torch.stack(tp, -1), torch.stack(fp, -1)
+    return torch.stack((found, table[:, 1].sum(-1).expand_as(found), found + false), -1)

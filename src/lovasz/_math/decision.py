@@ -1,0 +1,137 @@
+"""Which labels make a measure largest, given the probabilities: one affine rule for each class.
+
+The measure of a class is that of the pixels decided for it, `S = TP / D` with
+`D = TP + alpha FP + beta FN = (1 - beta) TP + alpha FP + beta G`. One more pixel with probability p adds p to TP
+and 1 - p to FP, on average, and so adds to S
+
+    a p - b,    a = (1 + (alpha + beta - 1) S) / D,    b = alpha S / D
+
+which for the Jaccard index is ((1 + S) p - S) / union. The label of most gain is the class of the largest a p - b:
+what a data set gains from the counts of its own decisions (Narasimhan et al., ICML 2015), what one image gains
+from the counts expected of it. Only the order matters, so a rule is a factor w = a and a threshold t = b / a, of
+the gain w (p - t).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..measures import Tversky
+from . import binning, interpolation
+
+#: Elements of the part of the logits that is decided at once: it stays in the cache.
+PART = 2**18
+
+
+def measured(counts: Tensor, measure: Tversky) -> tuple[Tensor, Tensor]:
+    """Return the score and the denominator, float64 (...), of counts (..., 3) of intersection, label, prediction.
+
+    The score is NaN for a class neither labelled nor predicted.
+    """
+    tp, labelled, predicted = counts.double().unbind(-1)
+    denominator = tp + measure.alpha * (predicted - tp) + measure.beta * (labelled - tp)
+    return torch.where(denominator > 0, tp / denominator, torch.nan), denominator
+
+
+def rule(counts: Tensor, measure: Tversky) -> tuple[Tensor, Tensor]:
+    """Return factor and threshold of each class, float64 (...), from counts (..., 3); NaN where there is none."""
+    score, denominator = measured(counts, measure)
+    slope = 1 + (measure.alpha + measure.beta - 1) * score
+    return slope / denominator, measure.alpha * score / slope
+
+
+def expected(histogram: Tensor, p: Tensor, measure: Tversky) -> tuple[Tensor, Tensor]:
+    """Return the rule (..., 2) that maximises the expected measure of each class, and its counts (..., 3).
+
+    The t pixels of the largest probabilities are decided, for the t of the largest S_t / D_t, where S_t is the sum
+    of their probabilities and D_t has them for TP, t for the pixels decided and the sum of all for those labelled.
+
+    Args:
+        histogram: int64 (..., K), pixels by probability.
+        p: float64, (..., K) or (K,), the probabilities, decreasing.
+        measure: what to maximise.
+    """
+    decided = histogram.cumsum(-1).double()
+    found = (histogram * p).cumsum(-1)
+    counts = torch.stack((found, found[..., -1:].expand_as(found), decided), -1)
+    score = measured(counts, measure)[0].nan_to_num_(nan=-1.0)
+    best = score.argmax(-1)[..., None, None].expand(*score.shape[:-1], 1, 3)
+    counts = counts.gather(-2, best).squeeze(-2)
+    return torch.stack(rule(counts, measure), -1), counts
+
+
+def probability_histogram(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
+    """Return pixels by probability, (N, C, K), and the probabilities, decreasing, of a table without labels.
+
+    Its target was 0 everywhere: to the softmax every pixel is foreground of class 0, whose errors are 1 - p, and
+    background of the others, whose errors are p.
+    """
+    points = binning.grid(table.shape[-1] - 1, form, table.device)
+    histogram = table[..., 0, :-1].flip(-1)
+    p = points.flip(-1).expand(histogram.shape[1], -1)
+    if form == "softmax":
+        histogram[:, 0] = table[:, 0, 1, :-1]
+        p = torch.cat(((1 - points)[None], p[1:]))
+    return histogram, p
+
+
+def probabilities(
+    logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None
+) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
+    """Return the probabilities (N, C, *) of logits, a part of them at a time, and where each is, but for its class.
+
+    Args:
+        logits: (N, C, *).
+        form: "softmax" or "sigmoid".
+        axes: how the logits are interpolated; None where they are not.
+    """
+    N, C = logits.shape[:2]
+    spatial = spatial_shape(logits, axes)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    for images, part in interpolation.parts(N, spatial[0], C * math.prod(spatial[1:]), PART, N):
+        if axes is None:
+            x = logits[images, :, part].to(dtype)
+        else:
+            strip = axes[0].part(part)
+            x = interpolation.interpolate(logits[images, :, strip.places].to(dtype), [strip, *axes[1:]])
+        yield (images, part), x.softmax(1) if form == "softmax" else x.sigmoid()
+
+
+def spatial_shape(logits: Tensor, axes: Sequence[interpolation.Axis] | None) -> tuple[int, ...]:
+    """Return the sizes of the spatial axes of logits (N, C, *), interpolated where there are axes."""
+    return tuple(logits.shape[2:]) if axes is None else tuple(len(one.lower) for one in axes)
+
+
+def labels(
+    logits: Tensor, factor: Tensor, threshold: Tensor, form: str, axes: Sequence[interpolation.Axis] | None
+) -> Tensor:
+    """Return the labels of the largest gain of logits (N, C, *).
+
+    Args:
+        logits: (N, C, *).
+        factor: (N, C) or (C,), w of the gain w (p - t).
+        threshold: likewise, t.
+        form: "softmax" gives class indices, int64 (N, *); "sigmoid" decides each channel, bool (N, C, *).
+        axes: how the logits are interpolated; None where they are not.
+    """
+    N, C = logits.shape[:2]
+    spatial = spatial_shape(logits, axes)
+    factor, threshold = (one.expand(N, C).reshape(N, C, *(1 for _ in spatial)) for one in (factor, threshold))
+    if form == "softmax":
+        decided = torch.empty(N, *spatial, dtype=torch.int64, device=logits.device)
+    else:
+        decided = torch.empty(N, C, *spatial, dtype=torch.bool, device=logits.device)
+    if decided.numel():
+        for (images, part), p in probabilities(logits, form, axes):
+            if form == "softmax":
+                decided[images, part] = largest_gain(p, factor[images], threshold[images])
+            else:
+                decided[images, :, part] = p > threshold[images].to(p)
+    return decided
+
+
+def largest_gain(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
+    """Return the class of the largest w (p - t), int64 (N, *), of p (N, C, *) and rules that broadcast to it."""
+    return ((p - threshold.to(p)) * factor.to(p)).argmax(1)

@@ -1,0 +1,267 @@
+"""From probabilities to labels: the decision for IoU, of a data set and of one image."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ._fitting import Batches, Fit, Progress, Rule, Task, fit
+from ._inputs import arguments, layouts
+from ._kernels import operators
+from ._kernels.contract import Pixels
+from ._math import decision, interpolation
+from .measures import FBeta, Tversky
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+__all__ = ["DatasetDecision", "Fit", "image_decision"]
+
+FORMS = ("softmax", "sigmoid")
+
+
+def image_decision(
+    logits: Tensor,
+    *,
+    form: str = "softmax",
+    measure: str | Tversky | FBeta = "jaccard",
+    mask: Tensor | None = None,
+    absent_below: float = 0.5,
+    bins: int | str = "auto",
+    size: Sequence[int] | None = None,
+    upsample: str | None = None,
+    align_corners: bool = False,
+) -> Tensor:
+    r"""Return the labels of highest expected IoU, image by image.
+
+    For each class the t pixels of the largest probabilities are foreground, for the t of the largest
+    ``S_t / (μ + t - S_t)``, S_t the sum of the t probabilities and μ of all: those with p > t_c. A pixel of one
+    class alone gets that; one of several or of none gets the class whose expected IoU it raises most (or lowers
+    least), ``argmax_c ((1 + I_c) p_c - I_c) / U_c``. By counting, in linear time. For the mean of image IoUs;
+    for that of a data set see `DatasetDecision`. Right as far as the probabilities are calibrated.
+
+    Args:
+        logits: (N, C, *) or (P, C), a point cloud, which is one image; for the sigmoid those of `lovasz_sigmoid`.
+        form: "softmax", or "sigmoid", where each channel is decided by itself.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`.
+        mask: bool, shape of the labels, True where a pixel counts in the expectation; all are decided.
+        absent_below: a class none of whose probabilities in the image is above this is taken not to be in it.
+        bins: number of bins of the probability, from 16 to 65536.
+        size: spatial size of the labels, needed with `upsample`.
+        upsample: "nearest", "linear", "bilinear" or "trilinear", to labels of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+
+    Returns:
+        Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, and logits that are NaN where a pixel counts.
+
+    Example:
+        >>> probs = torch.tensor([0.4, 0.9])
+        >>> image_decision(probs.logit(), form="sigmoid")  # of both 1.3 / 2 is expected, of the second 0.9 / 1.4
+        tensor([True, True])
+
+    References:
+        Wang, Dai: RankSEG-RMA (2025), https://arxiv.org/abs/2510.15362
+    """
+    arguments.choice("form", form, FORMS)
+    parsed = arguments.parse_measure(measure)
+    if not isinstance(absent_below, (int, float)) or isinstance(absent_below, bool) or not 0 <= absent_below <= 1:
+        raise ValueError(f"absent_below must be a number from 0 to 1, got {absent_below!r}")
+    view, shape = _pixels(logits, mask, form, size, upsample, align_corners)
+    number = arguments.parse_bins(bins, None, view.logits.shape[1], form)
+    if number is None:
+        raise ValueError("bins must be an integer here: the decision counts")
+    pixels = Pixels(view.logits, view.target, view.mask, [], form, view.interpolation)
+    table = operators.count(pixels, number, True).table
+    if table[..., -1].any():
+        raise ValueError(f"logits must not be NaN where a pixel counts, got {int(table[..., -1].sum())} that are")
+    histogram, p = decision.probability_histogram(table, form)
+    rules, _ = decision.expected(histogram, p, parsed)
+    factor, threshold = rules.unbind(-1)
+    present = ((histogram > 0) & (p > absent_below)).any(-1)
+    if form == "softmax":
+        present |= ~present.any(-1, keepdim=True)
+    # Of an image without a pixel that counts, or a class of which every probability is 0, nothing is expected.
+    factor = torch.where(factor.isfinite(), factor, 1.0)
+    threshold = torch.where(threshold.isfinite(), threshold, 0.0 if form == "softmax" else 0.5)
+    threshold = torch.where(present, threshold, torch.inf)
+    return _labels(view, factor, threshold, form, shape)
+
+
+class DatasetDecision(nn.Module):
+    """Decides for the IoU of a data set: ``argmax_c w_c (p_c - t_c)``, with fitted factors and thresholds.
+
+    The argmax of probabilities is the decision of highest accuracy. For the mean IoU one more pixel of class c
+    is worth ``((1 + I_c) p_c - I_c) / U_c``, with the IoU I_c and the union U_c that the decisions make: so small
+    classes ask for less probability. `fit` finds the 2 C numbers on images with labels, which the
+    network should not have been trained on; between those and the argmax it goes as far as folds of the images
+    agree with. A module without weights to train: put it behind the network, save and export it with it.
+    A binary or multilabel head (`form="sigmoid"`) gets the best threshold of each channel likewise.
+
+    Args:
+        num_classes: C, or the number of channels.
+        form: "softmax", or "sigmoid".
+        measure: "jaccard", "dice", `Tversky` or `FBeta`, of which the mean over the classes is to be highest.
+        ignore_index: label or labels to leave out in `fit`; those that are classes have no score.
+        classes: class indices of the mean; None for all. Another class is only decided where none of these gains.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for labels of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+
+    Attributes:
+        factor: (C,), w; 1 until fitted.
+        threshold: (C,), t; 0 until fitted, or 1/2 for the sigmoid: the usual decision.
+
+    Example:
+        >>> logits = torch.tensor([[0.0, -0.5]]).repeat(4, 1)  # four points, of which two are of class 1
+        >>> decision = DatasetDecision(2)
+        >>> fitted = decision.fit([(logits, torch.tensor([0, 0, 1, 1]))])
+        >>> round(fitted.usual, 3), round(fitted.fitted, 3)  # IoU 2/4 and 0 either way: the argmax is kept
+        (0.25, 0.25)
+
+    References:
+        Narasimhan, Ramaswamy, Saha, Agarwal: Consistent multiclass algorithms for complex performance measures
+        (ICML 2015); as for the Dice score, the best threshold is below 1/2.
+    """
+
+    factor: Tensor
+    threshold: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        form: str = "softmax",
+        measure: str | Tversky | FBeta = "jaccard",
+        ignore_index: int | Sequence[int] = -100,
+        classes: Sequence[int] | None = None,
+        upsample: str | None = None,
+        align_corners: bool = False,
+    ) -> None:
+        super().__init__()
+        arguments.choice("form", form, FORMS)
+        least = 2 if form == "softmax" else 1
+        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < least:
+            hint = '; for one channel form="sigmoid"' if num_classes == 1 else ""
+            raise ValueError(f"num_classes must be an integer of at least {least}, got {num_classes!r}{hint}")
+        arguments.parse_measure(measure)
+        if isinstance(classes, str):
+            raise TypeError(f"classes must be class indices or None, got {classes!r}")
+        _, selected = arguments.class_selection(
+            "all" if classes is None else classes, num_classes, torch.device("cpu")
+        )
+        self.ignore_index = arguments.parse_ignore_index(ignore_index)
+        arguments.check_upsample(upsample, align_corners)
+        self.num_classes, self.form, self.measure, self.classes = num_classes, form, measure, classes
+        self.upsample, self.align_corners = upsample, align_corners
+        counted = torch.ones(num_classes, dtype=torch.bool) if selected is None else selected
+        if form == "softmax":
+            for label in self.ignore_index:
+                if 0 <= label < num_classes:
+                    counted[label] = False
+        if not counted.any():
+            raise ValueError("classes must hold one that ignore_index does not leave out, got none")
+        self._counted = counted
+        self.register_buffer("factor", torch.ones(num_classes))
+        self.register_buffer("threshold", torch.full((num_classes,), 0.0 if form == "softmax" else 0.5))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        batches: Batches,
+        *,
+        group: "ProcessGroup | str | None" = None,
+        progress: Progress = None,
+    ) -> Fit:
+        """Find the rule on images with labels.
+
+        Never worse on them than the argmax (the threshold 1/2), as the mean over the classes of all their pixels.
+
+        Args:
+            batches: of (logits, target) or (logits, target, mask), in the layouts of the loss of this form: a
+                list, or a loader that gives the same in each of 12 passes (1 for the sigmoid).
+            group: processes, "world" for all, of which each has images of its own; the rule is that of all.
+            progress: called with the number of passes done, and of all, after each.
+
+        Returns:
+            What the rule is worth on these images and held out.
+
+        Raises:
+            TypeError, ValueError: for batches that do not fit, that differ between passes, or hold no pixel that
+                counts; then the rule stays as it was.
+        """
+        if iter(batches) is batches:
+            raise TypeError(
+                "batches must be a list or a loader that can be gone through again, got "
+                f"{type(batches).__name__}: pass list(batches) where memory allows"
+            )
+        task = Task(
+            self.num_classes, self.form, arguments.parse_measure(self.measure), self._counted, self.ignore_index,
+            self.upsample, self.align_corners, arguments.process_group(group),
+        )  # fmt: skip
+        rule, found = fit(task, batches, progress)
+        self.set_rule(rule)
+        return found
+
+    def set_rule(self, rule: Rule) -> None:
+        """Take the factors and thresholds (C,) of a rule."""
+        self.factor.copy_(rule.factor)
+        self.threshold.copy_(rule.threshold)
+
+    def forward(self, logits: Tensor, *, size: Sequence[int] | None = None) -> Tensor:
+        """Decide.
+
+        Args:
+            logits: (N, C, *) or (P, C); for the sigmoid in the layouts of `lovasz_sigmoid`.
+            size: spatial size of the labels, needed with `upsample`.
+
+        Returns:
+            Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
+        """
+        view, shape = _pixels(logits, None, self.form, size, self.upsample, self.align_corners)
+        if view.logits.shape[1] != self.num_classes:
+            what = "classes" if self.form == "softmax" else "channels"
+            raise ValueError(f"logits must have {self.num_classes} {what}, got {tuple(logits.shape)}")
+        return _labels(view, self.factor, self.threshold, self.form, shape)
+
+    def extra_repr(self) -> str:
+        """Return the arguments, and the rule."""
+        rule = ", ".join(
+            f"{w:.3g} (p - {t:.3g})" for w, t in zip(self.factor.tolist(), self.threshold.tolist(), strict=True)
+        )
+        if self.form == "sigmoid":
+            rule = ", ".join(f"p > {t:.3g}" for t in self.threshold.tolist())
+        return f"{self.num_classes}, form={self.form!r}, measure={self.measure!r}, rule: {rule}"
+
+
+def _pixels(
+    logits: Tensor,
+    mask: Tensor | None,
+    form: str,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    align_corners: bool,
+) -> tuple[layouts.View, tuple[int, ...]]:
+    """Return the one view of logits, with a target of zeros in the shape of the labels; and that shape."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits must be a torch.Tensor, got {type(logits).__name__}")
+    if (size is None) != (upsample is None):
+        raise ValueError(f"size and upsample belong together, got size={size!r} and upsample={upsample!r}")
+    shape = tuple(logits.shape)
+    if form == "softmax":
+        shape = (*shape[:1], *shape[2:])
+    if size is not None:
+        shape = (*shape[: len(shape) - len(size)], *size)
+    zeros = torch.zeros((), dtype=torch.uint8, device=logits.device).expand(shape)
+    return layouts.view(logits, zeros, mask, form, upsample, align_corners), shape
+
+
+def _labels(view: layouts.View, factor: Tensor, threshold: Tensor, form: str, shape: tuple[int, ...]) -> Tensor:
+    """Return the labels of a rule, in the shape that the caller's logits ask for."""
+    axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
+    found = decision.labels(view.logits, factor, threshold, form, axes)
+    if form == "sigmoid" and len(shape) == 2:  # a point cloud (P, C) is one image (1, C, P)
+        return found[0].t().reshape(shape)
+    return found.reshape(shape)
