@@ -124,7 +124,7 @@ def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], Non
     passes = PASSES + 2
     ones = torch.ones(task.num_classes, dtype=torch.float64)
     usual = Rule(ones, torch.zeros_like(ones))
-    first = torch.cat(list(_decided(task, batches, functools.partial(_same, [usual]))))[:, 0]
+    first = _passed(task, batches, functools.partial(_same, [usual]))[:, 0]
     images, folds = len(first), _folds(len(first))
     labelled = first[..., 1]
     total = int(task.summed(torch.tensor([images]))[0])
@@ -180,13 +180,19 @@ def _folds(images: int) -> Tensor:
 
 def _again(task: Task, batches: Batches, labelled: Tensor, rules: Callable[[int], list[Rule]]) -> Tensor:
     """Return the counts of another pass, (n, R, C, 3), which must be over the same images in the same order."""
-    counts = torch.cat(list(_decided(task, batches, rules)))
+    counts = _passed(task, batches, rules)
     if counts.shape[0] != labelled.shape[0] or (counts[:, 0, :, 1] != labelled).any():
         raise ValueError(
             "batches must hold the same images in the same order in every pass, got others: of a loader, "
             "shuffle=False and no random augmentation"
         )
     return counts
+
+
+def _passed(task: Task, batches: Batches, rules: Callable[[int], list[Rule]]) -> Tensor:
+    """Return the counts of one pass, (n, R, C, 3)."""
+    counts = list(_decided(task, batches, rules))
+    return torch.cat(counts) if counts else torch.zeros(0, len(rules(0)), task.num_classes, 3, dtype=torch.int64)
 
 
 def _decided(task: Task, batches: Batches, rules: Callable[[int], list[Rule]]) -> Iterator[Tensor]:

@@ -89,14 +89,19 @@ def probabilities(
     """
     N, C = logits.shape[:2]
     spatial = spatial_shape(logits, axes)
-    dtype = torch.promote_types(logits.dtype, torch.float32)
     for images, part in interpolation.parts(N, spatial[0], C * math.prod(spatial[1:]), PART, N):
         if axes is None:
-            x = logits[images, :, part].to(dtype)
+            yield (images, part), _probabilities(logits[images, :, part], form, None)
         else:
             strip = axes[0].part(part)
-            x = interpolation.interpolate(logits[images, :, strip.places].to(dtype), [strip, *axes[1:]])
-        yield (images, part), x.softmax(1) if form == "softmax" else x.sigmoid()
+            yield (images, part), _probabilities(logits[images, :, strip.places], form, [strip, *axes[1:]])
+
+
+def _probabilities(logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None) -> Tensor:
+    """Return the probabilities of logits (N, C, *), in float32 or float64."""
+    x = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    x = x if axes is None else interpolation.interpolate(x, axes)
+    return x.softmax(1) if form == "softmax" else x.sigmoid()
 
 
 def spatial_shape(logits: Tensor, axes: Sequence[interpolation.Axis] | None) -> tuple[int, ...]:
@@ -119,19 +124,25 @@ def labels(
     N, C = logits.shape[:2]
     spatial = spatial_shape(logits, axes)
     factor, threshold = (one.expand(N, C).reshape(N, C, *(1 for _ in spatial)) for one in (factor, threshold))
+    decide = largest_gain if form == "softmax" else _above
+    if torch.compiler.is_compiling():  # which makes no parts, as it does not know how many
+        return decide(_probabilities(logits, form, axes), factor, threshold)
     if form == "softmax":
         decided = torch.empty(N, *spatial, dtype=torch.int64, device=logits.device)
     else:
         decided = torch.empty(N, C, *spatial, dtype=torch.bool, device=logits.device)
     if decided.numel():
         for (images, part), p in probabilities(logits, form, axes):
-            if form == "softmax":
-                decided[images, part] = largest_gain(p, factor[images], threshold[images])
-            else:
-                decided[images, :, part] = p > threshold[images].to(p)
+            place = (images, part) if form == "softmax" else (images, slice(None), part)
+            decided[place] = decide(p, factor[images], threshold[images])
     return decided
 
 
 def largest_gain(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
     """Return the class of the largest w (p - t), int64 (N, *), of p (N, C, *) and rules that broadcast to it."""
     return ((p - threshold.to(p)) * factor.to(p)).argmax(1)
+
+
+def _above(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
+    """Return where p (N, C, *) is above the threshold of its channel, bool (N, C, *)."""
+    return p > threshold.to(p)
