@@ -1,29 +1,41 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, evaluate, gpu, reduce, scaling, small, upsample. `registers` compiles
-the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints their table.
+"""`python -m benchmarks NAME`: accuracy, cpu, decide, evaluate, gpu, reduce, scaling, small, upsample. `registers`
+compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints them.
 """
 
 import argparse
 
 import torch
 
-from . import accuracy, cpu, evaluate, gpu, reduce, registers, results, scaling, upsample
+from . import accuracy, cpu, decide, evaluate, gpu, reduce, registers, results, scaling, upsample
 
 
 def main() -> None:
     """Parses the name and runs that benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    names = ("accuracy", "cpu", "evaluate", "gpu", "reduce", "registers", "scaling", "small", "upsample", "figure")
+    names = (
+        "accuracy",
+        "cpu",
+        "decide",
+        "evaluate",
+        "gpu",
+        "reduce",
+        "registers",
+        "scaling",
+        "small",
+        "upsample",
+        "figure",
+    )
     parser.add_argument("name", choices=names)
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="cpu, evaluate, gpu, scaling, small, upsample: smaller inputs, few repeats",
+        help="cpu, decide, evaluate, gpu, scaling, small, upsample: smaller inputs, few repeats",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, gpu, small, upsample: timed rounds")
+    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, decide, gpu, small, upsample: timed rounds")
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
@@ -35,6 +47,8 @@ def main() -> None:
     elif args.name == "gpu":
         repeats = args.repeats or (5 if args.quick else 21)
         gpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, True, "cuda"))
+    elif args.name == "decide":
+        decide.print_table(args.csv, args.quick, args.repeats or (2 if args.quick else 7))
     elif args.name == "evaluate":
         evaluate.print_table(args.csv, args.quick)
     elif args.name == "reduce":

@@ -64,7 +64,7 @@ class ThresholdCurve:
 
     @cached_property
     def _taken(self) -> tuple[Tensor, Tensor]:
-        return thresholds.taken(self.table, self.thresholds, self.form)
+        return thresholds.taken_at_each(self.table, self.form)
 
     @property
     def tp(self) -> Tensor:
@@ -111,16 +111,21 @@ class ThresholdCurve:
         return self._score(measure, tp_least, fp_most), self._score(measure, tp_most, fp_least)
 
     def _score(self, measure: str | Tversky | FBeta, tp: Tensor, fp: Tensor) -> Tensor:
-        found, false = tp.double(), fp.double()
-        if measure == "precision":
-            whole = found + false
-        elif measure == "recall":
-            whole = self._positives.double().expand_as(found)
+        """Return TP / (TP + alpha FP + beta FN); 0 / 0 is NaN, as is whatever has a NaN in it."""
+        if measure in ("precision", "recall"):
+            alpha, beta = (1.0, 0.0) if measure == "precision" else (0.0, 1.0)
         else:
             parsed = arguments.parse_measure(measure)
-            whole = found + parsed.alpha * false + parsed.beta * (self._positives - tp).double()
-        score = torch.where(whole > 0, found / whole, torch.nan)
-        return torch.where(self._broken[:, None], torch.nan, score)
+            alpha, beta = parsed.alpha, parsed.beta
+        found = tp.double()
+        whole = (
+            fp.double()
+            .mul_(alpha)
+            .add_(torch.where(self._broken[:, None], torch.nan, beta * self._positives.double()))
+        )
+        if beta != 1:
+            whole.add_(found, alpha=1 - beta)
+        return found.div_(whole)
 
     @cached_property
     def _broken(self) -> Tensor:
@@ -136,11 +141,11 @@ class ThresholdCurve:
             Thresholds (C,) and scores (C,), float64; both NaN for a class without foreground.
         """
         arguments.parse_measure(measure)  # precision and recall have no best threshold: they go to 1 at the ends
-        score = torch.where(self._positives > 0, self.score(measure), torch.nan)
-        top = score.nan_to_num(nan=-1.0).amax(-1, keepdim=True)
+        score = self.score(measure)
+        top = score.amax(-1, keepdim=True)
         first, last = _first_run(score == top)
         threshold = (self.thresholds[first] + self.thresholds[last]) / 2
-        none = (top < 0)[:, 0]
+        none = (self._positives[:, 0] == 0) | self._broken
         return torch.where(none, torch.nan, threshold), torch.where(none, torch.nan, top[:, 0])
 
     def at(self, *, recall: float | None = None, precision: float | None = None) -> tuple[Tensor, Tensor]:
@@ -241,8 +246,7 @@ class ThresholdCurve:
 
 def _first_run(chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first and the last place of the first run of True in each row of (C, T)."""
-    first = chosen.int().argmax(-1)
-    after = torch.arange(chosen.shape[-1], device=chosen.device) > first[:, None]
-    ends = after & ~chosen
-    last = torch.where(ends.any(-1), ends.int().argmax(-1), chosen.shape[-1]) - 1
-    return first, last
+    flags = chosen.to(torch.uint8)
+    first = flags.argmax(-1)
+    ends = flags.diff(dim=-1, append=torch.zeros_like(flags[:, :1])) == 255  # from 1 to 0, in eight bits
+    return first, ends.to(torch.uint8).argmax(-1)

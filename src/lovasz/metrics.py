@@ -9,10 +9,11 @@ from torchmetrics.utilities import dim_zero_cat
 from torchmetrics.utilities.plot import plot_confusion_matrix
 
 from ._counting_metric import CountingMetric, Score
+from ._curve_metric import JaccardCurve
 from ._inputs.arguments import choice
 from .scores import EMPTY, class_counts, dice, image_iou, iou, lowest_means
 
-__all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardIndex", "PixelAccuracy"]
+__all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardCurve", "JaccardIndex", "PixelAccuracy"]
 
 
 class ConfusionMatrix(CountingMetric):

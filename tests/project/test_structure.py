@@ -23,7 +23,7 @@ LAYERS = (
     {"_kernels"},
     {"curves"},
     {"counts", "_counting_metric", "scores", "_fitting"},
-    {"_losses", "decisions"},
+    {"_losses", "decisions", "_curve_metric"},
     {"functional", "metrics"},
     {"modules", "berman"},
     {"__init__"},
