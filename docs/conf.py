@@ -73,7 +73,7 @@ def escape(app: Sphinx, what: str, name: str, thing: object, options: object, li
                 parts[i] = re.sub(r"([*|])", r"\\\1", part)
             elif part[1:-1] in PUBLIC and part[1:-1] != name.rpartition(".")[2]:
                 text = part[1:-1]
-                at_the_top = text in lovasz.__all__ and name.startswith("lovasz.curves.")
+                at_the_top = text in lovasz.__all__ and not name.startswith("lovasz.berman.")
                 parts[i] = f":py:obj:`{text} <lovasz.{text}>`" if at_the_top else f":py:obj:{part}"
         lines[number] = "".join(parts)
 

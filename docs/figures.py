@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import published, regimes
 from benchmarks.accuracy import value_and_gradient
 from lovasz import Counts, count, lovasz_sigmoid
-from lovasz._math import binning, jaccard
+from lovasz._math import binning, decision, jaccard
+from lovasz.measures import JACCARD
 
 
 class Theme(NamedTuple):
@@ -214,6 +215,58 @@ def gradient_error(theme: Theme, found: dict[str, list[float]]) -> Any:
     return figure
 
 
+def head() -> tuple[Tensor, Tensor, Tensor]:
+    """Thresholds and IoU of one class whose labels were drawn from its probabilities, and the best of them."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 1.5 * torch.randn(2**18, generator=generator) - 2
+    target = torch.bernoulli(logits.sigmoid(), generator=generator).long()
+    curve = count(logits, target, form="sigmoid").threshold_curve()
+    return curve.thresholds, curve.score()[0], torch.cat(curve.best())
+
+
+def small_class() -> tuple[Tensor, Tensor]:
+    """Return factors and thresholds of a rule where the third class is a tenth as large as the others."""
+    return decision.rule(torch.tensor([[70, 100, 100], [70, 100, 100], [5, 10, 10]]), JACCARD)
+
+
+def two_decisions(theme: Theme) -> Any:
+    """IoU over the threshold of one class; and three probabilities as a triangle, divided by argmax and rule."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    thresholds, score, (best, highest) = head()
+    left.plot(thresholds[::40], score[::40], color=theme.first, linewidth=2)
+    half = score[int((thresholds < 0.5).sum())].item()
+    for t, iou, marker, name in ((best.item(), highest.item(), "o", "best"), (0.5, half, "s", "1/2")):
+        left.plot([t], [iou], marker, color=theme.second, markersize=7)
+        left.annotate(f"{name}: {iou:.2f}", (t, iou), (8, 6), textcoords="offset points", fontsize=10)
+    left.set(xlim=(0, 1), ylim=(0, 0.4), xlabel="threshold on the probability", ylabel="IoU")
+    left.grid(color=theme.grid)
+
+    side = torch.linspace(0, 1, 401)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    third = y
+    second = x - y / 2
+    p = torch.stack((1 - second - third, second, third))
+    inside = (p >= -1e-6).all(0)
+    factor, threshold = (one.view(3, 1, 1) for one in small_class())
+    for gain, colour, dash in ((p, theme.soft, "--"), ((p - threshold) * factor, theme.first, "-")):
+        first, second_best = gain.topk(2, 0).values
+        margins = [torch.where(inside, g - torch.where(g == first, second_best, first), torch.nan) for g in gain]
+        for margin in margins:
+            right.contour(x, y, margin, levels=[0], colors=colour, linestyles=dash, linewidths=1.8)
+    right.plot([0, 1, 0.5, 0], [0, 0, 1, 0], color=theme.ink, linewidth=1)
+    for at, name, side_of in (
+        ((0, -0.03), "a", "right"),
+        ((1, -0.03), "b", "left"),
+        ((0.5, 1.02), "small class", "center"),
+    ):
+        right.text(*at, name, ha=side_of, va="bottom" if at[1] > 0 else "top", fontsize=11)
+    right.plot([], [], "--", color=theme.soft, label="argmax")
+    right.plot([], [], "-", color=theme.first, label="for the mean IoU")
+    right.set_axis_off()
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False, fontsize=10)
+    return figure
+
+
 def draw(folder: Path) -> None:
     """Writes every figure, light and dark; a file that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,6 +274,7 @@ def draw(folder: Path) -> None:
         "sorting-and-counting": sorting_and_counting,
         "jaccard-curve": jaccard_curve,
         "certified-band": certified_band,
+        "decision": two_decisions,
         "gradient-error": partial(gradient_error, found=gradient_errors()),
     }
     for name, make in figures.items():

@@ -2,6 +2,7 @@
 
 import statistics
 
+from benchmarks import decide as deciding
 from benchmarks import results
 from benchmarks import upsample as coarse
 
@@ -68,6 +69,17 @@ def upsample() -> str:
     return "\n".join(("{.numbers}", head, rule, *rows))
 
 
+def decide() -> str:
+    """Return decisions beside the argmax and rankseg: the rows of `python -m benchmarks decide`."""
+    head, rule, *rows = deciding.table()
+    return "\n".join(("{.numbers}", head, rule, *rows))
+
+
+def decide_machine() -> str:
+    """Return the machine of those rows."""
+    return results.read("decide")[0]["machine"]
+
+
 def small() -> str:
     """Where the time of a small input goes."""
     rows = results.read("small")
@@ -93,5 +105,5 @@ def scaling() -> str:
 
 def substitutions() -> dict[str, str]:
     """What the pages may name between double braces."""
-    made = (speed, speed_range, speed_median, machine, accuracy, upsample, small, scaling)
+    made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling)
     return {table.__name__: table() for table in made}

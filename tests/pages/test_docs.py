@@ -25,7 +25,7 @@ import tables
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
-RAN_HERE = ("index", "tutorial", "how")  # the pages whose code this file runs
+RAN_HERE = ("decisions", "index", "tutorial", "how")  # the pages whose code this file runs
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_the_figures_are_the_same_bytes_each_time(site, tmp_path, monkeypatch):
     for folder in ("first", "second"):
         figures.draw(tmp_path / folder)
     drawn = sorted((tmp_path / "first").iterdir())
-    assert len(drawn) == 8
+    assert len(drawn) == 10
     for file in drawn:
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
         built = site / "_images" / file.name  # by another process
@@ -238,6 +238,9 @@ def test_the_figures_say_what_the_page_says():
     exact, rows = figures.bands()
     assert all(abs(value - exact) <= bound for _, value, bound in rows)
     assert f"falls from {rows[0][2]:.0e} to {rows[-1][2]:.0e}".replace("e-0", "e-") in page
+    thresholds, score, (best, highest) = figures.head()
+    assert best < 0.5
+    assert highest == score.nan_to_num().max() > score[int((thresholds < 0.5).sum())] + 0.05
     mid = dict(figures.stages())["mid"]
     assert f"the area is its loss, {mid.loss().item():.2f}" in page
 

@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, exact, gpu, measure, peers, reduce, results, scaling, upsample
+from benchmarks import cases, cpu, decide, exact, gpu, measure, peers, reduce, results, scaling, upsample
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
 
 TINY = (
@@ -338,3 +338,35 @@ def test_a_table_is_as_large_as_said_and_the_model_has_its_limits():
     assert reduce.table_bytes(19, counts.bins) == counts.table.nbytes
     assert reduce.modelled_seconds(10**9, 2, 1e9, 0.0) == 1.0
     assert reduce.modelled_seconds(0, 1024, 1e9, 1e-6) == pytest.approx(20e-6)
+
+
+# ---- decisions ----
+
+
+def test_the_decisions_are_compared_on_the_same_images():
+    rows = {r.implementation: r for r in decide.rows_of(decide.QUICK[0], 1)}
+    assert list(rows) == ["argmax", "image_decision", "DatasetDecision", "rankseg"]
+    assert rows["argmax"].ratio == rows["image_decision"].over_image_decision == 1
+    assert rows["image_decision"].differs == 0 < rows["rankseg"].differs < 0.1
+    assert rows["DatasetDecision"].expected_iou == rows["argmax"].expected_iou  # until it is fitted
+    assert rows["image_decision"].expected_iou > rows["argmax"].expected_iou
+    assert all(row.milliseconds > 0 and row.peak_mib >= 0 for row in rows.values())
+
+
+def test_the_iou_that_is_expected_is_that_of_the_probabilities():
+    p = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]])
+    expected = (1.5 / (2 + 1.7 - 1.5) + 0.8 / (1 + 1.3 - 0.8)) / 2
+    logits = p.log().t()[None, :, :, None]
+    assert decide.expected_iou(logits, torch.tensor([[[0], [0], [1]]])) == pytest.approx(expected)
+
+
+def test_the_summary_of_decisions_is_that_of_the_worst_case():
+    def row(shape, name, over, mib):
+        return decide.DecideRow(shape, name, "", 2, 1.0, 0.0, 1.0, over, mib, 0.5, 0.0, "", "")
+
+    rows = [row("a", "image_decision", 1, 10), row("a", "rankseg", 9.0, 40), row("b", "rankseg", 6.0, 90),
+            row("b", "image_decision", 1, 5)]  # fmt: skip
+    assert decide.summary(rows) == [
+        "rankseg takes 6.0 times as long as image_decision at least (target >= 5)",
+        "and 4.0 times the memory (target >= 10)",
+    ]
