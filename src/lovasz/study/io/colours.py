@@ -61,7 +61,7 @@ def labels_of_colours(path: Path, picture: NDArray[Any], labelling: Labelling) -
         raise UnreadableFileError(
             path, f"holds colours of {picture.dtype}, and those of --classes have 8 bits a channel; save it with 8"
         )
-    red, green, blue = (picture[..., channel].astype(np.int64) for channel in range(3))
+    red, green, blue = (picture[..., channel].astype(np.int32) for channel in range(3))
     return _looked_up(red << 16 | green << 8 | blue, labelling), True
 
 
@@ -105,7 +105,7 @@ def labels_of_palette(indices: Labels, palette: NDArray[np.int64], labelling: La
     return replace(indices, label_of)
 
 
-def _looked_up(colours: NDArray[np.int64], labelling: Labelling) -> Labels:
+def _looked_up(colours: NDArray[np.int32], labelling: Labelling) -> Labels:
     label_of = {}
     # First the quick way: pixels beside each other mostly have one colour.
     flat = colours.ravel()

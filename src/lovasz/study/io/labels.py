@@ -91,6 +91,8 @@ def listed(values: Sequence[int]) -> str:
 
 def occurring(values: Labels) -> list[int]:
     """Return the values that occur, in ascending order."""
+    if values.dtype == np.uint8:  # as most masks are
+        return [int(value) for value in np.flatnonzero(np.bincount(values.ravel()))]
     low, high = int(values.min()), int(values.max())
     if high - low >= TABLE:
         return [int(value) for value in np.unique(values)]
@@ -106,6 +108,11 @@ def replace(values: Labels, label_of: Mapping[int, int]) -> Labels:
     """
     labels = np.array(list(label_of.values()), dtype=np.int64)
     keys = np.array(list(label_of), dtype=np.int64)
+    if values.dtype == np.uint8 and labels.min() >= 0 and labels.max() <= 255:  # an eighth of the time of an index
+        of_each = bytearray(256)
+        for key, label in label_of.items():
+            of_each[key] = label
+        return np.frombuffer(bytearray(values.tobytes()).translate(of_each), dtype=np.uint8).reshape(values.shape)
     low, high = int(keys.min()), int(keys.max())
     table: Labels = np.zeros(min(high - low, TABLE) + 1, dtype=np.int64)
     if high - low < TABLE:
