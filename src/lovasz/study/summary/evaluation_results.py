@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lovasz.study.environment import versions
-from lovasz.study.io.disk import replaced
+from lovasz.study.io.disk import naming, replaced
 from lovasz.study.io.labels import listed
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
@@ -72,15 +71,6 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
             with naming(path), replaced(path, newline="") as file:
                 write_rows(file, rows(outcome.evaluation, outcome.scores))
     return paths
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Say which file could not be written when the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"cannot write {printable(path)}: {error.strerror or error}") from error
 
 
 def _record(outcome: Outcome) -> dict[str, object]:
