@@ -83,7 +83,7 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="RULE",
-            help="How scores become labels, written to DIR/masks: usual (argmax, or 0.5 of one channel), dataset, image.",
+            help="How scores become labels, written to DIR/masks: usual (argmax, or 0.5), dataset, image.",
         ),
     ] = None,
     fit: Annotated[

@@ -125,7 +125,7 @@ class ScoreOptions:
             rule = "threshold" if self.threshold else "dataset"
             try:
                 with console.status("Fitting"):
-                    found = fit_decision(images, rule, where, self.allow_missing, lambda done, of: None)
+                    found = fit_decision(images, rule, where, self.allow_missing)
             except StoppedError:
                 found = "interrupted before a rule was fitted; nothing was counted"
             except ValueError as error:

@@ -17,6 +17,7 @@ from lovasz.study.report.page import render
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
+from lovasz.study.summary.score_curves import decided
 from lovasz.study.summary.surprises import foreground
 
 # Classes of which every pair is shown; more would not be legible, nor small.
@@ -71,7 +72,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         empty=EMPTY[scores.empty],
         predictions=printable(evaluation.pairs.by or evaluation.pairs.predictions),
         targets=printable(evaluation.pairs.by or evaluation.pairs.targets),
-        told=evaluation.pairs.told(),
+        told=evaluation.pairs.told() + ([] if evaluation.scored is None else [decided(evaluation.scored)]),
         names=evaluation.names,
         numbered=evaluation.names == numbered(evaluation.num_classes).names,
         colours=colours,

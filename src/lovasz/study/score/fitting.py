@@ -1,7 +1,7 @@
 """Which threshold, or which rule for a data set, the scores of labelled images ask for."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from torch import Tensor
 
@@ -60,9 +60,7 @@ class ScoredImages:
         return found
 
 
-def fit_decision(
-    images: ScoredImages, rule: str, where: str, allow_missing: bool, on_passes: Callable[[int, int], None]
-) -> Decision:
+def fit_decision(images: ScoredImages, rule: str, where: str, allow_missing: bool) -> Decision:
     """Find the threshold, or the rule for a data set.
 
     Args:
@@ -70,14 +68,13 @@ def fit_decision(
         rule: "threshold" or "dataset".
         where: The folders of these images, if they are not those that are evaluated.
         allow_missing: Whether some of these may be unreadable; of the images that are evaluated that is told later.
-        on_passes: Called with the number of passes done, and of all.
 
     Raises:
         ValueError: If one of other images cannot be read and may not be missing, or nothing counts in any.
         StoppedError: If someone asked to stop.
     """
     try:
-        found = (_threshold if rule == "threshold" else _dataset)(images, on_passes)
+        found = (_threshold if rule == "threshold" else _dataset)(images)
     except ValueError as error:
         _check_problems(images, where, allow_missing)
         raise ValueError(f"no rule can be fitted on {where or 'these images'}: {error}") from error
@@ -93,21 +90,20 @@ def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> No
         raise ValueError(f"--fit: {problems[0].message}{more}; --allow-missing fits on the others")
 
 
-def _threshold(images: ScoredImages, on_passes: Callable[[int, int], None]) -> tuple[float, None, None]:
+def _threshold(images: ScoredImages) -> tuple[float, None, None]:
     """Return the threshold of class 1 with the highest IoU."""
     total = no_counts(Decision("threshold", images.channels))
     for logits, labels in images:
         total += count(logits, labels, form="sigmoid", ignore_index=list(images.labelling.ignored))
-    on_passes(1, 1)
     threshold = float(total.threshold_curve().best()[0])
     if threshold != threshold:
         raise ValueError("no pixel that counts is of class 1")
     return threshold, None, None
 
 
-def _dataset(images: ScoredImages, on_passes: Callable[[int, int], None]) -> tuple[float, DatasetDecision, Fit]:
+def _dataset(images: ScoredImages) -> tuple[float, DatasetDecision, Fit]:
     """Return the rule of highest mean IoU, shrunk by folds; of one channel it is a threshold."""
     form = "sigmoid" if images.channels == 1 else "softmax"
     module = DatasetDecision(images.channels, form=form, ignore_index=list(images.labelling.ignored))
-    fit = module.fit(images, progress=on_passes)
+    fit = module.fit(images)
     return float(module.threshold[0]), module, fit
