@@ -85,7 +85,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     console.print(_means(evaluation, scores))
     console.print(_classes(evaluation, scores))
     if evaluation.scored is not None:
-        console.print(decided(evaluation.scored), soft_wrap=True, markup=False)
+        if (said := decided(evaluation.scored)) not in outcome.warnings:
+            console.print(said, soft_wrap=True, markup=False)
         console.print(_thresholds(evaluation))
     alarms = _false_alarms(evaluation, scores)
     if alarms is not None:
@@ -129,7 +130,7 @@ def _classes(evaluation: Evaluation, scores: Scores) -> Table:
 
 def _thresholds(evaluation: Evaluation) -> Table:
     """Return the table of what the scores show beyond the labels."""
-    table = titled("Each class by its scores, in %; the best threshold is of these images")
+    table = titled("Each class against the rest by its scores, in %")
     table.add_column("class", overflow="fold", max_width=24, min_width=8)
     for column in ("IoU,\nusual", "best\nthreshold", "IoU\nthere", "average\nprecision", "calibration\nerror"):
         table.add_column(column, justify="right", no_wrap=True)
