@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, M
 from lovasz.metrics import ConfusionMatrix, DiceScore, ImageJaccardIndex, JaccardIndex, PixelAccuracy
 from lovasz.scores import EMPTY
 from lovasz.study.processes import Ranks
-from lovasz.study.score import evaluation, rows, scores
+from lovasz.study.score import evaluation, images, rows, scores
 from lovasz.study.score.evaluation import Evaluation, evaluate
 from lovasz.study.score.pairing import pair
 from lovasz.study.score.tally import LabelError, confusion
@@ -206,7 +206,7 @@ def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(evaluation, "CHUNK", 1)
     started, most, done = 0, 0, 0
     lock = threading.Lock()
-    opened = evaluation.open_mask
+    opened = images.open_mask
 
     def counted(path: Path, *more: Any) -> Any:
         nonlocal started, most
@@ -219,7 +219,7 @@ def test_few_images_are_held_at_a_time(tmp_path: Path, monkeypatch: pytest.Monke
         nonlocal done
         done += number
 
-    monkeypatch.setattr(evaluation, "open_mask", counted)
+    monkeypatch.setattr(images, "open_mask", counted)
     evaluate(pairs, NAMES, frozenset({VOID}), 2, threading.Event(), on_images, Ranks())
     assert done == 60
     assert started == 120

@@ -18,8 +18,8 @@ WAITING = """
 import sys, time
 from pathlib import Path
 from lovasz.cli import main
-from lovasz.study.score import evaluation
-marker, opened, seen = Path(sys.argv.pop()), evaluation.open_mask, []
+from lovasz.study.score import evaluation, images
+marker, opened, seen = Path(sys.argv.pop()), images.open_mask, []
 evaluation.CHUNK = 1
 def slow(path, *more):
     seen.append(path)
@@ -27,7 +27,7 @@ def slow(path, *more):
         marker.touch()
         time.sleep(1)
     return opened(path, *more)
-evaluation.open_mask = slow
+images.open_mask = slow
 main()
 """
 

@@ -1,6 +1,5 @@
 """``lovasz evaluate``: options, errors, interruption and exit codes around one evaluation."""
 
-import dataclasses
 import hashlib
 import os
 import shlex
@@ -12,30 +11,27 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pairs, make_photos
+from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
 from lovasz.cli.interruption import noted
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
-from lovasz.study.io.classes import Classes, numbered, read_classes
+from lovasz.study.io.classes import Classes
 from lovasz.study.io.disk import check_writable
-from lovasz.study.io.kinds import MOST_VALUES, UnreadableFileError
-from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
-from lovasz.study.io.labels import READY, LabelMap, parse_map
-from lovasz.study.io.masks import read_mask
-from lovasz.study.io.matching import match
-from lovasz.study.io.names import Listing, listing, name_of
-from lovasz.study.io.palettes import PalettesDifferError
+from lovasz.study.io.kinds import MOST_VALUES
+from lovasz.study.io.labelling import Labelling, check_stored_ids
+from lovasz.study.io.labels import READY, parse_map
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report
+from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.evaluation import evaluate as count
-from lovasz.study.score.evaluation import most_classes, nothing
-from lovasz.study.score.pairing import Pairs, pair, pair_list
+from lovasz.study.score.evaluation import nothing
+from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
-# Bytes that are counted on where the system does not say how many there are.
-MEMORY = 8 * 2**30
 # What to do where predictions, or targets, are labels that no map of Cityscapes takes.
 ALREADY_MAPPED = ("--map-predictions none", "leave out --map: --num-classes 19 --ignore 255")
 
@@ -78,6 +74,25 @@ def evaluate(
     map_predictions: Annotated[
         str | None,
         typer.Option(metavar="MAP", help="The same for the predictions alone; none: they are as they are stored."),
+    ] = None,
+    scores: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="PREDICTIONS are scores of the classes: logits or probabilities."),
+    ] = None,
+    decide: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="How scores become labels, written to DIR/masks: usual (argmax, or 0.5), dataset, image.",
+        ),
+    ] = None,
+    fit: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="SCORES TARGETS", help="Folders of other images, on which the rule is chosen."),
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER", help="Class 1 has a probability above it, of one channel; or best."),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the report and the tables.")] = Path(
         "lovasz-evaluate"
@@ -124,7 +139,8 @@ def evaluate(
     if absent:
         _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
     try:
-        pairs = _pairs(predictions, targets, max_values)
+        check_score_options(scores, decide, fit, threshold, map_predictions)
+        pairs = make_pairs(predictions, targets, max_values, scores is not None)
         if workers < 0 or worst < 0:
             raise ValueError(f"--workers and --worst must be at least 0, got {workers} and {worst}")
         if empty not in EMPTY:
@@ -136,26 +152,32 @@ def evaluate(
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = workers or max(1, cores // processes)
-        known = _classes(pairs, num_classes, classes, target_map, threads, processes)
-        labellings = _labellings(known, ignored, target_map, map_predictions)
+        known = make_classes(pairs, num_classes, classes, target_map, threads, processes)
+        labellings = make_labellings(known, ignored, target_map, map_predictions)
         for side, remedy in enumerate(ALREADY_MAPPED):
             files = (str(pairs.paths(image)[side]) for image in range(len(pairs.files)))
             check_stored_ids(labellings[side].label_map, files, remedy)
-        photos = _photos(pairs, images)
+        photos = make_photos(pairs, images)
         if len(ignored & set(range(len(known.names)))) == len(known.names):
             raise ValueError("--ignore must leave a class")
         if not pairs.files and not pairs.problems:
             held = "holds" if targets is None else f"and {targets} hold"
             raise ValueError(" ".join([f"{predictions} {held} no masks.", *pairs.told()]).rstrip("."))
         check_writable(out)
+        wanted = None
+        if scores is not None:
+            masks = None if decide is None else DecidedMasks(out / "masks", pairs, known)
+            others = None if fit is None else make_pairs(*fit, max_values, True)
+            wanted = ScoreOptions(scores, decide or "usual", threshold, others, masks, allow_missing)
+            wanted.check(pairs, labellings[1])
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:
-        code = _run(pairs, known, labellings, empty, out, threads, allow_missing, photos, worst)
+        code = _run(pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted)
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
-    except (OSError, PalettesDifferError) as error:
+    except (OSError, ValueError) as error:
         _fail(str(error))
     raise typer.Exit(code)
 
@@ -170,6 +192,7 @@ def _run(
     allow_missing: bool,
     photos: dict[str, Path],
     worst: int,
+    wanted: ScoreOptions | None,
 ) -> int:
     """Count, print and write; return the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
@@ -182,9 +205,12 @@ def _run(
         if not go_on or not pairs.files:
             evaluation = nothing(pairs, classes.names, ignored)
         else:
+            stop, scoring = interruption.stop, None
+            if wanted is not None:
+                scoring = wanted.scoring(pairs, labellings[1], workers, stop, ranks, console)
             with counting(console, len(pairs.files), ranks) as on_images:
                 evaluation = count(
-                    pairs, classes.names, ignored, workers, interruption.stop, on_images, ranks, labellings
+                    pairs, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring
                 )
         speaks = ranks.rank == 0
         outcome = Outcome(
@@ -205,93 +231,6 @@ def _run(
         if evaluation.stopped:
             return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
         return 0 if outcome.complete else 1
-
-
-def _labellings(
-    classes: Classes, ignored: frozenset[int], target_map: LabelMap | None, of_predictions: str | None
-) -> tuple[Labelling, Labelling]:
-    """Return how what predictions and targets store becomes labels."""
-    targets = make_labelling(classes, ignored, target_map)
-    if of_predictions is None:
-        return targets, targets
-    plain = dataclasses.replace(classes, label_map=None)
-    other = None if of_predictions == "none" else parse_map(of_predictions, "--map-predictions")
-    return make_labelling(plain, targets.ignored, other), targets
-
-
-def _classes(
-    pairs: Pairs,
-    num_classes: int | None,
-    file: Path | None,
-    target_map: LabelMap | None,
-    threads: int,
-    processes: int,
-) -> Classes:
-    """Return the classes by name; without a file their names are their numbers."""
-    if num_classes is not None and num_classes < 1:
-        raise ValueError(f"--num-classes must be at least 1, got {num_classes}")
-    if file is not None:
-        classes = read_classes(file)
-        _check_memory(len(classes.names), min(threads, len(pairs.files)), processes)
-        if num_classes not in (None, len(classes.names)):
-            raise ValueError(f"--num-classes is {num_classes}, but {file} names {len(classes.names)} classes")
-        return classes
-    if num_classes is None and target_map is not None:
-        num_classes = target_map.num_classes
-    if num_classes is not None:
-        _check_memory(num_classes, min(threads, len(pairs.files)), processes)
-        return numbered(num_classes)
-    message = "--num-classes N or --classes FILE is needed"
-    if pairs.files:
-        _, path = pairs.paths(0)
-        labels = sorted(set(read_mask(path, pairs.most).ravel().tolist()))
-        shown = ", ".join(map(str, labels[:20])) + (", ..." if len(labels) > 20 else "")
-        message += f"; {printable(path)} holds the labels {shown}"
-    raise ValueError(message)
-
-
-def _check_memory(number: int, threads: int, processes: int) -> None:
-    """Refuse more classes than fit, as `most_classes` says, into half of the memory."""
-    memory = MEMORY
-    if hasattr(os, "sysconf"):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    share = memory // (2 * processes)
-    most, alone = most_classes(threads, share), most_classes(1, share)
-    if number > most:
-        hint = f"; --workers 1 allows {alone}" if alone > most else ""
-        raise ValueError(
-            f"there must be at most {most} classes, got {number}: their matrices, 8 x {2 + 5 * threads} x C x C "
-            f"bytes with --workers {threads}, must fit into {share / 2**30:.1f} GiB, half of the memory{hint}"
-        )
-
-
-def _pairs(predictions: Path, targets: Path | None, most: int) -> Pairs:
-    """Pair two folders, or the files of a list."""
-    if targets is None:
-        if predictions.is_dir():
-            raise ValueError(f"TARGETS is needed: the folder of true masks for the predictions in {predictions}")
-        return pair_list(predictions, most)
-    for folder in (predictions, targets):
-        if folder.is_file():
-            raise ValueError(f"{folder} is a file; expected two folders, or a list (CSV) alone")
-    console = Console(highlight=False, quiet=os.environ.get("RANK", "0") != "0")
-    with console.status("Listing files") as status:
-        return pair(predictions, targets, most, lambda number: status.update(f"Listing files: {number:,}"))
-
-
-def _photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
-    """Return the photos by the names of their masks."""
-    if folder is None:
-        return {}
-    names = {target: name for name, _, target in pairs.files}
-    found = match(listing(folder), Listing(pairs.targets, {name_of(target): target for target in names}))
-    photos = {names[target]: folder / photo for _, photo, target in found.pairs}
-    if not photos:
-        passed = ". ".join(
-            ["holds no file of the name of a mask; expected photos for --images", *found.passed_over]
-        )
-        raise UnreadableFileError(folder, passed)
-    return photos
 
 
 def _fail(message: str) -> NoReturn:

@@ -23,6 +23,7 @@ from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
+from lovasz.study.summary.score_curves import class_curves, decided
 from lovasz.study.summary.surprises import foreground
 
 # Problems that are printed; results.json lists all.
@@ -83,6 +84,10 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"Warning: {sentence}", style="bold", soft_wrap=not console.is_terminal, markup=False)
     console.print(_means(evaluation, scores))
     console.print(_classes(evaluation, scores))
+    if evaluation.scored is not None:
+        if (said := decided(evaluation.scored)) not in outcome.warnings:
+            console.print(said, soft_wrap=True, markup=False)
+        console.print(_thresholds(evaluation))
     alarms = _false_alarms(evaluation, scores)
     if alarms is not None:
         console.print(alarms)
@@ -120,6 +125,19 @@ def _classes(evaluation: Evaluation, scores: Scores) -> Table:
     for name, one in zip(evaluation.names, scores.classes, strict=True):
         shown = map(_percent, (one.iou, one.precision, one.recall, one.image_iou, one.worst))
         table.add_row(Text(name), f"{one.pixels:,}", f"{one.images:,}", *shown)
+    return table
+
+
+def _thresholds(evaluation: Evaluation) -> Table:
+    """Return the table of what the scores show beyond the labels."""
+    table = titled("Each class against the rest by its scores, in %")
+    table.add_column("class", overflow="fold", max_width=24, min_width=8)
+    for column in ("IoU,\nusual", "best\nthreshold", "IoU\nthere", "average\nprecision", "calibration\nerror"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in class_curves(evaluation.scored) if evaluation.scored is not None else []:
+        threshold = "–" if math.isnan(one.best_threshold) else f"{one.best_threshold:.3g}"
+        shown = map(_percent, (one.best_iou, one.average_precision, one.calibration_error))
+        table.add_row(Text(evaluation.names[one.label]), _percent(one.usual_iou), threshold, *shown)
     return table
 
 

@@ -9,6 +9,7 @@ from lovasz.study.io.masks import Mask
 FEW = 3
 # A longer map is not written out.
 WRITTEN = 20
+SAY = "or say what they are: --scores logits or --scores probabilities"
 
 
 def advice(mask: Labels, labelling: Labelling, in_target: bool) -> str:
@@ -64,7 +65,12 @@ def scores_hint(predicted: Mask, target: tuple[int, ...]) -> str:
     axis = 0 if shape[1:] == target else len(shape) - 1
     if shape[axis] < 2 or predicted.stored.dtype.kind != "f":
         return "; expected one class index of each pixel"
-    return f"; expected class indices: of scores take the argmax over the classes, axis {axis}"
+    return f"; expected class indices: of scores take the argmax over the classes, axis {axis}, {SAY}"
+
+
+def unread_scores(predicted: Mask) -> str:
+    """Return a hint for a prediction that could not be read as a mask and may hold scores; else nothing."""
+    return f"; of scores {SAY[3:]}" if predicted.stored.dtype.kind == "f" else ""
 
 
 def _classes(number: int) -> str:

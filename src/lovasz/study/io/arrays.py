@@ -4,15 +4,17 @@ import dataclasses
 import math
 import os
 import stat
+import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import (
+    ARCHIVE,
     PICTURES,
     SUFFIXES,
     VOLUMES,
@@ -24,6 +26,9 @@ from lovasz.study.io.kinds import (
 from lovasz.study.io.pictures import open_picture
 from lovasz.study.io.text import printable
 from lovasz.study.io.tiff import MAGICS, open_tiff
+
+# Arrays of an archive that a message names.
+NAMED = 5
 
 
 @contextmanager
@@ -46,8 +51,8 @@ def opened(path: Path, most: int, colours: bool = False) -> Iterator[Stored]:
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise UnreadableFileError(path, "is not a regular file, and nothing else is opened")
             kind = suffix(path)
-            if kind == ".npy":
-                stored = _array(path, stack)
+            if kind in (".npy", ARCHIVE):
+                stored = _array(path, *(_alone if kind == ARCHIVE else _plain)(path, stack))
             elif kind in VOLUMES:
                 stored = _volume(path)
             elif kind in PICTURES:
@@ -90,15 +95,31 @@ def _named(path: Path) -> Iterator[None]:
         raise UnreadableFileError(path, f"cannot be read ({reason})") from error
 
 
-def _array(path: Path, stack: ExitStack) -> Stored:
+def _plain(path: Path, stack: ExitStack) -> tuple[IO[bytes], int]:
+    """Open a file, and return its size."""
     file = stack.enter_context(path.open("rb"))
+    return file, os.fstat(file.fileno()).st_size
+
+
+def _alone(path: Path, stack: ExitStack) -> tuple[IO[bytes], int]:
+    """Open the only array of an archive, and return its size once it is unfolded, as its header says."""
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    inside = archive.infolist()
+    if len(inside) != 1:
+        named = ", ".join(printable(one.filename.removesuffix(".npy")) for one in inside[:NAMED])
+        more = ", ..." if len(inside) > NAMED else ""
+        raise UnreadableFileError(path, f"holds {len(inside)} arrays ({named}{more}); expected one")
+    return stack.enter_context(archive.open(inside[0])), inside[0].file_size
+
+
+def _array(path: Path, file: IO[bytes], size: int) -> Stored:
     version = np.lib.format.read_magic(file)
     # Version 3 differs from 2 in the names of columns alone, and an array of columns holds no numbers.
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")
-    after = os.fstat(file.fileno()).st_size - file.tell() - math.prod(shape) * dtype.itemsize
+    after = size - file.tell() - math.prod(shape) * dtype.itemsize
     if after > 0:
         raise UnreadableFileError(
             path, f"has {after:,} bytes after its array, such as another one; save each array in its own file"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from lovasz.study.io.text import printable
+
 
 @contextmanager
 def replaced(path: Path, newline: str | None = None, binary: bool = False) -> Iterator[IO[Any]]:
@@ -52,6 +54,15 @@ def write_text(path: Path, text: str) -> None:
     """Replace a file's content in one step."""
     with replaced(path) as file:
         file.write(text)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say which file could not be written when the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"cannot write {printable(path)}: {error.strerror or error}") from error
 
 
 def check_writable(folder: Path) -> None:

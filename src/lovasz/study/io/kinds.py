@@ -14,6 +14,8 @@ from lovasz.study.io.text import printable
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 VOLUMES = (".nii", ".nii.gz")
 SUFFIXES = (*PICTURES, *VOLUMES, ".npy")
+# One array in an archive: read where scores are, and nowhere else.
+ARCHIVE = ".npz"
 # Values of one file, pixels times channels: a small file can unfold to any number. A satellite tile of 20,000 x
 # 20,000 has 1.6e9 with four channels, a volume of 1024 x 1024 x 1024 has 1.1e9; both pass.
 MOST_VALUES = 2**31
@@ -55,6 +57,7 @@ class Stored:
             empty for an array or a volume.
         alpha: Whether the last channel is the transparency of a picture, and no data where it is opaque.
         palette: Of a picture read as indices: the colour of each, ``0xrrggbb``, -1 where it is not opaque.
+        bits: Of a picture: how many a sample has in the file.
     """
 
     shape: tuple[int, ...]
@@ -63,6 +66,7 @@ class Stored:
     axes: str = ""
     alpha: bool = False
     palette: NDArray[np.int64] | None = None
+    bits: int = 0
 
 
 def suffix(path: Path) -> str:

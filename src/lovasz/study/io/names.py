@@ -3,7 +3,7 @@
 import itertools
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,10 @@ def files_in(folder: Path) -> dict[str, Path]:
 
 
 def listing(
-    folder: Path, on_files: Callable[[int], None] = lambda number: None, other: Path | None = None
+    folder: Path,
+    on_files: Callable[[int], None] = lambda number: None,
+    other: Path | None = None,
+    kinds: Collection[str] = SUFFIXES,
 ) -> Listing:
     """List the readable kinds of files in a folder and its subfolders; the rest is `PassedOver`.
 
@@ -71,6 +74,7 @@ def listing(
         folder: The folder.
         on_files: Called now and then with the number of files found.
         other: A folder that is listed for itself, and not entered where it lies in this one.
+        kinds: Suffixes of files that are read.
 
     Raises:
         UnreadableFileError: If a folder cannot be listed or two files share a name.
@@ -84,7 +88,7 @@ def listing(
         for name in names:
             if is_apart(name):
                 apart += 1
-            elif suffix_of(name) in SUFFIXES:
+            elif suffix_of(name) in kinds:
                 found.append((name_of(inside + name), inside + name))
             else:
                 passed.append(inside + name)

@@ -60,6 +60,8 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
     elif mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         raise UnreadableFileError(path, f"holds samples of the kind {mode}; save it as 8-bit or 16-bit RGB")
     channels = len(Image.getmodebands(mode) * "C")
+    few = re.match(r"L;([24])", stored)
+    bits = 16 if wide or mode == "I;16" else int(few[1]) if few else 1 if mode == "1" else 8
     width, height = picture.size
 
     def read() -> NDArray[Any]:
@@ -68,17 +70,18 @@ def open_picture(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) ->
             return _wide(file, channels)
         values = np.asarray(picture if mode == picture.mode else picture.convert(mode))
         # Grey of 2 or 4 bits comes as 0 to 255, of 1 bit as false and true.
-        if bits := re.match(r"L;([24])", stored):
-            return values // np.uint8(255 // (2 ** int(bits[1]) - 1))
+        if few:
+            return values // np.uint8(255 // (2**bits - 1))
         return values.astype(np.uint8) if values.dtype == bool else values
 
     return Stored(
         (height, width, channels) if channels > 1 else (height, width),
         read,
-        np.dtype(np.uint16 if wide or mode == "I;16" else np.uint8),
+        np.dtype(np.uint16 if bits == 16 else np.uint8),
         axes="HWC" if channels > 1 else "HW",
         alpha=mode in ("LA", "RGBA"),
         palette=None if colours else _palette(path, picture),
+        bits=bits,
     )
 
 

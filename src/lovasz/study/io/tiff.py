@@ -122,10 +122,11 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
             values = palette[values[..., 0]]
         return np.ascontiguousarray(values).reshape([lengths[axis] for axis in axes])
 
-    shape = tuple(lengths[axis] for axis in axes)
+    shape, bits = tuple(lengths[axis] for axis in axes), int(first.bitspersample)
     if listed is None or colours:
-        return Stored(shape, read, dtype, axes)
-    return Stored(shape, read, dtype, axes, palette=packed(listed >> 8 if listed.dtype == np.uint16 else listed))
+        return Stored(shape, read, dtype, axes, bits=bits)
+    indexed = packed(listed >> 8 if listed.dtype == np.uint16 else listed)
+    return Stored(shape, read, dtype, axes, palette=indexed, bits=bits)
 
 
 def _check_inner(path: Path, page: Any) -> None:

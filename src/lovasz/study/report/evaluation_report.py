@@ -7,7 +7,7 @@ import numpy as np
 
 from lovasz.study.environment import versions
 from lovasz.study.io.classes import Classes, numbered
-from lovasz.study.io.disk import write_text
+from lovasz.study.io.disk import naming, write_text
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
@@ -16,7 +16,8 @@ from lovasz.study.report.maps import LINES, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
-from lovasz.study.summary.evaluation_results import Outcome, naming, never_held
+from lovasz.study.summary.evaluation_results import Outcome, never_held
+from lovasz.study.summary.score_curves import decided
 from lovasz.study.summary.surprises import foreground
 
 # Classes of which every pair is shown; more would not be legible, nor small.
@@ -71,7 +72,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         empty=EMPTY[scores.empty],
         predictions=printable(evaluation.pairs.by or evaluation.pairs.predictions),
         targets=printable(evaluation.pairs.by or evaluation.pairs.targets),
-        told=evaluation.pairs.told(),
+        told=evaluation.pairs.told() + ([] if evaluation.scored is None else [decided(evaluation.scored)]),
         names=evaluation.names,
         numbered=evaluation.names == numbered(evaluation.num_classes).names,
         colours=colours,

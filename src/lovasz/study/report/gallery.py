@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from lovasz.study.io.images import read_image
 from lovasz.study.io.kinds import UnreadableFileError
-from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palette import rgb
 from lovasz.study.report import page
 from lovasz.study.report.maps import LINES, RIGHT, WRONG, numbers
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.pairing import Problem
+from lovasz.study.score.scored import read_image as read_pair
 from lovasz.study.score.scores import Scores, image_iou
 
 # Pixels along the longer side of a picture.
@@ -121,15 +122,11 @@ def _item(
 
 
 def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None) -> tuple[list[Map], str]:
-    try:
-        prediction, target = (
-            read_mask(path, evaluation.pairs.most, labelling)
-            for path, labelling in zip(evaluation.pairs.paths(image), evaluation.labellings, strict=True)
-        )
-    except UnreadableFileError as error:
-        return [], f"could not be read again: {error}"
-    if prediction.shape != target.shape:  # by an axis of length 1
-        prediction = prediction.reshape(target.shape)
+    scoring = None if evaluation.scored is None else evaluation.scored.scoring
+    read = read_pair(evaluation.pairs, image, evaluation.labellings, scoring)
+    if isinstance(read, Problem):
+        return [], f"could not be read again: {read.message}"
+    prediction, target = read.prediction, read.target
     void = np.isin(target, list(evaluation.ignored))
     wrong = (prediction != target) & ~void
     place: tuple[Any, ...] = (...,)

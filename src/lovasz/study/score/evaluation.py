@@ -1,28 +1,25 @@
 """Counting two folders of masks: all cores, any number of files, any number of processes."""
 
-import concurrent.futures
 import itertools
 import math
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from lovasz.study.io.advice import advice, scores_hint
-from lovasz.study.io.kinds import TooLargeError, UnreadableFileError
+from lovasz.study.io.advice import advice
 from lovasz.study.io.labelling import Labelling
-from lovasz.study.io.masks import AS_STORED, Mask, UnknownLabelsError, fits, open_mask
+from lovasz.study.io.masks import AS_STORED
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
-from lovasz.study.io.volumes import check_same_place
 from lovasz.study.processes import Ranks
+from lovasz.study.score.ordered import in_order
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.rows import Rows
-from lovasz.study.score.tally import LabelError, confusion
+from lovasz.study.score.scored import Image, Scored, ScoreTally, Scoring, read_image
+from lovasz.study.score.tally import LabelError, class_counts, confusion
 
 # Images a thread takes at a time, so that handing them out costs little beside reading them.
 CHUNK = 16
@@ -42,6 +39,7 @@ class Evaluation:
         counted: How many images were counted.
         stopped: Whether it was interrupted before the last image.
         labellings: How what predictions and targets store became labels.
+        scored: What predictions that are scores were counted to be; None for masks.
         never: Values that the map of the predictions names and no prediction holds; the same of the targets.
     """
 
@@ -55,6 +53,7 @@ class Evaluation:
     stopped: bool
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED)
     never: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    scored: Scored | None = None
 
     @property
     def images(self) -> int:
@@ -81,11 +80,12 @@ class _Seen:
         for own, more in zip(self.named, other.named, strict=True):
             own |= more
 
-    def masks(self, *masks: Mask) -> None:
-        """Take in a prediction and a target that were read."""
-        for mask, named in zip(masks, self.named, strict=True):
-            self.palettes.take(mask.palette)
-            named |= mask.named
+    def add_masks(self, read: Image) -> None:
+        """Take in the masks of an image that were read: prediction and target, or beside scores the target."""
+        for mask, named in zip(read.masks, self.named, strict=True):
+            if mask is not None:
+                self.palettes.take(mask.palette)
+                named |= mask.named
 
 
 @dataclass
@@ -108,6 +108,7 @@ def evaluate(
     on_images: Callable[[int, int], None],
     ranks: Ranks,
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED),
+    scoring: Scoring | None = None,
 ) -> Evaluation:
     """Count every pair of masks; each of several processes takes every n-th.
 
@@ -124,24 +125,26 @@ def evaluate(
         on_images: Is told how many more images this process has done, and how many it left out.
         ranks: The processes.
         labellings: How what predictions and targets store becomes labels.
+        scoring: What predictions are that are scores; None for masks.
 
     Returns:
         What all processes counted: all of it on the first; on the others without the rows.
 
     Raises:
-        ValueError: If palettes differ; the same on all processes.
+        ValueError: If palettes differ, or scores are none; the same on all processes.
+        OSError: If a decided mask cannot be written.
     """
     mine = range(ranks.rank, len(pairs.files), ranks.world_size)
     size = min(CHUNK, max(1, len(mine) // (8 * workers)))
     total = np.zeros((len(names), len(names)), dtype=np.int64)
     rows, problems, tried = Rows(len(mine), len(names)), [], 0
     seen, checked = _Seen(), False
+    tally = None if scoring is None else ScoreTally(scoring, len(names), ignored)
 
-    def work(chunk: range) -> _Chunk:
-        return _count(pairs, chunk, len(names), ignored, labellings, stop)
-
+    counter = _Counter(pairs, len(names), ignored, labellings, stop, scoring, tally)
     chunks = (mine[first : first + size] for first in range(0, len(mine), size))
-    for chunk in _in_order(work, itertools.takewhile(lambda _: not stop.is_set(), chunks), workers):
+    taken = itertools.takewhile(lambda _: not stop.is_set(), chunks)
+    for chunk in in_order(counter.chunk, taken, workers, 3 * workers):
         total += chunk.confusion
         problems += chunk.problems
         tried += chunk.tried
@@ -150,12 +153,12 @@ def evaluate(
             rows[image // ranks.world_size] = counts
         on_images(chunk.tried, len(problems))
         if ranks.world_size == 1 and not (seen.palettes.agree or checked):  # of several all must go on together
-            _check_palettes(pairs)
+            _check_palettes(pairs, scoring)
             checked = True
     for other in ranks.all(seen):
         seen.add(other)
     if not (seen.palettes.agree or checked):
-        _check_palettes(pairs)
+        _check_palettes(pairs, scoring)
     counted, done = ranks.sum(np.array([tried - len(problems), tried])).tolist()
     found = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
     return Evaluation(
@@ -168,6 +171,7 @@ def evaluate(
         counted,
         stopped=done < len(pairs.files),
         labellings=labellings,
+        scored=None if tally is None else tally.summed(ranks),
         never=(labellings[0].never(seen.named[0]), labellings[1].never(seen.named[1])),
     )
 
@@ -181,97 +185,61 @@ def most_classes(workers: int, memory: int) -> int:
     return math.isqrt(memory // (8 * (2 + 5 * workers)))
 
 
-def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
-    """Return the evaluation in which no image was counted."""
+def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int], stopped: bool = False) -> Evaluation:
+    """Return the evaluation in which no image was counted, as it was stopped before or there was none."""
     zeros = np.zeros((len(names), len(names)), dtype=np.int64)
-    return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, counted=0, stopped=False)
+    return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, 0, stopped)
 
 
-def _in_order(work: Callable[[range], _Chunk], chunks: Iterable[range], workers: int) -> Iterator[_Chunk]:
-    """Yield the results of threads in order; only a few chunks are under way at a time."""
-    # OpenMP inside each of many threads would only get in their way.
-    with concurrent.futures.ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        under_way: deque[concurrent.futures.Future[_Chunk]] = deque()
-        for chunk in chunks:
-            under_way.append(pool.submit(work, chunk))
-            if len(under_way) >= 3 * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+def _check_palettes(pairs: Pairs, scoring: Scoring | None) -> None:
+    """Check the palettes of all masks, each target before its prediction, which every process sees alike."""
+    sides = (1, 0) if scoring is None else (1,)
+    check_palettes((pairs.paths(image)[side] for image in range(len(pairs.files)) for side in sides), pairs.most)
 
 
-def _check_palettes(pairs: Pairs) -> None:
-    """Check the palettes of all files, each target before its prediction, which every process sees alike."""
-    files = itertools.chain.from_iterable(reversed(pairs.paths(image)) for image in range(len(pairs.files)))
-    check_palettes(files, pairs.most)
+@dataclass(frozen=True)
+class _Counter:
+    """What threads need to count images."""
 
+    pairs: Pairs
+    num_classes: int
+    ignored: frozenset[int]
+    labellings: tuple[Labelling, Labelling]
+    stop: threading.Event
+    scoring: Scoring | None
+    tally: ScoreTally | None
 
-def _count(
-    pairs: Pairs,
-    images: range,
-    num_classes: int,
-    ignored: frozenset[int],
-    labellings: tuple[Labelling, Labelling],
-    stop: threading.Event,
-) -> _Chunk:
-    found = _Chunk(np.zeros((num_classes, num_classes), dtype=np.int64), [], [])
-    for image in images:
-        if stop.is_set():
-            break
-        found.tried += 1
-        result = _confusion(pairs, image, num_classes, ignored, labellings, found.seen)
-        if isinstance(result, Problem):
-            found.problems.append(result)
-            continue
-        found.confusion += result
-        found.counts.append((image, np.stack([result.diagonal(), result.sum(1), result.sum(0)], axis=-1)))
-    return found
+    def chunk(self, images: range) -> _Chunk:
+        """Count a few images, one after the other."""
+        found = _Chunk(np.zeros((self.num_classes, self.num_classes), dtype=np.int64), [], [])
+        for image in images:
+            if self.stop.is_set():
+                break
+            found.tried += 1
+            result = self._confusion(image, found.seen)
+            if isinstance(result, Problem):
+                found.problems.append(result)
+                continue
+            found.confusion += result
+            found.counts.append((image, class_counts(result)))
+        return found
 
-
-def _confusion(
-    pairs: Pairs,
-    image: int,
-    num_classes: int,
-    ignored: frozenset[int],
-    labellings: tuple[Labelling, Labelling],
-    seen: _Seen,
-) -> NDArray[np.int64] | Problem:
-    """Return the counts of one pair, or why there are none."""
-    name, paths = pairs.files[image][0], pairs.paths(image)
-    first, second = labellings
-    try:
-        with (
-            open_mask(paths[0], pairs.most, first) as predicted,
-            open_mask(paths[1], pairs.most, second) as labelled,
-        ):
-            mismatch = _mismatch(predicted, labelled)
-            if mismatch:
-                return Problem(name, "mismatched", mismatch)
-            prediction, target = predicted.read(), labelled.read()
-            seen.masks(predicted, labelled)
-    except TooLargeError as error:
-        return Problem(name, "unreadable", f"{error}, or read it with --max-values {error.values}")
-    except UnreadableFileError as error:
-        return Problem(name, "labels" if isinstance(error, UnknownLabelsError) else "unreadable", str(error))
-    try:
-        if prediction.shape != target.shape:  # by an axis of length 1
-            prediction = prediction.reshape(target.shape)
-        return confusion(prediction, target, num_classes, ignored)
-    except LabelError as error:
-        path, mask, labelling = (paths[1], target, second) if error.in_target else (paths[0], prediction, first)
-        return Problem(name, "labels", f"{printable(path)} {error}{advice(mask, labelling, error.in_target)}")
-
-
-def _mismatch(predicted: Mask, labelled: Mask) -> str:
-    """Say why two masks do not fit on each other, before any pixel is decoded; empty if they do."""
-    prediction, target = predicted.path, labelled.path
-    if not fits(prediction, predicted.shape, labelled.shape) and not fits(target, labelled.shape, predicted.shape):
-        hint = scores_hint(predicted, labelled.shape)
-        return (
-            f"{printable(prediction)} has the shape {predicted.shape}, {printable(target)} {labelled.shape}{hint}"
-        )
-    try:
-        check_same_place(prediction, target)
-    except UnreadableFileError as error:
-        return str(error)
-    return ""
+    def _confusion(self, image: int, seen: _Seen) -> NDArray[np.int64] | Problem:
+        """Return the counts of one pair, or why there are none; decided masks are written."""
+        read = read_image(self.pairs, image, self.labellings, self.scoring)
+        if isinstance(read, Problem):
+            return read
+        seen.add_masks(read)
+        prediction, target = read.prediction, read.target
+        try:
+            matrix = confusion(prediction, target, self.num_classes, self.ignored)
+        except LabelError as error:
+            side = int(error.in_target)
+            path, labelling = self.pairs.paths(image)[side], self.labellings[side]
+            hint = advice((prediction, target)[side], labelling, error.in_target)
+            return Problem(self.pairs.files[image][0], "labels", f"{printable(path)} {error}{hint}")
+        if self.tally is not None and read.scores is not None:
+            self.tally.take(read, matrix)
+        if self.scoring is not None and self.scoring.masks is not None and prediction.ndim == 2:
+            self.scoring.masks.write(image, prediction)
+        return matrix

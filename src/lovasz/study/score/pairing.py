@@ -1,6 +1,6 @@
 """Predictions and targets that belong together: by the names in two folders, or by a list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,6 +74,7 @@ def pair(
     targets: Path,
     most: int = MOST_VALUES,
     on_files: Callable[[int], None] = lambda number: None,
+    kinds: Collection[str] = SUFFIXES,
 ) -> Pairs:
     """List two folders with their subfolders and match what they hold.
 
@@ -82,6 +83,7 @@ def pair(
         targets: The folder of targets.
         most: How many values of a file are read at most.
         on_files: Called now and then with the number of files found in one of them.
+        kinds: Suffixes of predictions that are read.
 
     Raises:
         UnreadableFileError: If a folder cannot be listed or two of its files share a name.
@@ -89,7 +91,7 @@ def pair(
     """
     if predictions.exists() and targets.exists() and predictions.samefile(targets):
         raise ValueError(f"PREDICTIONS and TARGETS must be two folders, got {predictions} and {targets}")
-    found = match(listing(predictions, on_files, targets), listing(targets, on_files, predictions))
+    found = match(listing(predictions, on_files, targets, kinds), listing(targets, on_files, predictions))
     predicted, labelled = found.folders
     problems = [
         _alone(kind, here, files[name], there)
@@ -107,12 +109,13 @@ def pair(
     return Pairs(predictions, targets, found.pairs, problems, most, found.rule, passed)
 
 
-def pair_list(file: Path, most: int = MOST_VALUES) -> Pairs:
+def pair_list(file: Path, most: int = MOST_VALUES, kinds: Collection[str] = SUFFIXES) -> Pairs:
     """Pair the files of a list: CSV with the columns prediction, target and perhaps name.
 
     Args:
         file: The list. Paths are relative to it; without a name the path of the target is the name.
         most: How many values of a file are read at most.
+        kinds: Suffixes of predictions that are read.
 
     Returns:
         The pairs; names of which a file is not there, or of a kind that is not read, are problems.
@@ -131,7 +134,7 @@ def pair_list(file: Path, most: int = MOST_VALUES) -> Pairs:
             if lines.setdefault(key, line) != line:
                 hint = "; a column name tells the two apart" if key == name else ""
                 raise ListError(f"{line}: {what} is also in {lines[key].rpartition(', ')[2]}{hint}")
-        problem = _absent(line, name, folder / prediction, folder / target)
+        problem = _absent(line, name, folder / prediction, folder / target, kinds)
         if problem:
             problems.append(problem)
         else:
@@ -145,12 +148,12 @@ def _alone(kind: str, here: Path, file: str, there: Path) -> Problem:
     return Problem(shown_name(file), "missing" if kind == "missing" else "extra", message)
 
 
-def _absent(line: str, name: str, prediction: Path, target: Path) -> Problem | None:
+def _absent(line: str, name: str, prediction: Path, target: Path, kinds: Collection[str]) -> Problem | None:
     if not prediction.exists():
         return Problem(name, "missing", f"{line}: there is no file {printable(prediction)}")
     if not target.exists():
         return Problem(name, "extra", f"{line}: there is no file {printable(target)}")
-    if any(suffix_of(path.name) not in SUFFIXES for path in (prediction, target)):
+    if suffix_of(prediction.name) not in kinds or suffix_of(target.name) not in SUFFIXES:
         return Problem(name, "passed over", f"{line}: {_unread(prediction, target)}")
     return None
 

@@ -65,6 +65,20 @@ def confusion(prediction: Labels, target: Labels, num_classes: int, ignored: Col
     return matrix
 
 
+def class_counts(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the pixels in intersection, label and prediction of each class, (C, 3), of a confusion matrix."""
+    return np.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)], axis=-1)
+
+
+def check_target(target: Labels, num_classes: int, ignored: Collection[int]) -> None:
+    """Check that a target holds classes and ignored labels alone.
+
+    Raises:
+        LabelError: If it does not; the message has the labels and their counts.
+    """
+    _counted_pixels(np.zeros_like(target), target, num_classes, ignored)
+
+
 def _table(rows: Labels, columns: Labels, height: int, width: int) -> NDArray[np.int64]:
     """Count the pixels of every pair of row and column."""
     size = height * width

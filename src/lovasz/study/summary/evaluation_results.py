@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lovasz.study.environment import versions
-from lovasz.study.io.disk import replaced
+from lovasz.study.io.disk import naming, replaced
 from lovasz.study.io.labels import listed
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
@@ -16,6 +15,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
+from lovasz.study.summary.score_curves import class_curves, curve_rows, decided
 from lovasz.study.summary.surprises import surprises
 
 TABLES = ("images", "confusion")
@@ -38,7 +38,18 @@ class Outcome:
     @property
     def warnings(self) -> list[str]:
         """What would surprise a reader of the scores, in sentences."""
-        return [] if self.scores is None else surprises(self.evaluation, self.scores)
+        if self.scores is None:
+            return []
+        found, scored = surprises(self.evaluation, self.scores), self.evaluation.scored
+        if scored is not None:
+            fitted = scored.scoring.decision.fitted
+            if fitted is not None and not fitted.where:
+                found.append(decided(scored))
+            if scored.scoring.kind == "logits" and scored.low >= 0 and scored.high <= 1:
+                found.append("All logits lie from 0 to 1: if they are probabilities, --scores probabilities.")
+            if scored.unwritten:
+                found.append(f"Of {scored.unwritten:,} images that are no pictures (H, W) no mask was written.")
+        return found
 
     @property
     def complete(self) -> bool:
@@ -71,16 +82,13 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         for rows, path in zip((_images, _confusion), paths[1:], strict=True):
             with naming(path), replaced(path, newline="") as file:
                 write_rows(file, rows(outcome.evaluation, outcome.scores))
+    curves = folder / "curves.csv"
+    curves.unlink(missing_ok=True)
+    if outcome.scores is not None and outcome.evaluation.scored is not None:
+        with naming(curves), replaced(curves, newline="") as file:
+            write_rows(file, curve_rows(outcome.evaluation.scored, outcome.evaluation.names))
+        paths.append(curves)
     return paths
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Say which file could not be written when the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"cannot write {printable(path)}: {error.strerror or error}") from error
 
 
 def _record(outcome: Outcome) -> dict[str, object]:
@@ -112,6 +120,9 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "command": outcome.command,
         "versions": versions(),
     }
+    if evaluation.scored is not None:
+        record["decided"] = decided(evaluation.scored)
+        record["thresholds"] = [asdict(one) for one in class_curves(evaluation.scored)]
     if scores is not None:
         single = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))}
         record["scores"] = single | {"background": None if scores.background < 0 else scores.background}

@@ -1,0 +1,87 @@
+"""What the counts of scores show of each class: the best threshold, average precision and calibration."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lovasz import scores as divided
+from lovasz.curves import ThresholdCurve
+from lovasz.study.score.scored import Scored
+
+# Thresholds of a class in the table.
+POINTS = 256
+
+
+@dataclass(frozen=True)
+class ClassCurve:
+    """What every threshold on the probability of a class is worth, from 0 to 1; NaN where there is nothing.
+
+    Attributes:
+        label: The class, against the rest.
+        usual_iou: IoU by the usual decision.
+        best_threshold: The threshold of highest IoU on these images.
+        best_iou: The IoU there.
+        average_precision: The area under the curve of precision and recall.
+        calibration_error: The mean of |frequency - probability| over 15 bins, by their pixels.
+    """
+
+    label: int
+    usual_iou: float
+    best_threshold: float
+    best_iou: float
+    average_precision: float
+    calibration_error: float
+
+
+def class_curves(scored: Scored) -> list[ClassCurve]:
+    """Return one for each class, of one channel for class 1 alone; memory holds the curve of one at a time."""
+    table, form = scored.counts.table[0], scored.counts.form
+    usual = divided.iou(torch.from_numpy(scored.usual), []).tolist()
+    first = 1 if len(table) == 1 else 0
+    found = []
+    for channel in range(len(table)):
+        curve = ThresholdCurve(table[channel : channel + 1], form)
+        threshold, iou = curve.best()
+        found.append(
+            ClassCurve(
+                first + channel,
+                usual[first + channel],
+                threshold.item(),
+                iou.item(),
+                curve.average_precision().item(),
+                curve.calibration_error().item(),
+            )
+        )
+    return found
+
+
+def curve_rows(scored: Scored, names: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield a row for each class and threshold, of which there are about `POINTS`."""
+    yield ["class", "threshold", "iou", "precision", "recall", "tp", "fp", "fn", "tn"]
+    table, form = scored.counts.table[0], scored.counts.form
+    for channel in range(len(table)):
+        curve = ThresholdCurve(table[channel : channel + 1], form)
+        step = max(1, len(curve.thresholds) // POINTS)
+        rates = [curve.score(name)[0] for name in ("jaccard", "precision", "recall")]
+        columns = (curve.thresholds, *rates, curve.tp[0], curve.fp[0], curve.fn[0], curve.tn[0])
+        name = names[channel + (len(table) == 1)]
+        for row in zip(*(column[::step].tolist() for column in columns), strict=True):
+            yield [name, *("" if value != value else value for value in row)]
+
+
+def decided(scored: Scored) -> str:
+    """Return a sentence on how scores became labels; it says where the rule was chosen on the same images."""
+    decision = scored.scoring.decision
+    if decision.rule == "image":
+        return "Labels: the rule of highest expected IoU of each image."
+    if decision.channels == 1:
+        said = f"Labels: class 1 where its probability is above {decision.threshold:.4g}"
+    else:
+        said = "Labels: the argmax" if decision.module is None else "Labels: the rule for the data set"
+    if decision.fitted is None:
+        return f"{said}."
+    if not decision.fitted.where:
+        return f"{said}, chosen on the same images: the score is optimistic."
+    return f"{said}, chosen on {decision.fitted.images:,} images of {decision.fitted.where}."

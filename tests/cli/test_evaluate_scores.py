@@ -1,0 +1,150 @@
+"""``lovasz evaluate --scores``: what is read, how it is decided, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from lovasz.cli.app import app
+from tests.cli.commands import assert_refused
+
+SHAPE = (12, 10)
+
+
+def softmax(x: Any) -> Any:
+    return np.exp(x) / np.exp(x).sum(0)
+
+
+def make(folder: Path, classes: int, images: int = 6, seed: int = 0) -> list[tuple[Any, Any]]:
+    """Logits (C, H, W) and targets, with the targets written."""
+    rng = np.random.default_rng(seed)
+    for place in ("s", "t"):
+        (folder / place).mkdir(parents=True)
+    found = []
+    for image in range(images):
+        target = rng.integers(0, classes, SHAPE).astype(np.uint8)
+        logits = rng.normal(size=(classes, *SHAPE)) + 1.2 * (np.arange(classes)[:, None, None] == target)
+        target[0, :3] = 255
+        Image.fromarray(target).save(folder / "t" / f"{image}.png")
+        found.append((logits.astype(np.float32), target))
+    return found
+
+
+def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
+    p, t = (np.concatenate([one[side].ravel() for one in pairs]) for side in (0, 1))
+    p, t = p[t != 255], t[t != 255]
+    return [((p == c) & (t == c)).sum() / ((p == c) | (t == c)).sum() for c in range(classes)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Any]:
+    def call(*more: Any, classes: int = 3, out: str = "out", scores: str = "s", code: int = 0) -> Any:
+        arguments = (tmp_path / scores, tmp_path / "t", "--num-classes", classes, "--ignore", 255, "--worst", 2)
+        done = CliRunner().invoke(app, ["evaluate", *map(str, (*arguments, "--out", tmp_path / out, *more))])
+        assert done.exit_code == code, done.output
+        return json.loads((tmp_path / out / "results.json").read_text()) if code == 0 else done
+
+    return call
+
+
+def iou_of(record: Any) -> list[float]:
+    return [one["iou"] for one in record["classes"]]
+
+
+def test_class_axis_kind_and_workers_change_nothing_and_masks_say_the_same(tmp_path: Path, run: Any) -> None:
+    pairs = make(tmp_path, 3)
+    expected = ious([(x.argmax(0), t) for x, t in pairs], 3)
+    found = []
+    for kind, last, workers in (("logits", 0, 1), ("logits", 1, 2), ("probabilities", 0, 2)):
+        for image, (x, _) in enumerate(pairs):
+            values = x if kind == "logits" else softmax(x)
+            np.savez(tmp_path / "s" / f"{image}.npz", np.moveaxis(values, 0, -1) if last else values)
+        found.append(run("--scores", kind, "--decide", "usual", "--workers", workers))
+        assert iou_of(found[-1]) == pytest.approx(expected)
+    assert found[0]["thresholds"] == found[1]["thresholds"]
+    rows = (tmp_path / "out" / "curves.csv").read_text().splitlines()
+    assert 3 * 200 < len(rows) < 3 * 400
+    again = run(scores="out/masks", out="again")
+    assert iou_of(again) == iou_of(found[-1])
+    probs = np.concatenate([softmax(x).reshape(3, -1)[:, t.ravel() != 255] for x, t in pairs], 1)
+    truth = np.concatenate([t[t != 255] for _, t in pairs])
+    for c, one in enumerate(found[0]["thresholds"]):
+        order = np.argsort(-probs[c])
+        positive = truth[order] == c
+        precision = positive.cumsum() / np.arange(1, len(order) + 1)
+        assert one["average_precision"] == pytest.approx(precision[positive].mean(), abs=2e-3)
+        tp, all_ = positive.cumsum(), positive.sum()
+        assert one["best_iou"] == pytest.approx((tp / (all_ + np.arange(1, len(order) + 1) - tp)).max(), abs=5e-3)
+        assert one["usual_iou"] == pytest.approx(expected[c])
+
+
+@pytest.mark.parametrize(("kind", "most"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_grey_maps_and_thresholds(tmp_path: Path, run: Any, kind: Any, most: int) -> None:
+    pairs = make(tmp_path, 2)
+    maps = [(np.rint(most * softmax(x)[1]).astype(kind), t) for x, t in pairs]
+    for image, (grey, _) in enumerate(maps):
+        Image.fromarray(grey).save(tmp_path / "s" / f"{image}.png")
+    for threshold in (0.5, 0.2):
+        record = run("--scores", "probabilities", "--threshold", threshold, classes=2)
+        assert iou_of(record) == pytest.approx(ious([((g / most > threshold) * 1, t) for g, t in maps], 2))
+    best = run("--scores", "probabilities", "--threshold", "best", classes=2)
+    assert best["thresholds"][0]["best_iou"] == pytest.approx(iou_of(best)[1], abs=1e-6)
+    assert "chosen on the same images: the score is optimistic" in best["decided"]
+
+
+def test_the_rule_of_a_data_set_is_fitted_on_other_images(tmp_path: Path, run: Any) -> None:
+    from lovasz.decisions import DatasetDecision
+
+    other, pairs = make(tmp_path / "o", 3, seed=1), make(tmp_path, 3)
+    for folder, some in ((tmp_path / "o", other), (tmp_path, pairs)):
+        for image, (x, _) in enumerate(some):
+            np.save(folder / "s" / f"{image}.npy", x)
+    record = run("--scores", "logits", "--decide", "dataset", "--fit", tmp_path / "o" / "s", tmp_path / "o" / "t")
+    rule = DatasetDecision(3, ignore_index=255)
+    rule.fit([(torch.from_numpy(x)[None], torch.from_numpy(t)[None]) for x, t in other])
+    assert iou_of(record) == pytest.approx(
+        ious([(rule(torch.from_numpy(x)[None])[0].numpy(), t) for x, t in pairs], 3)
+    )
+    assert "optimistic" not in record["decided"]
+    assert "optimistic" in run("--scores", "logits", "--decide", "dataset")["decided"]
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "said"),
+    [
+        (np.full((3, *SHAPE), np.nan, np.float32), "logits", "not finite in float32"),
+        (np.full((3, *SHAPE), 2, np.float32), "probabilities", "expected probabilities from 0 to 1"),
+        (np.full((3, *SHAPE), 0.5, np.float32), "probabilities", "do not sum to 1 within 0.001"),
+        (np.zeros(SHAPE, np.uint8), "logits", "expected scores of floating point"),
+        (np.zeros((4, *SHAPE), np.float32), "logits", "expected scores of 3 classes"),
+    ],
+)
+def test_what_is_no_score_is_named(tmp_path: Path, run: Any, array: Any, kind: str, said: str) -> None:
+    make(tmp_path, 3, images=1)
+    np.save(tmp_path / "s" / "0.npy", array)
+    output = run("--scores", kind, code=1).stdout
+    assert said in output
+    assert "0.npy" in output
+
+
+def test_either_axis_may_be_the_classes(tmp_path: Path, run: Any) -> None:
+    for place in ("s", "t"):
+        (tmp_path / place).mkdir()
+    Image.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "t" / "0.png")
+    np.save(tmp_path / "s" / "0.npy", np.zeros((3, 3, 3), np.float32))
+    assert "the first axis or the last" in run("--scores", "logits", code=1).stdout
+
+
+def test_options_that_do_not_fit_are_refused(tmp_path: Path, run: Any) -> None:
+    pairs = make(tmp_path, 3, images=1)
+    np.save(tmp_path / "s" / "0.npy", pairs[0][0])
+    assert "--scores logits or --scores probabilities" in run(code=1).stdout
+    assert_refused(run("--decide", "image", code=2), "--decide needs --scores")
+    assert_refused(run("--scores", "logits", "--threshold", "2", code=2), "from 0 to 1 or best, got 2")
+    assert_refused(run("--scores", "logits", "--threshold", "0.5", code=2), "these have 3 channels")
