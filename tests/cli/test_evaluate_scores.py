@@ -1,6 +1,8 @@
 """``lovasz evaluate --scores``: what is read, how it is decided, and what is refused."""
 
+import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,48 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, run: Any) -> None:
     assert_refused(run("--decide", "image", code=2), "--decide needs --scores")
     assert_refused(run("--scores", "logits", "--threshold", "2", code=2), "from 0 to 1 or best, got 2")
     assert_refused(run("--scores", "logits", "--threshold", "0.5", code=2), "these have 3 channels")
+
+
+def test_each_image_is_decided_by_itself(tmp_path: Path, run: Any) -> None:
+    from lovasz.decisions import image_decision
+
+    pairs = [(2 * x, t) for x, t in make(tmp_path, 2)]
+    for image, (x, _) in enumerate(pairs):
+        np.save(tmp_path / "s" / f"{image}.npy", x)
+    record = run("--scores", "logits", "--decide", "image", classes=2)
+    decided = [(image_decision(torch.from_numpy(x)[None])[0].numpy(), t) for x, t in pairs]
+    assert iou_of(record) == pytest.approx(ious(decided, 2))
+    assert record["decided"] == "Labels: the rule of highest expected IoU of each image."
+    alone = [(x[1] - x[0], t) for x, t in pairs]
+    for image, (x, _) in enumerate(alone):
+        np.save(tmp_path / "s" / f"{image}.npy", x[None] if image % 2 else x)
+    record = run("--scores", "logits", "--decide", "image", classes=2)
+    decided = [(image_decision(torch.from_numpy(x)[None, None], form="sigmoid")[0, 0].numpy(), t) for x, t in alone]
+    assert iou_of(record) == pytest.approx(ious(decided, 2))
+
+
+def test_the_report_draws_each_class_and_the_diagram_is_a_table(tmp_path: Path, run: Any) -> None:
+    pairs = make(tmp_path, 3)
+    for image, (x, _) in enumerate(pairs):
+        np.save(tmp_path / "s" / f"{image}.npy", x)
+    record = run("--scores", "logits")
+    with (tmp_path / "out" / "calibration.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3 * 15
+    probs = np.concatenate([softmax(x).reshape(3, -1)[:, t.ravel() != 255] for x, t in pairs], 1)
+    truth = np.concatenate([t[t != 255] for _, t in pairs])
+    for row in rows:
+        c, low, high = int(row["class"]), float(row["from"]), float(row["to"])
+        inside = (probs[c] >= low) & (probs[c] < high)
+        assert abs(int(row["pixels"]) - inside.sum()) <= 2
+        if inside.sum() > 30:
+            assert float(row["frequency"]) == pytest.approx((truth[inside] == c).mean(), abs=0.03)
+            assert float(row["probability"]) == pytest.approx(probs[c][inside].mean(), abs=5e-3)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count('class="three"') == 3
+    for c, one in enumerate(record["thresholds"]):
+        (chart,) = re.findall(rf'aria-label="IoU of {c} over the threshold">(.*?)</svg>', page)
+        x, y = map(float, re.search(r'cx="([\d.]+)" cy="([\d.]+)"', chart).groups())
+        assert x == pytest.approx(100 * one["best_threshold"], abs=0.06)
+        assert y == pytest.approx(100 * (1 - one["best_iou"]), abs=0.06)
+    assert "Labels: the argmax." in page

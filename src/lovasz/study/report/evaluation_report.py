@@ -14,6 +14,7 @@ from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
 from lovasz.study.report.gallery import gallery
 from lovasz.study.report.maps import LINES, RIGHT, WRONG
 from lovasz.study.report.page import render
+from lovasz.study.report.threshold_charts import threshold_charts
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
@@ -72,7 +73,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         empty=EMPTY[scores.empty],
         predictions=printable(evaluation.pairs.by or evaluation.pairs.predictions),
         targets=printable(evaluation.pairs.by or evaluation.pairs.targets),
-        told=evaluation.pairs.told() + ([] if evaluation.scored is None else [decided(evaluation.scored)]),
+        told=evaluation.pairs.told(),
         names=evaluation.names,
         numbered=evaluation.names == numbered(evaluation.num_classes).names,
         colours=colours,
@@ -86,6 +87,8 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         items=gallery(evaluation, scores, colours, photos, worst),
         maps=_maps(evaluation),
         never=never_held(evaluation),
+        charts=[] if evaluation.scored is None else threshold_charts(evaluation.scored),
+        decided="" if evaluation.scored is None else decided(evaluation.scored),
         keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
         versions=versions(),
     )

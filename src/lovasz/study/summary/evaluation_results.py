@@ -15,7 +15,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
-from lovasz.study.summary.score_curves import class_curves, curve_rows, decided
+from lovasz.study.summary.score_curves import calibration_rows, class_curves, curve_rows, decided
 from lovasz.study.summary.surprises import surprises
 
 TABLES = ("images", "confusion")
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write the three files; of a result that is not complete the tables are ``*.partial.csv``.
+    """Write the three files, of scores five; of a result that is not complete the tables are ``*.partial.csv``.
 
     Tables of the other kind, from an earlier evaluation, are deleted.
 
@@ -82,12 +82,14 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
         for rows, path in zip((_images, _confusion), paths[1:], strict=True):
             with naming(path), replaced(path, newline="") as file:
                 write_rows(file, rows(outcome.evaluation, outcome.scores))
-    curves = folder / "curves.csv"
-    curves.unlink(missing_ok=True)
-    if outcome.scores is not None and outcome.evaluation.scored is not None:
-        with naming(curves), replaced(curves, newline="") as file:
-            write_rows(file, curve_rows(outcome.evaluation.scored, outcome.evaluation.names))
-        paths.append(curves)
+    scored = None if outcome.scores is None else outcome.evaluation.scored
+    for name, lines in (("curves", curve_rows), ("calibration", calibration_rows)):
+        path = folder / f"{name}.csv"
+        path.unlink(missing_ok=True)
+        if scored is not None:
+            with naming(path), replaced(path, newline="") as file:
+                write_rows(file, lines(scored, outcome.evaluation.names))
+            paths.append(path)
     return paths
 
 

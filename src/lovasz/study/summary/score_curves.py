@@ -71,6 +71,18 @@ def curve_rows(scored: Scored, names: Sequence[str]) -> Iterator[list[Any]]:
             yield [name, *("" if value != value else value for value in row)]
 
 
+def calibration_rows(scored: Scored, names: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield a row for each class and bin of the probability: a reliability diagram."""
+    yield ["class", "from", "to", "pixels", "probability", "frequency"]
+    table, form = scored.counts.table[0], scored.counts.form
+    for channel in range(len(table)):
+        found = ThresholdCurve(table[channel : channel + 1], form).calibration()
+        edges = found.edges.tolist()
+        columns = (found.pixels[0], found.confidence[0], found.frequency[0])
+        for low, high, *row in zip(edges, edges[1:], *(column.tolist() for column in columns), strict=False):
+            yield [names[channel + (len(table) == 1)], low, high, *("" if x != x else x for x in row)]
+
+
 def decided(scored: Scored) -> str:
     """Return a sentence on how scores became labels; it says where the rule was chosen on the same images."""
     decision = scored.scoring.decision
