@@ -153,7 +153,11 @@ def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], Non
         progress(step + 2, passes)
 
     shrunk = [[rule.shrunk(trust, 0.0) for trust in SHRINKAGE] for rule in best]
-    held = (lambda image: [*shrunk[folds[image]], *shrunk[-1]]) if several > 1 else (lambda image: shrunk[-1])
+    held = (
+        (lambda image: [*shrunk[folds[image] if images else 0], *shrunk[-1]])
+        if several > 1
+        else (lambda image: shrunk[-1])
+    )
     counts = task.summed(_again(task, batches, labelled, held).sum(0))
     progress(passes, passes)
     found = task.score(counts).unflatten(0, (-1, len(SHRINKAGE)))

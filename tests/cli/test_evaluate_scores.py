@@ -195,3 +195,27 @@ def test_the_report_draws_each_class_and_the_diagram_is_a_table(tmp_path: Path, 
         assert x == pytest.approx(100 * one["best_threshold"], abs=0.06)
         assert y == pytest.approx(100 * (1 - one["best_iou"]), abs=0.06)
     assert "Labels: the argmax." in page
+
+
+def test_labels_in_grey_are_no_probabilities(tmp_path: Path, run: Any) -> None:
+    for image, (_, target) in enumerate(make(tmp_path, 2)):
+        Image.fromarray((target == 1).astype(np.uint8)).save(tmp_path / "s" / f"{image}.png")
+    assert_refused(run("--scores", "probabilities", classes=2, code=2), "hold 0 and 1 alone")
+
+
+def test_a_fit_that_is_interrupted_ends_the_command(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lovasz.study.score.fitting import ScoredImages
+
+    for image, (x, _) in enumerate(make(tmp_path, 3)):
+        np.save(tmp_path / "s" / f"{image}.npy", x)
+    through = ScoredImages.__iter__
+
+    def interrupted(images: Any) -> Any:
+        images._stop.set()
+        return through(images)
+
+    monkeypatch.setattr(ScoredImages, "__iter__", interrupted)
+    assert "ended at once" in run("--scores", "logits", "--decide", "dataset", code=130).output
+    assert not (tmp_path / "out" / "results.json").exists()

@@ -529,8 +529,12 @@ def _fitted_by(rank, world, form):
     alone = DatasetDecision(5, form=form)
     expected = alone.fit(batches)
     rule = DatasetDecision(5, form=form)
-    # Blocks of images, of which the folds of all are made: three and four.
-    return expected, rule.fit(batches[:3] if rank == 0 else batches[3:], group="world"), rule.state_dict()
+    # Blocks of images, of which the folds of all are made: three and four; then all in one process.
+    found = rule.fit(batches[:3] if rank == 0 else batches[3:], group="world"), rule.state_dict()
+    rule = DatasetDecision(5, form=form)
+    assert rule.fit(batches if rank == 0 else [], group="world") == expected
+    assert_close(rule.state_dict(), alone.state_dict(), rtol=0, atol=0)
+    return expected, *found
 
 
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])

@@ -22,6 +22,8 @@ from lovasz.study.io.disk import check_writable
 from lovasz.study.io.kinds import MOST_VALUES
 from lovasz.study.io.labelling import Labelling, check_stored_ids
 from lovasz.study.io.labels import READY, parse_map
+from lovasz.study.io.palettes import PalettesDifferError
+from lovasz.study.io.score_files import NoRuleError
 from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report
@@ -177,7 +179,7 @@ def evaluate(
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
-    except (OSError, ValueError) as error:
+    except (OSError, PalettesDifferError, NoRuleError) as error:
         _fail(str(error))
     raise typer.Exit(code)
 

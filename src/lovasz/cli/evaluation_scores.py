@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from lovasz.study.io.labelling import Labelling
-from lovasz.study.io.score_files import KINDS
+from lovasz.study.io.score_files import KINDS, NoRuleError
 from lovasz.study.io.text import printable
 from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
@@ -109,7 +109,8 @@ class ScoreOptions:
         """Find the rule, on the first process for all.
 
         Raises:
-            ValueError: If none can be found; the same on all processes.
+            NoRuleError: If none can be found; the same on all processes.
+            KeyboardInterrupt: If it was asked to stop before one was found; likewise.
         """
         channels = find_channels(pairs, self.kind, labelling)
         value = None if self.threshold is None else number(self.threshold)
@@ -117,7 +118,7 @@ class ScoreOptions:
             return Scoring(self.kind, Decision("threshold", channels, value), self.masks)
         if self.rule != "dataset" and self.threshold is None:
             return Scoring(self.kind, Decision(self.rule, channels), self.masks)
-        found: Decision | str = ""
+        found: Decision | str | None = None
         if ranks.rank == 0:
             others = self.others or pairs
             where = f"{printable(others.predictions)}, {printable(others.targets)}" if self.others else ""
@@ -127,10 +128,12 @@ class ScoreOptions:
                 with console.status("Fitting"):
                     found = fit_decision(images, rule, where, self.allow_missing)
             except StoppedError:
-                found = "interrupted before a rule was fitted; nothing was counted"
+                found = None
             except ValueError as error:
                 found = str(error)
         found = ranks.all(found)[0]
+        if found is None:
+            raise KeyboardInterrupt
         if isinstance(found, str):
-            raise ValueError(found)
+            raise NoRuleError(found)
         return Scoring(self.kind, found, self.masks)

@@ -25,6 +25,10 @@ FARTHEST = 88.0
 TINY = np.finfo(np.float32).tiny
 
 
+class NoRuleError(ValueError):
+    """Scores from which no labels can be made; the message says why."""
+
+
 class MisfitError(UnreadableFileError):
     """Scores that do not fit on a target."""
 

@@ -13,6 +13,7 @@ from lovasz.counts import Counts, count
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.masks import Mask
+from lovasz.study.io.score_files import NoRuleError
 from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.deciding import Decision, usual
@@ -117,11 +118,11 @@ class ScoreTally:
         """Return the sum over all processes.
 
         Raises:
-            ValueError: If every picture holds 0 and 1 alone: labels, which are no probabilities.
+            NoRuleError: If every picture holds 0 and 1 alone: labels, which are no probabilities.
         """
         ranges = ranks.all((*self._range, self._grey))
         if max(grey for _, _, grey in ranges) == 1:
-            raise ValueError(
+            raise NoRuleError(
                 "the grey maps hold 0 and 1 alone, of 255 or 65535: labels, and no probabilities; masks are "
                 "evaluated without --scores"
             )
