@@ -11,7 +11,8 @@ from lovasz.study.data.parts import IGNORE_INDEX, PARTS, TEST, Data, Part
 from lovasz.study.io.palette import palette
 from lovasz.study.summary.compare import Comparison, summarise
 from lovasz.study.train.config import make_config
-from lovasz.study.train.predict import CURVE, Tested, kept_indices, shown
+from lovasz.study.train.decide import DECISIONS, FittedRule
+from lovasz.study.train.predict import CURVE, Decided, Tested, kept_indices, shown
 from lovasz.study.train.runs import plan
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Point, Run
@@ -104,8 +105,28 @@ def _run(data: Data, settings: Settings, rng: np.random.Generator, wrong: float)
             curves=curves.astype(np.float32),
             kept=np.array(keep),
             predictions=predictions,
+            decided={name: _decided(data, settings.seed, 0.9 * wrong, name) for name in DECISIONS},
         ),
+        rules={
+            name: FittedRule(2, 0.5, 0.6, 0.625, 0.61, [1.0] * classes, [0.0] * classes) for name in DECISIONS[:2]
+        },
     )
+
+
+def _decided(data: Data, seed: int, wrong: float, decision: str) -> Decided:
+    """Predictions of another decision: the truth with a share of pixels of another class."""
+    rng, rows = np.random.default_rng([seed, DECISIONS.index(decision)]), []
+    total = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
+    samples = data.parts[TEST].samples
+    for index in range(len(samples)):
+        target = samples[index][1]
+        other = rng.integers(data.num_classes, size=tuple(target.shape))
+        preds = np.where((rng.random(target.shape) < wrong) | (target.numpy() < 0), other, target.numpy())
+        counts = confusion(torch.from_numpy(preds), target, data.num_classes)
+        hit = counts.diag()
+        total += counts
+        rows.append(torch.stack([hit, counts.sum(0) - hit, counts.sum(1) - hit]))
+    return Decided(counts=total.numpy(), images=torch.stack(rows).numpy())
 
 
 def _nearest(rng: np.random.Generator, size: tuple[int, ...], number: int) -> NDArray[np.int64]:

@@ -1,14 +1,12 @@
 """One comparison on the terminal: progress over all runs, then tables, verdict and paths."""
 
-import math
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from lovasz.cli.tables import titled
+from lovasz.cli.comparison_tables import class_tables, decision_table, summary_table
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import find
 from lovasz.study.data.pairs import Layout
@@ -150,6 +148,9 @@ class Session:
         console = self.console
         console.print()
         console.print(summary_table(comparison))
+        console.print(decision_table(comparison))
+        for sentence in comparison.decision_notes:
+            self._say(sentence, style="dim")
         for table in class_tables(comparison):
             console.print(table)
         for loss, found in comparison.tried.items():
@@ -225,50 +226,6 @@ def _classes(config: Config, layout: Layout) -> Classes:
         f"--classes FILE or --num-classes N is needed, or a classes.txt in {folder}: which labels are classes "
         f"cannot be guessed. {first} holds {labels}"
     )
-
-
-def summary_table(comparison: Comparison) -> Table:
-    """Return the table of losses: test mIoU, over all and over large classes, validation, time."""
-    title = f"Test mIoU in %, {_count(len(comparison.seeds), 'seed')}"
-    columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare", "loss\nMiB"]
-    if comparison.over_large:
-        title += f": mean over all {comparison.data.num_classes} classes, and over the {comparison.over_large}"
-        columns.insert(5, f"mean of\n{len(comparison.large)}")
-    table = titled(title)
-    for column in columns:
-        table.add_column(column, justify="left" if column == "loss" else "right", no_wrap=column != "loss")
-    for row in comparison.summaries:
-        table.add_row(
-            row.loss + (" (diverged)" if row.diverged else ""),
-            f"{row.mean:.1f}",
-            "–" if row.spread is None else f"{row.spread:.1f}",
-            f"{min(row.scores):.1f}",
-            f"{max(row.scores):.1f}",
-            *([f"{row.large_mean:.1f}"] if comparison.over_large else []),
-            f"{row.val:.1f}",
-            f"{1000 * row.seconds_per_step:.0f}",
-            f"{100 * row.loss_share:.0f} %",
-            "–" if row.loss_mib is None else f"{row.loss_mib:.0f}",
-        )
-    return table
-
-
-def class_tables(comparison: Comparison) -> list[Table]:
-    """Return the IoU of each class with each loss; four losses fit side by side in 80 columns."""
-    data, tables = comparison.data, []
-    for start in range(0, len(comparison.summaries), 4):
-        summaries = comparison.summaries[start : start + 4]
-        table = titled("Test IoU of each class in %, mean over seeds")
-        table.add_column("class", overflow="ellipsis")
-        table.add_column(data.unit, justify="right", no_wrap=True)
-        for row in summaries:
-            table.add_column(row.loss, justify="right", no_wrap=True)
-        for index, pixels in enumerate(data.parts[TEST].pixels):
-            values = [row.classes[index] for row in summaries]
-            cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in values]
-            table.add_row(data.class_names[index], str(pixels), *cells)
-        tables.append(table)
-    return tables
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lovasz.study.data.parts import IGNORE_INDEX, TEST
 from lovasz.study.report.maps import Map, error_map, photo, prediction_map, truth_map
-from lovasz.study.score.scores import image_iou, image_miou
 from lovasz.study.summary.compare import Comparison
+from lovasz.study.summary.decisions import mious_of_images
 from lovasz.study.train.predict import Tested, shown
 
 # Images shown, and bytes of all their pictures.
@@ -73,7 +73,7 @@ def changed_images(comparison: Comparison) -> list[Item]:
         Up to ``MOST``, as many as fit into ``BUDGET``, those that differ most first.
     """
     tested = [comparison.runs[loss, comparison.seeds[0]].tested for loss in comparison.losses]
-    scores = 100 * np.stack([_scores(one) for one in tested], axis=1)  # (N, losses)
+    scores = 100 * np.stack([mious_of_images(one) for one in tested], axis=1)  # (N, losses)
     kept = tested[0].kept
     spans = scores.max(1) - scores.min(1) if len(tested) > 1 else -scores[:, 0]
     known = [place for place, index in enumerate(kept.tolist()) if math.isfinite(spans[index])]
@@ -87,11 +87,6 @@ def changed_images(comparison: Comparison) -> list[Item]:
     else:
         items = items[: int((sizes <= BUDGET).sum())]
     return items
-
-
-def _scores(tested: Tested) -> NDArray[np.float64]:
-    hit, false, missed = np.moveaxis(tested.images, 1, 0)
-    return image_miou(image_iou(np.stack([hit, hit + missed, hit + false], axis=-1)))
 
 
 def _item(comparison: Comparison, tested: list[Tested], scores: NDArray[np.float64], place: int, side: int) -> Item:

@@ -17,6 +17,7 @@ from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused, str
 from lovasz.study.report.maps import GAINED, LOST, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.summary.compare import Comparison, LossSummary
+from lovasz.study.summary.decisions import LABELS
 from lovasz.study.summary.stats import NOT_CORRECTED, signed
 from lovasz.study.train import losses, network
 from lovasz.study.train.config import write_config
@@ -57,6 +58,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         yaml=write_config(comparison.config),
         signed=signed,
         credit=_linked(data.credit),
+        decision_labels=LABELS,
         descriptions={loss: losses.describe(loss) for loss in comparison.losses},
         network=network.DESCRIPTIONS.get(settings.network, settings.network),
         augmented=[augment.DESCRIPTIONS[name] for name in settings.augment],

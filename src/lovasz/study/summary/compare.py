@@ -12,6 +12,7 @@ import torch
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST, Data
 from lovasz.study.environment import versions
+from lovasz.study.summary.decisions import DecisionSummary, by_decision, decision_notes, said_of_decisions
 from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
@@ -74,6 +75,8 @@ class Comparison:
         differences: Each other loss against the baseline, over all classes.
         large: Indices of the classes with at least ``LARGE_CLASS`` test pixels.
         large_differences: The differences over these; empty if they are all classes or none.
+        decisions: Each loss by each decision.
+        decision_notes: Which decisions are missing and why, in sentences.
         verdict: What the differences show, in sentences.
         versions: Versions of everything involved.
         machine: System, processor and interpreter.
@@ -88,6 +91,8 @@ class Comparison:
     differences: list[Difference]
     large: list[int]
     large_differences: list[Difference]
+    decisions: list[DecisionSummary]
+    decision_notes: list[str]
     verdict: list[str]
     versions: dict[str, str]
     machine: str
@@ -141,6 +146,7 @@ def summarise(
         large_differences = [
             paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
         ]
+    decisions = by_decision(table, losses, seeds)
     return Comparison(
         data=data,
         config=config,
@@ -150,6 +156,8 @@ def summarise(
         differences=differences,
         large=large,
         large_differences=large_differences,
+        decisions=decisions,
+        decision_notes=decision_notes(data, runs),
         verdict=[
             *verdict(
                 differences,
@@ -157,6 +165,7 @@ def summarise(
                 large_differences,
                 f"Over the {_over_large(len(large))}",
             ),
+            *said_of_decisions(decisions),
             *_hardly_trained(summaries),
             *(
                 f"{summary.loss} diverged with seed {', '.join(map(str, summary.diverged))}: its last loss is not "

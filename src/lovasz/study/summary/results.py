@@ -5,12 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST, TRAIN, VAL
 from lovasz.study.io.disk import replaced, write_text
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.summary.compare import LARGE_CLASS, Comparison
+from lovasz.study.summary.decisions import ARGMAX, decided_by, mean_of_images, pooled_miou
+from lovasz.study.train.decide import DECISIONS, IMAGE
+from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
 
 
@@ -18,10 +23,13 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     """Write one line a run: settings, mIoU, times, then the test IoU of each class.
 
     IoUs are fractions of 1; a class that never occurs is empty. ``test_miou_large`` is the mean
-    over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none.
+    over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none. What a run does not
+    have of a decision is empty.
     """
     columns = ["loss", "seed", "steps", "lr", "test_miou", "test_miou_large", "val_miou"]
     columns += ["seconds_per_step", "loss_share", "loss_mib", "diverged"]
+    columns += [f"test_miou_{decision}" for decision in DECISIONS]
+    columns += ["image_miou", f"image_miou_{IMAGE}"]
     columns += [f"iou {name}" for name in comparison.data.class_names]
     rows: list[list[Any]] = [columns]
     for run in comparison.runs.values():
@@ -29,7 +37,9 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         row: list[Any] = [settings.label, settings.seed, settings.steps, settings.lr]
         row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
         row += [run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
-        rows.append(row + _ious(run))
+        row += [_known(pooled_miou(decided_by(run, decision))) for decision in DECISIONS]
+        row += [_known(mean_of_images(decided_by(run, decision))) for decision in (ARGMAX, IMAGE)]
+        rows.append(row + _ious(run.tested))
     with replaced(path, newline="") as file:
         write_rows(file, rows)
 
@@ -46,6 +56,8 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "summaries": [asdict(summary) for summary in comparison.summaries],
         "differences": [asdict(difference) for difference in comparison.differences],
         "large_differences": [asdict(difference) for difference in comparison.large_differences],
+        "decisions": [asdict(summary) for summary in comparison.decisions],
+        "decision_notes": comparison.decision_notes,
         "runs": [
             {
                 **asdict(run.settings),
@@ -53,8 +65,18 @@ def write_json(comparison: Comparison, path: Path) -> None:
                 "test_miou": run.test_miou / 100,
                 "test_miou_large": _large(comparison, run),
                 "val_miou": run.val_miou / 100,
-                "test_iou": _ious(run),
+                "image_miou": mean_of_images(run.tested),
+                "test_iou": _ious(run.tested),
                 "test_counts": run.test_counts.tolist(),
+                "decided": {
+                    decision: {
+                        "test_miou": pooled_miou(decided),
+                        "image_miou": mean_of_images(decided),
+                        "test_iou": _ious(decided),
+                    }
+                    for decision, decided in run.tested.decided.items()
+                },
+                "rules": {decision: asdict(rule) for decision, rule in (run.rules or {}).items()},
                 "curve": [point._asdict() for point in run.curve],
                 "seconds_per_step": run.seconds_per_step,
                 "loss_share": run.loss_share,
@@ -85,10 +107,12 @@ def write_json(comparison: Comparison, path: Path) -> None:
 
 
 def _large(comparison: Comparison, run: Run) -> float | None:
-    value = run.test_miou_over(comparison.large) / 100
+    return _known(run.test_miou_over(comparison.large) / 100)
+
+
+def _ious(decided: Decided) -> list[float | None]:
+    return [_known(value) for value in iou_per_class(torch.from_numpy(decided.counts)).tolist()]
+
+
+def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _ious(run: Run) -> list[float | None]:
-    values = iou_per_class(run.test_counts).tolist()
-    return [value if math.isfinite(value) else None for value in values]

@@ -1,7 +1,7 @@
 """The test part through a trained network: predictions and everything that is counted from them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,29 +18,44 @@ KEPT = 200
 # Points of a class's Jaccard curve.
 CURVE = 101
 
+# Logits (1, C, *) to class indices (1, *).
+Decide = Callable[[Tensor], Tensor]
+
 
 @dataclass(frozen=True)
-class Tested:
-    """What a network did on the test part.
+class Decided:
+    """What one decision makes of the test part.
 
     Attributes:
         counts: Labelled pixels of each image by (target, prediction), summed over images, (C, C).
         images: For each image and class, the true positives, false positives and false negatives,
             (N, 3, C).
+    """
+
+    counts: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tested(Decided):
+    """What a network did on the test part, decided by argmax.
+
+    Attributes:
         thresholds: Errors at which the Jaccard curves are given, (101,).
         curves: The Jaccard loss of the pixels whose error is at least each threshold, (C, 101); NaN
             for a class without test pixels. The area under a curve is the class's Lovász loss.
         kept: Indices of the images whose predictions are kept.
         predictions: The class of every pixel of each of these; of a volume, the slice with the most
             different classes.
+        decided: What other decisions made of it, by name; empty where a logit was not finite, and of runs that
+            were finished before there were any.
     """
 
-    counts: NDArray[np.int64]
-    images: NDArray[np.int64]
     thresholds: NDArray[np.float32]
     curves: NDArray[np.float32]
     kept: NDArray[np.int64]
     predictions: list[NDArray[np.uint16]]
+    decided: dict[str, Decided] = field(default_factory=dict)
 
 
 def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> Tensor:
@@ -67,41 +82,64 @@ def kept_indices(number: int) -> list[int]:
     return sorted({round(index) for index in np.linspace(0, number - 1, min(number, KEPT)).tolist()})
 
 
-def evaluate(network: nn.Module, data: Data, crop: Sequence[int] | None) -> Tested:
+class _Counter:
+    """Counts the pixels of images under one decision."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.total = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.rows: list[Tensor] = []
+
+    def add(self, preds: Tensor, target: Tensor) -> None:
+        """Add an image."""
+        one = confusion(preds, target, len(self.total))
+        self.total += one
+        hit = one.diag()
+        self.rows.append(torch.stack([hit, one.sum(0) - hit, one.sum(1) - hit]))
+
+    def counted(self) -> dict[str, NDArray[np.int64]]:
+        """Return the fields of `Decided`."""
+        return {"counts": self.total.numpy(), "images": torch.stack(self.rows).numpy()}
+
+
+def evaluate(
+    network: nn.Module, data: Data, crop: Sequence[int] | None, decisions: Mapping[str, Decide] | None = None
+) -> Tested:
     """Run the network over every test image.
 
     Args:
         network: In evaluation mode, on its device.
         data: The data.
         crop: Size of the windows of a volume, or None.
+        decisions: Those besides argmax, by name.
     """
     part, device = data.parts[TEST], next(network.parameters()).device
-    classes = data.num_classes
-    total, rows, predictions, counts = torch.zeros(classes, classes, dtype=torch.int64), [], [], None
+    plain, finite = _Counter(data.num_classes), True
+    others = {name: (decide, _Counter(data.num_classes)) for name, decide in (decisions or {}).items()}
+    predictions, counts = [], None
     keep = kept_indices(len(part.samples))
     with torch.inference_mode():
         for index in range(len(part.samples)):
             image, target = part.samples[index]
             logits = logits_of(network, image[None].to(device), crop).float()
             preds = logits.argmax(1)[0].cpu()
-            one = confusion(preds, target, classes)
-            total += one
-            hit = one.diag()
-            rows.append(torch.stack([hit, one.sum(0) - hit, one.sum(1) - hit]))
+            plain.add(preds, target)
+            finite = finite and bool(logits.isfinite().all())
+            for decide, counter in others.values() if finite else ():
+                counter.add(decide(logits)[0], target)
             # At one number of bins, so that the counts of images of any size add up.
             more = count(logits, target[None].to(device), ignore_index=IGNORE_INDEX, bins=4096)
             counts = more if counts is None else counts + more
             if index in keep:
                 predictions.append(preds[shown(target)].numpy().astype(np.uint16))
     assert counts is not None
-    thresholds, curves = _curves(counts, total.sum(1) > 0)
+    thresholds, curves = _curves(counts, plain.total.sum(1) > 0)
     return Tested(
-        counts=total.numpy(),
-        images=torch.stack(rows).numpy(),
+        **plain.counted(),
         thresholds=thresholds,
         curves=curves,
         kept=np.array(keep, dtype=np.int64),
         predictions=predictions,
+        decided={name: Decided(**counter.counted()) for name, (_, counter) in others.items()} if finite else {},
     )
 
 

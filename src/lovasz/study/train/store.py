@@ -22,7 +22,8 @@ from lovasz.study.data.iou import iou_per_class, mean_iou
 from lovasz.study.io.digests import SUMS, check_sums, sealed, sums, unsealed
 from lovasz.study.io.disk import flush_folder, flushed, replaced
 from lovasz.study.io.sheets import write_rows
-from lovasz.study.train.predict import Tested
+from lovasz.study.train.decide import DECISIONS, FittedRule
+from lovasz.study.train.predict import Decided, Tested
 from lovasz.study.train.settings import Settings, from_record
 
 # Files of a run: Lightning's whole state while it is unfinished, weights, and the curve.
@@ -72,6 +73,7 @@ class Run:
         loss_mib: Peak memory of the loss beyond logits, target and gradient; None if not measured.
         diverged: Whether the last loss was not a finite number.
         tested: What it did on the test part.
+        rules: Rules for the data set, by decision; None of a run that was finished before there were any.
     """
 
     settings: Settings
@@ -82,6 +84,7 @@ class Run:
     loss_mib: float | None
     diverged: bool
     tested: Tested
+    rules: dict[str, FittedRule] | None = None
 
     @property
     def test_counts(self) -> Tensor:
@@ -137,15 +140,37 @@ def load(folder: Path, settings: Settings) -> Run | None:
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         found = from_record(record.pop("settings"))
         curve = [Point(*point) for point in record.pop("curve")]
+        rules = record.pop("rules", None)
+        if rules is not None:
+            rules = {name: FittedRule(**rule) for name, rule in rules.items()}
         with np.load(place / TESTED, allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}
-        predictions = [named.pop(f"prediction{index}") for index in range(len(named["kept"]))]
-        run = Run(settings=found, curve=curve, tested=Tested(**named, predictions=predictions), **record)
+        run = Run(settings=found, curve=curve, tested=_unpacked(named), rules=rules, **record)
     except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError, zipfile.BadZipFile) as error:
         raise DamagedRunError(place, str(error)) from error
     if found != settings:
         raise DamagedRunError(place, "it holds other settings than its name says")
     return run
+
+
+def _packed(tested: Tested) -> dict[str, Any]:
+    """Return what a network did on the test part as arrays by name."""
+    arrays = {field.name: getattr(tested, field.name) for field in fields(tested)}
+    arrays |= {f"prediction{index}": one for index, one in enumerate(arrays.pop("predictions"))}
+    for name, decided in arrays.pop("decided").items():
+        arrays |= {f"counts {name}": decided.counts, f"images {name}": decided.images}
+    return arrays
+
+
+def _unpacked(arrays: dict[str, Any]) -> Tested:
+    """Rebuild it; runs that were finished before there were decisions hold none."""
+    predictions = [arrays.pop(f"prediction{index}") for index in range(len(arrays["kept"]))]
+    decided = {
+        name: Decided(arrays.pop(f"counts {name}"), arrays.pop(f"images {name}"))
+        for name in DECISIONS
+        if f"counts {name}" in arrays
+    }
+    return Tested(**arrays, predictions=predictions, decided=decided)
 
 
 def set_aside(damaged: Path) -> Path:
@@ -172,10 +197,10 @@ def save(folder: Path, run: Run) -> None:
     hidden.mkdir()
     record = {field.name: getattr(run, field.name) for field in fields(run) if field.name != "tested"}
     record["settings"] = asdict(run.settings)
-    arrays = {field.name: getattr(run.tested, field.name) for field in fields(run.tested)}
-    arrays |= {f"prediction{index}": one for index, one in enumerate(arrays.pop("predictions"))}
+    if run.rules is not None:
+        record["rules"] = {name: asdict(rule) for name, rule in run.rules.items()}
     with flushed(hidden / TESTED, binary=True) as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **_packed(run.tested))
     with flushed(hidden / RECORD) as file:
         json.dump(record, file, indent=1)
     for name in (BEST, LAST, CURVE):

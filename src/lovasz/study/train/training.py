@@ -12,7 +12,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,6 +20,8 @@ from lovasz.study.data.parts import TRAIN, VAL, Data
 from lovasz.study.processes import machines
 from lovasz.study.train import store
 from lovasz.study.train.config import Config
+from lovasz.study.train.decide import decisions, fitted_rules
+from lovasz.study.train.keeping import Keeper, StateIO
 from lovasz.study.train.losses import named_loss
 from lovasz.study.train.network import build_network, logits_for_training
 from lovasz.study.train.order import Order, mixed
@@ -165,44 +166,6 @@ class Training(pl.LightningModule):
         return time.perf_counter()
 
 
-class StateIO(TorchCheckpointIO):
-    """Writes and reads the state of an unfinished run, whatever Lightning's own ways to are."""
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
-        """Replace it in one step: a killed process leaves the old one or the new."""
-        store.write_state(Path(path), checkpoint)
-
-    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """Read it without running anything that it may hold."""
-        return store.read_state(Path(path))
-
-
-class Keeper(pl.Callback):
-    """Keeps the state after every round, with the weights of the best, and the curve as CSV; reports steps."""
-
-    def __init__(self, draft: Path, keep: bool, on_step: Callable[[int], None]) -> None:
-        self.draft, self.keep, self.on_step = draft, keep, on_step
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
-        """Report one more step."""
-        self.on_step(pl_module.done)
-
-    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Pass the point to the logger and keep the weights if they are the best so far."""
-        point = pl_module.curve[-1]
-        if trainer.logger:
-            trainer.logger.log_metrics({"loss": point.loss, "val_miou": point.miou, "lr": point.lr}, point.step)
-        if self.keep:
-            if point.miou >= max((one.miou for one in pl_module.curve if one.miou == one.miou), default=math.nan):
-                pl_module.best = pl_module.weights()
-            store.write_curve(self.draft / store.CURVE, pl_module.curve)
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Keep the whole state."""
-        if self.keep or trainer.world_size > 1:  # every process calls it; the first writes
-            trainer.save_checkpoint(self.draft / store.STATE)
-
-
 def train(
     settings: Settings,
     config: Config,
@@ -211,7 +174,7 @@ def train(
     on_step: Callable[[int], None],
     keep: bool = True,
 ) -> Run:
-    """Trains one network, or goes on with it, and evaluates it as it is after the last step.
+    """Trains one network, or goes on with it, and evaluates it as it is after the last step, by every decision.
 
     The last weights are taken, not those of the best validation score: the learning rate ends at
     0, and every loss is treated alike without a choice that could favour one.
@@ -271,6 +234,9 @@ def train(
         store.save_weights(training.weights(), draft / store.LAST)
         store.write_curve(draft / store.CURVE, training.curve)
     timed = slice(1, None) if settings.steps > 1 else slice(None)
+    network = training.network.eval().to(device)
+    # Of processes that train together the first decides for all images: so the result is that of one process.
+    rules = fitted_rules(network, data, settings.crop) if keep else {}
     return Run(
         settings=settings,
         curve=training.curve,
@@ -279,7 +245,8 @@ def train(
         loss_seconds=training.loss_seconds[timed],
         loss_mib=None,
         diverged=not math.isfinite(training.losses[-1]),
-        tested=evaluate(training.network.eval().to(device), data, settings.crop),
+        tested=evaluate(network, data, settings.crop, decisions(rules, device) if keep else {}),
+        rules=rules,
     )
 
 

@@ -1,0 +1,128 @@
+"""Decisions besides argmax: rules fitted on validation and training images, and one for each image."""
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lovasz.decisions import DatasetDecision, image_decision
+from lovasz.study.data.parts import IGNORE_INDEX, TRAIN, VAL, Data, Samples
+from lovasz.study.train.network import interpolated, logits_for_training, resolution
+from lovasz.study.train.predict import Decide, kept_indices, logits_of
+
+VAL_RULE, TRAIN_RULE, IMAGE = DECISIONS = ("val_rule", "train_rule", "image_decision")
+# Bytes of logits and targets that are kept between the passes of a fit; further ones are predicted again in each.
+MEMORY = 2**30
+
+
+@dataclass(frozen=True)
+class FittedRule:
+    """A rule for a data set, ``argmax_c factor_c (p_c - threshold_c)``, and what its fit found.
+
+    Attributes:
+        images: Images that it was fitted on.
+        trust: From 0, argmax, to 1, the rule as it was fitted.
+        usual: Their mIoU by argmax, a fraction of 1.
+        fitted: Their mIoU by the rule.
+        held_out: That of rules fitted without the images that they decide; NaN for a single image.
+        factor: One a class, (C,).
+        threshold: One a class, (C,).
+    """
+
+    images: int
+    trust: float
+    usual: float
+    fitted: float
+    held_out: float
+    factor: list[float]
+    threshold: list[float]
+
+
+class NotFiniteError(ValueError):
+    """A logit is not finite, as of a network that diverged: no rule can be fitted."""
+
+
+class Logits:
+    """The logits of images (1, C, *) with their targets (1, *), as the losses take them, image by image.
+
+    They can be gone through again and again; the first of them are kept in memory, up to `MEMORY`.
+
+    Raises:
+        NotFiniteError: If a logit is not finite.
+    """
+
+    def __init__(
+        self, network: nn.Module, samples: Samples, indices: Sequence[int], crop: Sequence[int] | None
+    ) -> None:
+        self.network, self.samples, self.indices, self.crop = network, samples, indices, crop
+        self.device, self.free = next(network.parameters()).device, MEMORY
+        self.kept: list[tuple[Tensor, Tensor]] = []
+        logits, target = self._predicted(indices[0])
+        self.upsample = resolution(logits, target.shape[1:])
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each image's."""
+        for place, index in enumerate(self.indices):
+            if place < len(self.kept):
+                logits, target = self.kept[place]
+                yield logits.to(self.device), target.to(self.device)
+                continue
+            logits, target = self._predicted(index)
+            if self.upsample is None:
+                logits = interpolated(logits, target.shape[1:])
+            self.free -= logits.nbytes + target.nbytes
+            if self.free >= 0:  # never again once one did not fit: those kept are the first
+                self.kept.append((logits.cpu(), target.cpu()))
+            yield logits, target
+
+    @torch.no_grad()
+    def _predicted(self, index: int) -> tuple[Tensor, Tensor]:
+        image, target = self.samples[index]
+        logits, target = image[None].to(self.device), target[None].to(self.device)
+        if self.crop is not None and len(self.crop) == 3:  # windows are blended at the size of the image
+            logits = logits_of(self.network, logits, self.crop)
+        else:
+            logits, target = logits_for_training(self.network, logits, target)
+        logits = logits.float()
+        if not logits.isfinite().all():
+            raise NotFiniteError
+        return logits, target
+
+
+def fitted_rules(network: nn.Module, data: Data, crop: Sequence[int] | None) -> dict[str, FittedRule]:
+    """Fit a rule on the validation images, and one on training images as they are: 200 at most, evenly spread.
+
+    Args:
+        network: In evaluation mode, on its device.
+        data: The data.
+        crop: Size of the windows of a volume, or None.
+
+    Returns:
+        By decision; without one whose images hold no labelled pixel, or a logit that is not finite.
+    """
+    found = {}
+    for name, part in ((VAL_RULE, VAL), (TRAIN_RULE, TRAIN)):
+        samples = data.parts[part].samples
+        indices = kept_indices(len(samples)) if part == TRAIN else range(len(samples))
+        if any(bool((samples[index][1] != IGNORE_INDEX).any()) for index in indices):
+            with contextlib.suppress(NotFiniteError):
+                found[name] = _fitted(Logits(network, samples, indices, crop), data.num_classes)
+    return found
+
+
+def decisions(rules: Mapping[str, FittedRule], device: torch.device) -> dict[str, Decide]:
+    """Return the decisions besides argmax by name: those of rules, and that for each image."""
+    found: dict[str, Decide] = {}
+    for name, rule in rules.items():
+        decision = DatasetDecision(len(rule.factor))
+        decision.load_state_dict({"factor": torch.tensor(rule.factor), "threshold": torch.tensor(rule.threshold)})
+        found[name] = decision.to(device)
+    return found | {IMAGE: image_decision}
+
+
+def _fitted(batches: Logits, num_classes: int) -> FittedRule:
+    decision = DatasetDecision(num_classes, ignore_index=IGNORE_INDEX, upsample=batches.upsample)
+    found = decision.fit(batches)
+    return FittedRule(**found._asdict(), factor=decision.factor.tolist(), threshold=decision.threshold.tolist())
