@@ -60,7 +60,9 @@ class ThresholdCurve:
     @cached_property
     def thresholds(self) -> Tensor:
         """Return the thresholds (T,), float64, increasing from 0 to 1."""
-        return thresholds.thresholds(self.table.shape[-1] - 1, self.form, self.table.device)
+        return thresholds.thresholds(
+            self.table.shape[-1] - 1, self.form, self.table.device
+        ).clone()  # a shared cache
 
     @cached_property
     def _taken(self) -> tuple[Tensor, Tensor]:

@@ -223,3 +223,10 @@ def test_what_has_no_thresholds_is_refused() -> None:
     for rate in ("precision", "recall", "f1"):
         with pytest.raises((ValueError, TypeError), match="measure must be"):
             curve.best(rate)
+
+
+def test_a_curve_that_is_changed_changes_no_other() -> None:
+    counts = lovasz.count(*problem("sigmoid", 11), form="sigmoid", bins=64)
+    before = counts.threshold_curve().thresholds.clone()
+    counts.threshold_curve().thresholds.zero_()
+    assert_close(counts.threshold_curve().thresholds, before, rtol=0, atol=0)

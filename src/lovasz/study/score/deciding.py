@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lovasz.decisions import DatasetDecision, Fit, image_decision
+from lovasz.decisions import DatasetDecision, image_decision
 from lovasz.study.io.score_files import logit
 
 #: What `--decide` knows.
@@ -21,12 +21,10 @@ class Fitted:
     Attributes:
         images: Number of images.
         where: Their folders, `printable`; empty for the images that are evaluated.
-        fit: What the fit of a data set says of itself; None for a threshold alone.
     """
 
     images: int
     where: str = ""
-    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,3 @@ class Decision:
         else:
             found = logits.argmax(1) if self.module is None else self.module(logits)
         return found.flatten().numpy().astype(np.uint8 if self.channels <= 256 else np.int32)
-
-
-def usual(channels: int) -> Decision:
-    """Return the usual decision: the largest score, or a probability of more than 1/2."""
-    return Decision("usual", channels)

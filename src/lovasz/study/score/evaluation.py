@@ -185,10 +185,10 @@ def most_classes(workers: int, memory: int) -> int:
     return math.isqrt(memory // (8 * (2 + 5 * workers)))
 
 
-def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int], stopped: bool = False) -> Evaluation:
-    """Return the evaluation in which no image was counted, as it was stopped before or there was none."""
+def nothing(pairs: Pairs, names: tuple[str, ...], ignored: frozenset[int]) -> Evaluation:
+    """Return the evaluation in which no image was counted."""
     zeros = np.zeros((len(names), len(names)), dtype=np.int64)
-    return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, 0, stopped)
+    return Evaluation(pairs, names, ignored, zeros, Rows(0, len(names)), pairs.problems, counted=0, stopped=False)
 
 
 def _check_palettes(pairs: Pairs, scoring: Scoring | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from lovasz.counts import count
-from lovasz.decisions import DatasetDecision, Fit
+from lovasz.decisions import DatasetDecision
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.text import printable
 from lovasz.study.score.deciding import Decision, Fitted
@@ -74,13 +74,13 @@ def fit_decision(images: ScoredImages, rule: str, where: str, allow_missing: boo
         StoppedError: If someone asked to stop.
     """
     try:
-        found = (_threshold if rule == "threshold" else _dataset)(images)
+        threshold, module = (_threshold if rule == "threshold" else _dataset)(images)
     except ValueError as error:
         _check_problems(images, where, allow_missing)
         raise ValueError(f"no rule can be fitted on {where or 'these images'}: {error}") from error
     _check_problems(images, where, allow_missing)
-    fitted = Fitted(len(images.pairs.files) - len(images.problems), where, found[2])
-    return Decision(rule, images.channels, found[0], found[1], fitted)
+    fitted = Fitted(len(images.pairs.files) - len(images.problems), where)
+    return Decision(rule, images.channels, threshold, module, fitted)
 
 
 def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> None:
@@ -90,7 +90,7 @@ def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> No
         raise ValueError(f"--fit: {problems[0].message}{more}; --allow-missing fits on the others")
 
 
-def _threshold(images: ScoredImages) -> tuple[float, None, None]:
+def _threshold(images: ScoredImages) -> tuple[float, None]:
     """Return the threshold of class 1 with the highest IoU."""
     total = no_counts(Decision("threshold", images.channels))
     for logits, labels in images:
@@ -98,12 +98,12 @@ def _threshold(images: ScoredImages) -> tuple[float, None, None]:
     threshold = float(total.threshold_curve().best()[0])
     if threshold != threshold:
         raise ValueError("no pixel that counts is of class 1")
-    return threshold, None, None
+    return threshold, None
 
 
-def _dataset(images: ScoredImages) -> tuple[float, DatasetDecision, Fit]:
+def _dataset(images: ScoredImages) -> tuple[float, DatasetDecision]:
     """Return the rule of highest mean IoU, shrunk by folds; of one channel it is a threshold."""
-    form = "sigmoid" if images.channels == 1 else "softmax"
+    form = Decision("dataset", images.channels).form
     module = DatasetDecision(images.channels, form=form, ignore_index=list(images.labelling.ignored))
-    fit = module.fit(images)
-    return float(module.threshold[0]), module, fit
+    module.fit(images)
+    return float(module.threshold[0]), module

@@ -16,7 +16,7 @@ from lovasz.study.io.masks import Mask
 from lovasz.study.io.score_files import NoRuleError
 from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
-from lovasz.study.score.deciding import Decision, usual
+from lovasz.study.score.deciding import Decision
 from lovasz.study.score.images import ScorePair, read_masks, read_scores
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.tally import class_counts, confusion
@@ -105,7 +105,7 @@ class ScoreTally:
         assert pair is not None
         found = count(pair.logits, pair.labels, form=decision.form, ignore_index=self._ignored)
         if decision.rule != "usual":
-            other = usual(decision.channels).labels(pair.logits).reshape(pair.target.shape)
+            other = Decision("usual", decision.channels).labels(pair.logits).reshape(pair.target.shape)
             matrix = confusion(other, pair.target, self._classes, self._ignored)
         with self._lock:
             self._table += found.table
