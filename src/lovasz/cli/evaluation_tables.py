@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -23,7 +23,7 @@ from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
-from lovasz.study.summary.score_curves import class_curves, decided
+from lovasz.study.summary.score_curves import ClassCurve, decided
 from lovasz.study.summary.surprises import foreground
 
 # Problems that are printed; results.json lists all.
@@ -87,7 +87,7 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     if evaluation.scored is not None:
         if (said := decided(evaluation.scored)) not in outcome.warnings:
             console.print(said, soft_wrap=True, markup=False)
-        console.print(_thresholds(evaluation))
+        console.print(_thresholds(evaluation.names, outcome.curves))
     alarms = _false_alarms(evaluation, scores)
     if alarms is not None:
         console.print(alarms)
@@ -128,16 +128,16 @@ def _classes(evaluation: Evaluation, scores: Scores) -> Table:
     return table
 
 
-def _thresholds(evaluation: Evaluation) -> Table:
+def _thresholds(names: Sequence[str], curves: Sequence[ClassCurve]) -> Table:
     """Return the table of what the scores show beyond the labels."""
     table = titled("Each class against the rest by its scores, in %")
     table.add_column("class", overflow="fold", max_width=24, min_width=8)
     for column in ("IoU,\nusual", "best\nthreshold", "IoU\nthere", "average\nprecision", "calibration\nerror"):
         table.add_column(column, justify="right", no_wrap=True)
-    for one in class_curves(evaluation.scored) if evaluation.scored is not None else []:
+    for one in curves:
         threshold = "–" if math.isnan(one.best_threshold) else f"{one.best_threshold:.3g}"
         shown = map(_percent, (one.best_iou, one.average_precision, one.calibration_error))
-        table.add_row(Text(evaluation.names[one.label]), _percent(one.usual_iou), threshold, *shown)
+        table.add_row(Text(names[one.label]), _percent(one.usual_iou), threshold, *shown)
     return table
 
 

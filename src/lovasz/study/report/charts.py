@@ -252,7 +252,7 @@ def multiples(comparison: Comparison, losses: list[str]) -> list[Multiple]:
         if pixels:
             of_class = [curve[label] for curve in curves]
             areas = [float(((one[1:] + one[:-1]) / 2 * np.diff(thresholds)).sum()) for one in of_class]
-            found.append(Multiple(label, [_path(thresholds, one) for one in of_class], areas))
+            found.append(Multiple(label, [path(thresholds, one) for one in of_class], areas))
 
     def shrinks(one: Multiple) -> tuple[bool, float]:
         change = one.areas[-1] - one.areas[0]
@@ -261,10 +261,16 @@ def multiples(comparison: Comparison, losses: list[str]) -> list[Multiple]:
     return sorted(found, key=shrinks)
 
 
-def _path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    known = np.isfinite(y)
-    places = zip((SQUARE * x[known]).tolist(), (SQUARE * (1 - y[known])).tolist(), strict=True)
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places) if known.any() else ""
+def places(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Return where points of 0 to 1 lie in a square of ``SQUARE``, across and down, but for those that are NaN."""
+    known = np.isfinite(x) & np.isfinite(y)
+    return list(zip((SQUARE * x[known]).tolist(), (SQUARE * (1 - y[known])).tolist(), strict=True))
+
+
+def path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """Return the line through these points."""
+    found = places(x, y)
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in found) if found else ""
 
 
 def _ticks(low: float, high: float, most: int = 8) -> list[float]:

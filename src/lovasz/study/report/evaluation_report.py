@@ -87,7 +87,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         items=gallery(evaluation, scores, colours, photos, worst),
         maps=_maps(evaluation),
         never=never_held(evaluation),
-        charts=[] if evaluation.scored is None else threshold_charts(evaluation.scored),
+        charts=[] if evaluation.scored is None else threshold_charts(evaluation.scored, outcome.curves),
         decided="" if evaluation.scored is None else decided(evaluation.scored),
         keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
         versions=versions(),

@@ -1,16 +1,15 @@
 """Small charts of what scores are worth at every threshold: IoU, precision by recall, and reliability."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from lovasz.curves import ThresholdCurve
+from lovasz.study.report.charts import SQUARE, path, places
 from lovasz.study.score.scored import Scored
-from lovasz.study.summary.score_curves import POINTS, ClassCurve, class_curves
+from lovasz.study.summary.score_curves import ClassCurve, by_class, thinned
 
-# Units of the side of a chart.
-SQUARE = 100
 # Classes that are drawn; the tables have all.
 DRAWN = 60
 
@@ -38,37 +37,25 @@ class Charts:
     points: list[tuple[float, float]]
 
 
-def threshold_charts(scored: Scored) -> list[Charts]:
-    """Return the charts of each class, of at most `DRAWN`."""
-    table, form = scored.counts.table[0], scored.counts.form
+def threshold_charts(scored: Scored, curves: Sequence[ClassCurve]) -> list[Charts]:
+    """Return the charts of each class, of at most `DRAWN`; `curves` is what its table says of each."""
     found = []
-    for channel, numbers in enumerate(class_curves(scored)[:DRAWN]):
-        curve = ThresholdCurve(table[channel : channel + 1], form)
-        step = max(1, len(curve.thresholds) // POINTS)
-        iou, precision, recall = (curve.score(name)[0, ::step] for name in ("jaccard", "precision", "recall"))
+    for numbers, (_, curve) in itertools.islice(zip(curves, by_class(scored), strict=True), DRAWN):
+        rates = (curve.score(name)[0] for name in ("jaccard", "precision", "recall"))
+        threshold, iou, precision, recall = (one[thinned(curve)].numpy() for one in (curve.thresholds, *rates))
         calibration = curve.calibration()
-        points = _places(calibration.confidence[0], calibration.frequency[0])
-        best = _places(torch.tensor([numbers.best_threshold]), torch.tensor([numbers.best_iou]))
+        reliability = calibration.confidence[0].numpy(), calibration.frequency[0].numpy()
+        best = places(np.array([numbers.best_threshold]), np.array([numbers.best_iou]))
         usual = numbers.usual_iou
         found.append(
             Charts(
                 numbers,
-                _path(_places(curve.thresholds[::step], iou)),
+                path(threshold, iou),
                 SQUARE * (1 - (usual if usual == usual else 0.0)),
                 best[0] if best else None,
-                _path(_places(recall, precision)),
-                _path(points),
-                points,
+                path(recall, precision),
+                path(*reliability),
+                places(*reliability),
             )
         )
     return found
-
-
-def _places(x: Tensor, y: Tensor) -> list[tuple[float, float]]:
-    """Return where shares from 0 to 1 lie in the square, but for those that are NaN."""
-    known = x.isfinite() & y.isfinite()
-    return list(zip((SQUARE * x[known]).tolist(), (SQUARE * (1 - y[known])).tolist(), strict=True))
-
-
-def _path(places: list[tuple[float, float]]) -> str:
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
-from lovasz.study.summary.score_curves import calibration_rows, class_curves, curve_rows, decided
+from lovasz.study.summary.score_curves import ClassCurve, calibration_rows, class_curves, curve_rows, decided
 from lovasz.study.summary.surprises import surprises
 
 TABLES = ("images", "confusion")
@@ -50,6 +51,11 @@ class Outcome:
             if scored.unwritten:
                 found.append(f"Of {scored.unwritten:,} images that are no pictures (H, W) no mask was written.")
         return found
+
+    @cached_property
+    def curves(self) -> list[ClassCurve]:
+        """What the scores of each class show; none for masks."""
+        return [] if self.evaluation.scored is None else class_curves(self.evaluation.scored)
 
     @property
     def complete(self) -> bool:
@@ -124,7 +130,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
     }
     if evaluation.scored is not None:
         record["decided"] = decided(evaluation.scored)
-        record["thresholds"] = [asdict(one) for one in class_curves(evaluation.scored)]
+        record["thresholds"] = [asdict(one) for one in outcome.curves]
     if scores is not None:
         single = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))}
         record["scores"] = single | {"background": None if scores.background < 0 else scores.background}

@@ -35,19 +35,28 @@ class ClassCurve:
     calibration_error: float
 
 
-def class_curves(scored: Scored) -> list[ClassCurve]:
-    """Return one for each class, of one channel for class 1 alone; memory holds the curve of one at a time."""
-    table, form = scored.counts.table[0], scored.counts.form
-    usual = divided.iou(torch.from_numpy(scored.usual), []).tolist()
-    first = 1 if len(table) == 1 else 0
-    found = []
+def by_class(scored: Scored) -> Iterator[tuple[int, ThresholdCurve]]:
+    """Yield each class with its curve, of one channel class 1 alone; memory holds one at a time."""
+    table = scored.counts.table[0]
     for channel in range(len(table)):
-        curve = ThresholdCurve(table[channel : channel + 1], form)
+        yield channel + (len(table) == 1), ThresholdCurve(table[channel : channel + 1], scored.counts.form)
+
+
+def thinned(curve: ThresholdCurve) -> slice:
+    """Return which thresholds are shown, about `POINTS`."""
+    return slice(None, None, max(1, len(curve.thresholds) // POINTS))
+
+
+def class_curves(scored: Scored) -> list[ClassCurve]:
+    """Return one for each class, of one channel for class 1 alone."""
+    usual = divided.iou(torch.from_numpy(scored.usual), []).tolist()
+    found = []
+    for label, curve in by_class(scored):
         threshold, iou = curve.best()
         found.append(
             ClassCurve(
-                first + channel,
-                usual[first + channel],
+                label,
+                usual[label],
                 threshold.item(),
                 iou.item(),
                 curve.average_precision().item(),
@@ -60,27 +69,22 @@ def class_curves(scored: Scored) -> list[ClassCurve]:
 def curve_rows(scored: Scored, names: Sequence[str]) -> Iterator[list[Any]]:
     """Yield a row for each class and threshold, of which there are about `POINTS`."""
     yield ["class", "threshold", "iou", "precision", "recall", "tp", "fp", "fn", "tn"]
-    table, form = scored.counts.table[0], scored.counts.form
-    for channel in range(len(table)):
-        curve = ThresholdCurve(table[channel : channel + 1], form)
-        step = max(1, len(curve.thresholds) // POINTS)
+    for label, curve in by_class(scored):
         rates = [curve.score(name)[0] for name in ("jaccard", "precision", "recall")]
         columns = (curve.thresholds, *rates, curve.tp[0], curve.fp[0], curve.fn[0], curve.tn[0])
-        name = names[channel + (len(table) == 1)]
-        for row in zip(*(column[::step].tolist() for column in columns), strict=True):
-            yield [name, *("" if value != value else value for value in row)]
+        for row in zip(*(column[thinned(curve)].tolist() for column in columns), strict=True):
+            yield [names[label], *("" if value != value else value for value in row)]
 
 
 def calibration_rows(scored: Scored, names: Sequence[str]) -> Iterator[list[Any]]:
     """Yield a row for each class and bin of the probability: a reliability diagram."""
     yield ["class", "from", "to", "pixels", "probability", "frequency"]
-    table, form = scored.counts.table[0], scored.counts.form
-    for channel in range(len(table)):
-        found = ThresholdCurve(table[channel : channel + 1], form).calibration()
+    for label, curve in by_class(scored):
+        found = curve.calibration()
         edges = found.edges.tolist()
         columns = (found.pixels[0], found.confidence[0], found.frequency[0])
         for low, high, *row in zip(edges, edges[1:], *(column.tolist() for column in columns), strict=False):
-            yield [names[channel + (len(table) == 1)], low, high, *("" if x != x else x for x in row)]
+            yield [names[label], low, high, *("" if x != x else x for x in row)]
 
 
 def decided(scored: Scored) -> str:
