@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import stat
+import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +30,8 @@ from lovasz.study.io.tiff import MAGICS, open_tiff
 
 # Arrays of an archive that a message names.
 NAMED = 5
+# NumPy parses a header as Python, and Python 3.11 miscounts its depth where two threads parse at a time.
+_PARSER = threading.Lock()
 
 
 @contextmanager
@@ -116,7 +119,8 @@ def _array(path: Path, file: IO[bytes], size: int) -> Stored:
     version = np.lib.format.read_magic(file)
     # Version 3 differs from 2 in the names of columns alone, and an array of columns holds no numbers.
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = header(file)
+    with _PARSER:
+        shape, _, dtype = header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")
     after = size - file.tell() - math.prod(shape) * dtype.itemsize
@@ -127,7 +131,8 @@ def _array(path: Path, file: IO[bytes], size: int) -> Stored:
 
     def read() -> NDArray[Any]:
         file.seek(0)
-        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+        with _PARSER:  # which parses the header once more
+            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
         return array
 
     return Stored(shape, read, dtype)
