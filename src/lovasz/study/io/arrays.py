@@ -120,20 +120,23 @@ def _array(path: Path, file: IO[bytes], size: int) -> Stored:
     # Version 3 differs from 2 in the names of columns alone, and an array of columns holds no numbers.
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     with _PARSER:
-        shape, _, dtype = header(file)
+        shape, fortran, dtype = header(file)
+    start, whole = file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")
-    after = size - file.tell() - math.prod(shape) * dtype.itemsize
+    after = size - start - whole
     if after > 0:
         raise UnreadableFileError(
             path, f"has {after:,} bytes after its array, such as another one; save each array in its own file"
         )
 
     def read() -> NDArray[Any]:
-        file.seek(0)
-        with _PARSER:  # which parses the header once more
-            array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        return array
+        file.seek(start)
+        content = np.empty(whole, np.uint8)
+        found = file.readinto(content)  # type: ignore[attr-defined]  # of a file, or of a part of an archive
+        if found < whole:
+            raise ValueError(f"it ends after {found:,} of the {whole:,} bytes of its array")
+        return content.view(dtype).reshape(shape, order="F" if fortran else "C")
 
     return Stored(shape, read, dtype)
 
