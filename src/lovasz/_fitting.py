@@ -7,7 +7,6 @@ first is trusted is what the others earn on the folds that they have not seen: b
 or the threshold 1/2, 0, the factors go geometrically and the thresholds evenly.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from ._inputs import arguments, labels, layouts
 from ._kernels import operators
 from ._kernels.contract import Pixels
 from ._math import binning, decision, interpolation, thresholds
+from ._math.tally import tally
 from .curves import ThresholdCurve
 from .measures import Tversky
 
@@ -124,14 +124,13 @@ def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], Non
     passes = PASSES + 2
     ones = torch.ones(task.num_classes, dtype=torch.float64)
     usual = Rule(ones, torch.zeros_like(ones))
-    first = _passed(task, batches, functools.partial(_same, [usual]))[:, 0]
+    first = _passed(task, batches, [[usual]], None)[:, 0]
     images, folds = len(first), _folds(len(first))
     labelled = first[..., 1]
     total = int(task.summed(torch.tensor([images]))[0])
     several = 1 if total < 2 else FOLDS + 1  # the last fits all images, the others all but a fold
-    rows = (torch.arange(several)[:, None] != folds) if several > 1 else torch.ones(1, images, dtype=torch.bool)
-    if several > 1:
-        rows[-1] = True
+    rows = torch.arange(several)[:, None] != folds
+    rows[-1] = True
 
     def of_rows(counts: Tensor) -> Tensor:
         """Sum the counts (n, R, C, 3) of each rule over its images: (R, C, 3)."""
@@ -145,23 +144,19 @@ def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], Non
     progress(1, passes)
     for step in range(PASSES):
         rules = [task.rule(one) for one in average]
-        counts = of_rows(_again(task, batches, labelled, functools.partial(_same, rules)))
+        counts = of_rows(_again(task, batches, labelled, [rules], None))
         for at, score in enumerate(task.score(counts)):
             if score > scores[at]:
                 scores[at], best[at] = score, rules[at]
         average += (counts - average) * (2 / (step + 3))
         progress(step + 2, passes)
 
-    shrunk = [[rule.shrunk(trust, 0.0) for trust in SHRINKAGE] for rule in best]
-    held = (
-        (lambda image: [*shrunk[folds[image] if images else 0], *shrunk[-1]])
-        if several > 1
-        else (lambda image: shrunk[-1])
-    )
-    counts = task.summed(_again(task, batches, labelled, held).sum(0))
+    *held, shrunk = [[rule.shrunk(trust, 0.0) for trust in SHRINKAGE] for rule in best]
+    groups = [[*of_fold, *shrunk] for of_fold in held] or [shrunk]
+    counts = task.summed(_again(task, batches, labelled, groups, folds if held else None).sum(0))
     progress(passes, passes)
     found = task.score(counts).unflatten(0, (-1, len(SHRINKAGE)))
-    return _chosen(shrunk[-1], found[0] if several > 1 else None, found[-1], total)
+    return _chosen(shrunk, found[0] if held else None, found[-1], total)
 
 
 def _chosen(rules: list[Rule], held_out: Tensor | None, fitted: Tensor, images: int) -> tuple[Rule, Fit]:
@@ -172,19 +167,16 @@ def _chosen(rules: list[Rule], held_out: Tensor | None, fitted: Tensor, images: 
     return rules[place], Fit(images, SHRINKAGE[place], fitted[0].item(), fitted[place].item(), held)
 
 
-def _same(rules: list[Rule], image: int) -> list[Rule]:
-    """Return the rules that are the same for each image."""
-    return rules
-
-
 def _folds(images: int) -> Tensor:
     """Return the fold of each image: neighbours, often alike, are in one."""
     return torch.arange(images) * FOLDS // max(images, 1)
 
 
-def _again(task: Task, batches: Batches, labelled: Tensor, rules: Callable[[int], list[Rule]]) -> Tensor:
+def _again(
+    task: Task, batches: Batches, labelled: Tensor, groups: list[list[Rule]], group_of: Tensor | None
+) -> Tensor:
     """Return the counts of another pass, (n, R, C, 3), which must be over the same images in the same order."""
-    counts = _passed(task, batches, rules)
+    counts = _passed(task, batches, groups, group_of)
     if counts.shape[0] != labelled.shape[0] or (counts[:, 0, :, 1] != labelled).any():
         raise ValueError(
             "batches must hold the same images in the same order in every pass, got others: of a loader, "
@@ -193,52 +185,49 @@ def _again(task: Task, batches: Batches, labelled: Tensor, rules: Callable[[int]
     return counts
 
 
-def _passed(task: Task, batches: Batches, rules: Callable[[int], list[Rule]]) -> Tensor:
-    """Return the counts of one pass, (n, R, C, 3)."""
-    counts = list(_decided(task, batches, rules))
-    return torch.cat(counts) if counts else torch.zeros(0, len(rules(0)), task.num_classes, 3, dtype=torch.int64)
+def _passed(task: Task, batches: Batches, groups: list[list[Rule]], group_of: Tensor | None) -> Tensor:
+    """Return the counts that rules make in one pass, int64 (n, R, C, 3).
 
-
-def _decided(task: Task, batches: Batches, rules: Callable[[int], list[Rule]]) -> Iterator[Tensor]:
-    """Return for each batch the counts that rules make, int64 (N, R, C, 3); `rules` says which, of each image."""
-    seen, classes = 0, task.num_classes
-    for view in task.views(batches):
-        truth = labels.canonical_target(view.target, view.mask, task.ignore_index, classes)
-        images = len(truth)
-        of_image = [rules(seen + n) for n in range(images)]
-        factor, threshold = (
-            torch.stack([torch.stack([rule[part] for rule in one]) for one in of_image]) for part in (0, 1)
-        )
-        axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
-        shape = (images, classes, *(1 for _ in range(truth.ndim - 1)))
-        number = factor.shape[1]
-        counts = torch.zeros(number, images * classes * 2 + 1, dtype=torch.int64, device=truth.device)
-        for (some, part), p in decision.probabilities(view.logits, "softmax", axes) if truth.numel() else ():
-            label = truth[some, part]
-            if not bool((p.isfinite().all(1) | (label < 0)).all()):
-                raise ValueError(
-                    "logits must be finite where a pixel counts, or -inf in some classes, got NaN or inf"
-                )
-            first = torch.arange(images, device=truth.device)[some].view(-1, *shape[2:]) * classes
-            for r in range(number):
-                w, t = (one[some, r].to(p).view(-1, *shape[1:]) for one in (factor, threshold))
-                chosen = decision.largest_gain(p, w, t)
-                cell = torch.where(label < 0, images * classes * 2, (first + chosen) * 2 + (chosen == label))
-                counts[r] += torch.bincount(cell.flatten(), minlength=counts.shape[1])
-        seen += images
-        table = counts[:, :-1].cpu().view(number, images, classes, 2)
-        yield torch.stack(
-            (table[..., 1], _labelled(truth, classes).expand(number, -1, -1), table.sum(-1)), -1
-        ).movedim(0, 1)
-
-
-def _labelled(truth: Tensor, classes: int) -> Tensor:
-    """Return the labelled pixels of each class in each image, int64 (N, C) on the CPU."""
-    flat = truth.flatten(1)
-    cell = torch.where(
-        flat < 0, len(flat) * classes, torch.arange(len(flat), device=flat.device)[:, None] * classes + flat
+    Args:
+        task: What is fitted.
+        batches: The images.
+        groups: The R rules of each group of images.
+        group_of: The group of each image, (n,); None where there is one.
+    """
+    factor, threshold = (
+        torch.stack([torch.stack([rule[part] for rule in rules]) for rules in groups]) for part in (0, 1)
     )
-    return torch.bincount(cell.flatten(), minlength=len(flat) * classes + 1)[:-1].view(-1, classes).cpu()
+    found, seen = [torch.zeros(0, factor.shape[1], task.num_classes, 3, dtype=torch.int64)], 0
+    for view in task.views(batches):
+        truth = labels.canonical_target(view.target, view.mask, task.ignore_index, task.num_classes)
+        group = torch.zeros(len(truth), dtype=torch.int64)
+        if group_of is not None:
+            if len(group_of) < seen + len(truth):  # more images than before, which is told in the end
+                group_of = torch.cat((group_of, group))
+            group = group_of[seen : seen + len(truth)]
+        found.append(_decided(view, truth, factor[group], threshold[group]))
+        seen += len(truth)
+    return torch.cat(found)
+
+
+def _decided(view: layouts.View, truth: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
+    """Return the counts of a batch, int64 (N, R, C, 3), by rules (N, R, C)."""
+    images, number, classes = factor.shape
+    axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
+    ones = (1,) * (truth.ndim - 1)
+    first = torch.arange(images, device=truth.device).view(-1, *ones) * classes
+    counts = torch.zeros(number, images * classes * 2, dtype=torch.int64, device=truth.device)
+    for (some, part), p in decision.probabilities(view.logits, "softmax", axes):
+        label = truth[some, part]
+        if not bool((p.isfinite().all(1) | (label < 0)).all()):
+            raise ValueError("logits must be finite where a pixel counts, or -inf in some classes, got NaN or inf")
+        for r in range(number):
+            w, t = (one[some, r].to(p).view(-1, classes, *ones) for one in (factor, threshold))
+            chosen = decision.largest_gain(p, w, t)
+            counts[r] += tally((first[some] + chosen) * 2 + (chosen == label), label >= 0, counts.shape[1])
+    table = counts.cpu().view(number, images, classes, 2)
+    labelled = tally(first + truth, truth >= 0, images * classes).view(images, classes).cpu()
+    return torch.stack((table[..., 1], labelled.expand(number, -1, -1), table.sum(-1)), -1).movedim(0, 1)
 
 
 def _channels(task: Task, batches: Batches, progress: Callable[[int, int], None]) -> tuple[Rule, Fit]:

@@ -11,6 +11,7 @@ from torchmetrics.utilities.plot import plot_confusion_matrix
 from ._counting_metric import CountingMetric, Score
 from ._curve_metric import JaccardCurve
 from ._inputs.arguments import choice
+from ._math.tally import tally
 from .scores import EMPTY, class_counts, dice, image_iou, iou, lowest_means
 
 __all__ = ["ConfusionMatrix", "DiceScore", "ImageJaccardIndex", "JaccardCurve", "JaccardIndex", "PixelAccuracy"]
@@ -66,7 +67,7 @@ class ConfusionMatrix(CountingMetric):
             TypeError: a floating target.
         """
         preds, labels = self._pixels(preds, target, mask)
-        counts = _tally(labels * self.num_classes + preds, labels >= 0, self.num_classes**2)
+        counts = tally(labels * self.num_classes + preds, labels >= 0, self.num_classes**2)
         self.confusion = self.confusion + counts.view_as(self.confusion)
 
     def compute(self) -> Tensor:
@@ -274,10 +275,5 @@ def _image_counts(preds: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     images, valid = len(labels), labels >= 0
     first = torch.arange(images, device=labels.device)[:, None] * num_classes
     pairs = ((labels, valid & (preds == labels)), (labels, valid), (preds, valid))
-    tallies = [_tally(first + c, chosen, images * num_classes) for c, chosen in pairs]
+    tallies = [tally(first + c, chosen, images * num_classes) for c, chosen in pairs]
     return torch.stack(tallies, dim=-1).view(images, num_classes, 3)
-
-
-def _tally(cell: Tensor, chosen: Tensor, size: int) -> Tensor:
-    """Count the chosen pixels of each cell 0 .. size - 1; the others go to one more, cut off."""
-    return torch.bincount(torch.where(chosen, cell, size).flatten(), minlength=size + 1)[:size]

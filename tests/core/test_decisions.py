@@ -489,6 +489,14 @@ class Shuffled:
         return iter(self.batches[self.times :] + self.batches[: self.times])
 
 
+class Growing(Shuffled):
+    """One more batch in the last pass."""
+
+    def __iter__(self):
+        self.times += 1
+        return iter(self.batches if self.times < 12 else self.batches * 2)
+
+
 def test_what_cannot_be_fitted_is_named_and_changes_nothing() -> None:
     batches = images(3, 18)
     rule = DatasetDecision(5)
@@ -496,6 +504,7 @@ def test_what_cannot_be_fitted_is_named_and_changes_nothing() -> None:
     for given, error, message in [
         (iter(batches), TypeError, "gone through again, got list_iterator"),
         (Shuffled(batches), ValueError, "the same images in the same order"),
+        (Growing(batches), ValueError, "the same images in the same order"),
         ([], ValueError, "must hold a pixel that counts"),
         ([(batches[0][0], torch.full((1, 24, 30), -100))], ValueError, "must hold a pixel that counts"),
         ([batches[0][0]], TypeError, r"batches must hold \(logits, target\)"),

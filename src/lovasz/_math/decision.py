@@ -12,7 +12,6 @@ from the counts expected of it. Only the order matters, so a rule is a factor w 
 the gain w (p - t).
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -79,34 +78,20 @@ def probability_histogram(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
 
 def probabilities(
     logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None
-) -> Iterator[tuple[tuple[slice, ...], Tensor]]:
-    """Return the probabilities (N, C, *) of logits, a part of them at a time, and where each is, but for its class.
+) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Return the probabilities (N, C, *) of logits, a part at a time, with the images and pixels they are of.
 
     Args:
         logits: (N, C, *).
         form: "softmax" or "sigmoid".
         axes: how the logits are interpolated; None where they are not.
     """
-    N, C = logits.shape[:2]
-    spatial = spatial_shape(logits, axes)
-    for images, part in interpolation.parts(N, spatial[0], C * math.prod(spatial[1:]), PART, N):
-        if axes is None:
-            yield (images, part), _probabilities(logits[images, :, part], form, None)
-        else:
-            strip = axes[0].part(part)
-            yield (images, part), _probabilities(logits[images, :, strip.places], form, [strip, *axes[1:]])
+    for place, x in interpolation.strips(logits, axes, PART):
+        yield place, _probability(x, form)
 
 
-def _probabilities(logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None) -> Tensor:
-    """Return the probabilities of logits (N, C, *), in float32 or float64."""
-    x = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    x = x if axes is None else interpolation.interpolate(x, axes)
+def _probability(x: Tensor, form: str) -> Tensor:
     return x.softmax(1) if form == "softmax" else x.sigmoid()
-
-
-def spatial_shape(logits: Tensor, axes: Sequence[interpolation.Axis] | None) -> tuple[int, ...]:
-    """Return the sizes of the spatial axes of logits (N, C, *), interpolated where there are axes."""
-    return tuple(logits.shape[2:]) if axes is None else tuple(len(one.lower) for one in axes)
 
 
 def labels(
@@ -122,19 +107,20 @@ def labels(
         axes: how the logits are interpolated; None where they are not.
     """
     N, C = logits.shape[:2]
-    spatial = spatial_shape(logits, axes)
+    spatial = interpolation.spatial_shape(logits, axes)
     factor, threshold = (one.expand(N, C).reshape(N, C, *(1 for _ in spatial)) for one in (factor, threshold))
     decide = largest_gain if form == "softmax" else _above
     if torch.compiler.is_compiling():  # which makes no parts, as it does not know how many
-        return decide(_probabilities(logits, form, axes), factor, threshold)
+        x = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        x = x if axes is None else interpolation.interpolate(x, axes)
+        return decide(_probability(x, form), factor, threshold)
     if form == "softmax":
         decided = torch.empty(N, *spatial, dtype=torch.int64, device=logits.device)
     else:
         decided = torch.empty(N, C, *spatial, dtype=torch.bool, device=logits.device)
-    if decided.numel():
-        for (images, part), p in probabilities(logits, form, axes):
-            place = (images, part) if form == "softmax" else (images, slice(None), part)
-            decided[place] = decide(p, factor[images], threshold[images])
+    for (images, part), p in probabilities(logits, form, axes):
+        place = (images, part) if form == "softmax" else (images, slice(None), part)
+        decided[place] = decide(p, factor[images], threshold[images])
     return decided
 
 

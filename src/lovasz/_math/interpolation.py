@@ -125,13 +125,36 @@ def adjoint(gradient: Tensor, axes: Sequence[Axis]) -> Tensor:
     return gradient
 
 
+def spatial_shape(logits: Tensor, axes: Sequence[Axis] | None) -> tuple[int, ...]:
+    """Return the sizes of the spatial axes of logits (N, C, *), interpolated where there are axes."""
+    return tuple(logits.shape[2:]) if axes is None else tuple(len(one.lower) for one in axes)
+
+
+def strips(
+    logits: Tensor, axes: Sequence[Axis] | None, size: int = STRIP
+) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    """Return logits in float32 or float64, `size` elements at a time, with the images and pixels they are of.
+
+    Args:
+        logits: (N, C, *).
+        axes: how they are interpolated; None where they are not.
+        size: elements of a strip.
+    """
+    N, C = logits.shape[:2]
+    wanted = spatial_shape(logits, axes)
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    each = C * math.prod(wanted[1:])
+    for images, part in parts(N if each else 0, wanted[0], each, size, N):
+        if axes is None:
+            yield (images, part), logits[images, :, part].to(dtype)
+        else:
+            strip = axes[0].part(part)
+            yield (images, part), interpolate(logits[images, :, strip.places].to(dtype), [strip, *axes[1:]])
+
+
 def argmax(logits: Tensor, axes: Sequence[Axis]) -> Tensor:
     """Return the class of the largest logit (N, C, *) at each pixel of the axes, int64 (N, *), strip by strip."""
-    x = logits if logits.dtype == torch.float64 else logits.float()
-    wanted = [len(one.lower) for one in axes]
-    indices = torch.empty(len(x), *wanted, dtype=torch.int64, device=x.device)
-    each = x.shape[1] * math.prod(wanted[1:])
-    for images, part in parts(len(x) if each else 0, wanted[0], each, STRIP, len(x)):
-        strip = axes[0].part(part)
-        indices[images, part] = interpolate(x[images, :, strip.places], [strip, *axes[1:]]).argmax(1)
+    indices = torch.empty(len(logits), *spatial_shape(logits, axes), dtype=torch.int64, device=logits.device)
+    for place, strip in strips(logits, axes):
+        indices[place] = strip.argmax(1)
     return indices
