@@ -83,12 +83,7 @@ def print_peak(shape: Sequence[int], implementation: str) -> None:
     with torch.no_grad():
         decide(inputs((*shape[:2], 32, 32)))  # what a first call brings along
         logits = inputs(shape)
-        print(added_mib(decide, logits))
-
-
-def added_mib(decide: Callable[[Tensor], Tensor], logits: Tensor) -> float:
-    """Return the MiB that a decision adds at its peak."""
-    return measure.memory.peak_growth(lambda: decide(logits), logits.is_cuda)
+        print(measure.memory.peak_growth(lambda: decide(logits), logits.is_cuda))
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ._inputs.arguments import check_upsample, parse_ignore_index
+from ._inputs.arguments import check_num_classes, check_upsample, parse_ignore_index
 from ._inputs.predictions import predicted_pixels
 
 
@@ -31,8 +31,7 @@ class CountingMetric(Metric):
         super().__init__(**kwargs)
         check_upsample(upsample, align_corners)
         self.upsample, self.align_corners = upsample, align_corners
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
+        check_num_classes(num_classes)
         self.num_classes = num_classes
         self.ignore_index = parse_ignore_index(ignore_index)
         counted = {

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchmetrics.utilities.plot import plot_curve
 
 from ._counting_metric import CountingMetric
-from ._inputs.arguments import choice, parse_bins, parse_measure
+from ._inputs.arguments import check_num_classes, choice, parse_counted_bins, parse_measure
+from ._inputs.layouts import PROBABILITIES
 from .counts import Counts, count
 from .curves import ThresholdCurve
 from .measures import FBeta, Tversky
@@ -55,15 +56,11 @@ class JaccardCurve(CountingMetric):
         align_corners: bool = False,
         **kwargs: Any,
     ) -> None:
-        self.form = choice("form", form, ("softmax", "sigmoid"))
+        self.form = choice("form", form, PROBABILITIES)
         if measure not in ("precision", "recall"):
             parse_measure(measure)
-        if not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(f"num_classes must be an integer of at least 1, got {num_classes!r}")
-        number = parse_bins(bins, None, num_classes, form)
-        if number is None:
-            raise ValueError("bins must be an integer here: the curve is counted")
-        self.measure, self.bins = measure, number
+        check_num_classes(num_classes)
+        self.measure, self.bins = measure, parse_counted_bins(bins, num_classes, form, "the curve is counted")
         super().__init__(
             num_classes, ignore_index, upsample, align_corners, {"form": form, "bins": self.bins}, **kwargs
         )

@@ -200,9 +200,7 @@ def count(
         ([[2, 2]], [[1, 1]])
     """
     view = layouts.view(logits, target, mask, form, upsample, align_corners)
-    number = arguments.parse_bins(bins, None, view.logits.shape[1], form)
-    if number is None:
-        raise ValueError("bins must be an integer here: counts always count")
+    number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "counts always count")
     ignored = arguments.parse_ignore_index(ignore_index)
     pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)
     return Counts(operators.count(pixels, number, per_image).table, form, per_image)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetDecision", "Fit", "image_decision"]
 
-FORMS = ("softmax", "sigmoid")
-
 
 def image_decision(
     logits: Tensor,
@@ -66,14 +64,12 @@ def image_decision(
     References:
         Wang, Dai: RankSEG-RMA (2025), https://arxiv.org/abs/2510.15362
     """
-    arguments.choice("form", form, FORMS)
+    arguments.choice("form", form, layouts.PROBABILITIES)
     parsed = arguments.parse_measure(measure)
     if not isinstance(absent_below, (int, float)) or isinstance(absent_below, bool) or not 0 <= absent_below <= 1:
         raise ValueError(f"absent_below must be a number from 0 to 1, got {absent_below!r}")
     view, shape = _pixels(logits, mask, form, size, upsample, align_corners)
-    number = arguments.parse_bins(bins, None, view.logits.shape[1], form)
-    if number is None:
-        raise ValueError("bins must be an integer here: the decision counts")
+    number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "the decision counts")
     pixels = Pixels(view.logits, view.target, view.mask, [], form, view.interpolation)
     table = operators.count(pixels, number, True).table
     if table[..., -1].any():
@@ -141,11 +137,9 @@ class DatasetDecision(nn.Module):
         align_corners: bool = False,
     ) -> None:
         super().__init__()
-        arguments.choice("form", form, FORMS)
-        least = 2 if form == "softmax" else 1
-        if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < least:
-            hint = '; for one channel form="sigmoid"' if num_classes == 1 else ""
-            raise ValueError(f"num_classes must be an integer of at least {least}, got {num_classes!r}{hint}")
+        arguments.choice("form", form, layouts.PROBABILITIES)
+        hint = '; for one channel form="sigmoid"' if num_classes == 1 else ""
+        arguments.check_num_classes(num_classes, 2 if form == "softmax" else 1, hint)
         arguments.parse_measure(measure)
         if isinstance(classes, str):
             raise TypeError(f"classes must be class indices or None, got {classes!r}")

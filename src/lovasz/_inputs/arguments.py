@@ -63,6 +63,20 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
     return number
 
 
+def parse_counted_bins(bins: int | str | None, num_classes: int, form: str, what: str) -> int:
+    """Return the number of bins of `what`, as in "the decision", which counts."""
+    number = parse_bins(bins, None, num_classes, form)
+    if number is None:
+        raise ValueError(f"bins must be an integer here: {what}")
+    return number
+
+
+def check_num_classes(num_classes: Any, least: int = 1, hint: str = "") -> None:
+    """Check a number of classes."""
+    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < least:
+        raise ValueError(f"num_classes must be an integer of at least {least}, got {num_classes!r}{hint}")
+
+
 def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
     """Return the measure that the loss extends, by its weights."""
     if isinstance(measure, str):

@@ -20,6 +20,8 @@ _INTEGERS = (
     torch.uint16, torch.uint32, torch.uint64,
 )  # fmt: skip
 FORMS = ("softmax", "sigmoid", "hinge")
+#: Those whose errors say a probability.
+PROBABILITIES = FORMS[:2]
 _FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 

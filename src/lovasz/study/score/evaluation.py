@@ -15,10 +15,11 @@ from lovasz.study.io.masks import AS_STORED
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 from lovasz.study.processes import Ranks
+from lovasz.study.score.images import Image
 from lovasz.study.score.ordered import in_order
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.rows import Rows
-from lovasz.study.score.scored import Image, Scored, ScoreTally, Scoring, read_image
+from lovasz.study.score.scored import Scored, ScoreTally, Scoring, read_image
 from lovasz.study.score.tally import LabelError, class_counts, confusion
 
 # Images a thread takes at a time, so that handing them out costs little beside reading them.

@@ -41,10 +41,25 @@ class ScorePair:
         return flat[None] if self.logits.shape[1] == 1 else flat
 
 
-def read_masks(
-    pairs: Pairs, image: int, labellings: tuple[Labelling, Labelling]
-) -> tuple[Mask, Labels, Mask, Labels] | Problem:
-    """Read a prediction that is a mask and its target: each file and its labels, in the target's shape."""
+@dataclass(frozen=True)
+class Image:
+    """An image that was read.
+
+    Attributes:
+        prediction: Its labels, in the shape of the target.
+        target: The true labels.
+        masks: The files of prediction, None for scores, and target.
+        scores: The scores, if the prediction is some.
+    """
+
+    prediction: Labels
+    target: Labels
+    masks: tuple[Mask | None, Mask]
+    scores: ScorePair | None = None
+
+
+def read_masks(pairs: Pairs, image: int, labellings: tuple[Labelling, Labelling]) -> Image | Problem:
+    """Read a prediction that is a mask, and its target."""
     name, paths = pairs.files[image][0], pairs.paths(image)
     first, second = labellings
     try:
@@ -64,7 +79,7 @@ def read_masks(
         return _unread(name, error)
     if prediction.shape != target.shape:  # by an axis of length 1
         prediction = prediction.reshape(target.shape)
-    return predicted, prediction, labelled, target
+    return Image(prediction, target, (predicted, labelled))
 
 
 def read_scores(pairs: Pairs, image: int, kind: str, channels: int, labelling: Labelling) -> ScorePair | Problem:

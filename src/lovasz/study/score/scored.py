@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from lovasz.counts import Counts, count
 from lovasz.study.io.labelling import Labelling
-from lovasz.study.io.labels import Labels
-from lovasz.study.io.masks import Mask
 from lovasz.study.io.score_files import NoRuleError
 from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.deciding import Decision
-from lovasz.study.score.images import ScorePair, read_masks, read_scores
+from lovasz.study.score.images import Image, read_masks, read_scores
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.tally import class_counts, confusion
 
@@ -58,30 +56,12 @@ class Scored:
     unwritten: int
 
 
-@dataclass(frozen=True)
-class Image:
-    """An image that was read.
-
-    Attributes:
-        prediction: Its labels, in the shape of the target.
-        target: The true labels.
-        masks: The files of prediction, None for scores, and target.
-        scores: The scores, if the prediction is some.
-    """
-
-    prediction: Labels
-    target: Labels
-    masks: tuple[Mask | None, Mask]
-    scores: ScorePair | None = None
-
-
 def read_image(
     pairs: Pairs, image: int, labellings: tuple[Labelling, Labelling], scoring: Scoring | None
 ) -> Image | Problem:
     """Read a prediction, a mask or scores that are decided, and its target."""
     if scoring is None:
-        masks = read_masks(pairs, image, labellings)
-        return masks if isinstance(masks, Problem) else Image(masks[1], masks[3], (masks[0], masks[2]))
+        return read_masks(pairs, image, labellings)
     scores = read_scores(pairs, image, scoring.kind, scoring.decision.channels, labellings[1])
     if isinstance(scores, Problem):
         return scores

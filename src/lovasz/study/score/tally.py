@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lovasz import scores
+
 Labels = NDArray[np.integer[Any]]
 
 # Labels within so many neighbouring numbers are counted as they are; wider ones, as 65535 for void, are checked
@@ -67,7 +69,8 @@ def confusion(prediction: Labels, target: Labels, num_classes: int, ignored: Col
 
 def class_counts(matrix: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the pixels in intersection, label and prediction of each class, (C, 3), of a confusion matrix."""
-    return np.stack([matrix.diagonal(), matrix.sum(1), matrix.sum(0)], axis=-1)
+    counts: NDArray[np.int64] = scores.class_counts(torch.from_numpy(matrix)).numpy()
+    return counts
 
 
 def check_target(target: Labels, num_classes: int, ignored: Collection[int]) -> None:
