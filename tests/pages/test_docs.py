@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import results
+from lovasz import _fitting
 from lovasz._inputs.arguments import parse_bins
 from lovasz.study.summary.stats import signed
 from studies import tables as study_tables
@@ -243,6 +244,12 @@ def test_the_figures_say_what_the_page_says():
     assert highest == score.nan_to_num().max() > score[int((thresholds < 0.5).sum())] + 0.05
     mid = dict(figures.stages())["mid"]
     assert f"the area is its loss, {mid.loss().item():.2f}" in page
+
+
+def test_the_page_of_decisions_says_what_a_fit_costs():
+    decided = 1 + _fitting.PASSES * (_fitting.FOLDS + 1) + 2 * len(_fitting.SHRINKAGE)
+    words = " ".join((DOCS / "decisions.md").read_text().split())
+    assert f"`fit` takes {_fitting.PASSES + 2} passes, in which it decides every pixel {decided} times" in words
 
 
 def test_the_error_of_differences_grows_with_the_image(monkeypatch):
