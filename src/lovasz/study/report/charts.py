@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lovasz.study.data.iou import iou_per_class
+from lovasz.study.report.squares import path
 from lovasz.study.summary.compare import Comparison, LossSummary
 
 # Okabe and Ito's colours, told apart with any colour vision; black and yellow are replaced, as
@@ -16,8 +16,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "12 4", "4 2 1 2 1 2", "3 2")
 # Drawn once for wide and once for narrow pages, so that strokes and text keep their size.
 WIDTHS = {"wide": 720, "narrow": 360}
-# Sides of a small chart.
-SQUARE = 100
 # Points; an interval that goes further than this and every seed is clipped.
 CLIP = 25.0
 
@@ -89,7 +87,7 @@ class Multiple:
 
     Attributes:
         label: The class.
-        paths: One a loss, in a square of ``SQUARE`` x ``SQUARE``.
+        paths: One a loss, in the square of `lovasz.study.report.squares`.
         areas: The area under each: the Lovász loss.
     """
 
@@ -259,18 +257,6 @@ def multiples(comparison: Comparison, losses: list[str]) -> list[Multiple]:
         return math.isnan(change), change
 
     return sorted(found, key=shrinks)
-
-
-def places(x: NDArray[np.float64], y: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """Return where points of 0 to 1 lie in a square of ``SQUARE``, across and down, but for those that are NaN."""
-    known = np.isfinite(x) & np.isfinite(y)
-    return list(zip((SQUARE * x[known]).tolist(), (SQUARE * (1 - y[known])).tolist(), strict=True))
-
-
-def path(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    """Return the line through these points."""
-    found = places(x, y)
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in found) if found else ""
 
 
 def _ticks(low: float, high: float, most: int = 8) -> list[float]:

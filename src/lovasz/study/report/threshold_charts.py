@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lovasz.study.report.charts import SQUARE, path, places
+from lovasz.study.report.squares import SQUARE, path, places
 from lovasz.study.score.scored import Scored
 from lovasz.study.summary.score_curves import ClassCurve, by_class, thinned
 
