@@ -1,12 +1,13 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, decide, evaluate, gpu, reduce, scaling, small, upsample. `registers`
-compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and prints them.
+"""`python -m benchmarks NAME`: accuracy, cpu, decide, evaluate, gpu, pairing, reduce, scaling, small, upsample.
+`registers` compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and
+prints them.
 """
 
 import argparse
 
 import torch
 
-from . import accuracy, cpu, decide, evaluate, gpu, reduce, registers, results, scaling, upsample
+from . import accuracy, cpu, decide, evaluate, gpu, pairing, reduce, registers, results, scaling, upsample
 
 
 def main() -> None:
@@ -18,6 +19,7 @@ def main() -> None:
         "decide",
         "evaluate",
         "gpu",
+        "pairing",
         "reduce",
         "registers",
         "scaling",
@@ -30,7 +32,7 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="cpu, decide, evaluate, gpu, scaling, small, upsample: smaller inputs, few repeats",
+        help="cpu, decide, evaluate, gpu, pairing, scaling, small, upsample: smaller inputs, few repeats",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
@@ -51,6 +53,8 @@ def main() -> None:
         decide.print_table(args.csv, args.quick, args.repeats or (2 if args.quick else 7))
     elif args.name == "evaluate":
         evaluate.print_table(args.csv, args.quick)
+    elif args.name == "pairing":
+        pairing.print_table(args.csv, args.quick)
     elif args.name == "reduce":
         reduce.print_table(args.csv)
     elif args.name == "registers":

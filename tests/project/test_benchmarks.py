@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, decide, exact, gpu, measure, peers, reduce, results, scaling, upsample
+from benchmarks import cases, cpu, decide, exact, gpu, measure, pairing, peers, reduce, results, scaling, upsample
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
 
 TINY = (
@@ -370,3 +370,10 @@ def test_the_summary_of_decisions_is_that_of_the_worst_case():
         "rankseg takes 6.0 times as long as image_decision at least (target >= 5)",
         "and 4.0 times the memory (target >= 10)",
     ]
+
+
+def test_names_are_paired_in_every_way_there_is(capsys, monkeypatch):
+    monkeypatch.setattr(pairing, "REPEATS", 1)
+    rows = list(pairing.rows(quick=True))
+    assert [row.names for row in rows] == list(pairing.NAMES)
+    assert all(row.pairs == 1_000 and row.seconds > 0 for row in rows)  # and each has paired all, or it raises
