@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 
 from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pairs, make_photos
+from lovasz.cli.evaluation_resamples import Resampled, ResampleOptions, make_resample_options, rival_pairs
 from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
 from lovasz.cli.interruption import noted
+from lovasz.cli.resample_tables import print_contest, print_intervals
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.classes import Classes
@@ -28,11 +30,12 @@ from lovasz.study.io.text import printable
 from lovasz.study.processes import joined
 from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.decided_masks import DecidedMasks
+from lovasz.study.score.evaluation import Evaluation, nothing
 from lovasz.study.score.evaluation import evaluate as count
-from lovasz.study.score.evaluation import nothing
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
+from lovasz.study.summary.resampling import RESAMPLES
 
 # What to do where predictions, or targets, are labels that no map of Cityscapes takes.
 ALREADY_MAPPED = ("--map-predictions none", "leave out --map: --num-classes 19 --ignore 255")
@@ -114,6 +117,27 @@ def evaluate(
         Path | None, typer.Option(metavar="DIR", help="Folder of photos of the same names, for the report.")
     ] = None,
     worst: Annotated[int, typer.Option(metavar="N", help="How many of the worst images the report shows.")] = 24,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="OTHERS", help="Other predictions of the same images, compared with PREDICTIONS; repeat."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUPS",
+            help="Images that are drawn together, as of one patient: CSV with the columns image, group; or a "
+            "regular expression whose first group, in the name, is the group.",
+        ),
+    ] = None,
+    subgroups: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Scores by the values of columns: CSV with the column image and others."),
+    ] = None,
+    resamples: Annotated[
+        int, typer.Option(metavar="N", help="How often images are drawn for the intervals; 0 for none.")
+    ] = RESAMPLES,
     workers: Annotated[int, typer.Option(metavar="N", help="Threads; 0: one a core.")] = 0,
     max_values: Annotated[
         int, typer.Option(metavar="N", help="Leave out files that unfold to more values, pixels times channels.")
@@ -134,6 +158,8 @@ def evaluate(
     - lovasz evaluate predictions masks --num-classes 19 --ignore 255
 
     - lovasz evaluate predictions masks --classes classes.txt --images photos
+
+    - lovasz evaluate baseline masks --against new --num-classes 19 --ignore 255
 
     - torchrun --nproc-per-node 8 -m lovasz evaluate predictions masks --num-classes 150
     """
@@ -172,10 +198,20 @@ def evaluate(
             others = None if fit is None else make_pairs(*fit, max_values, True)
             wanted = ScoreOptions(scores, decide or "usual", threshold, others, masks, allow_missing)
             wanted.check(pairs, labellings[1])
+        if scores is not None and against:
+            raise ValueError("--against compares masks; write those of scores with --decide, and compare these")
+        images_drawn = make_resample_options(
+            pairs, group, subgroups, against or (), resamples, lambda path: rival_pairs(path, targets, max_values)
+        )
+        for other in images_drawn.rivals:
+            predicted = (str(other.paths(image)[0]) for image in range(len(other.files)))
+            check_stored_ids(labellings[0].label_map, predicted, ALREADY_MAPPED[0])
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:
-        code = _run(pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted)
+        code = _run(
+            pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted, images_drawn
+        )
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
         code = 130
@@ -195,34 +231,55 @@ def _run(
     photos: dict[str, Path],
     worst: int,
     wanted: ScoreOptions | None,
+    images_drawn: ResampleOptions,
 ) -> int:
     """Count, print and write; return the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
     ignored = labellings[1].ignored
+    every = [pairs, *images_drawn.rivals]
     with joined() as ranks, noted() as interruption:
-        if len(set(ranks.all(hashlib.sha256(repr(pairs.files).encode()).hexdigest()))) > 1:
+        seen = repr([one.files for one in every])
+        if len(set(ranks.all(hashlib.sha256(seen.encode()).hexdigest()))) > 1:
             _fail("the processes do not see the same files; on every machine both folders must hold all of them")
         console = Console(highlight=False, quiet=ranks.rank > 0)
-        go_on = allow_missing or not pairs.problems
-        if not go_on or not pairs.files:
-            evaluation = nothing(pairs, classes.names, ignored)
-        else:
-            stop, scoring = interruption.stop, None
+        go_on = allow_missing or not any(one.problems for one in every)
+        stop, scoring = interruption.stop, None
+        evaluations: list[Evaluation] = []
+        for one in every:
+            if not go_on or not one.files or (evaluations and evaluations[-1].stopped):
+                evaluations.append(nothing(one, classes.names, ignored))
+                continue
             if wanted is not None:
-                scoring = wanted.scoring(pairs, labellings[1], workers, stop, ranks, console)
-            with counting(console, len(pairs.files), ranks) as on_images:
-                evaluation = count(
-                    pairs, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring
+                scoring = wanted.scoring(one, labellings[1], workers, stop, ranks, console)
+            with counting(console, len(one.files), ranks) as on_images:
+                evaluations.append(
+                    count(one, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring)
                 )
+        evaluation, stopped = evaluations[0], any(one.stopped for one in evaluations)
         speaks = ranks.rank == 0
+        scores = score(evaluation, empty) if speaks and evaluation.counted else None
+        found = Resampled()
+        if scores is not None and not stopped and all(one.counted for one in evaluations):
+            found = images_drawn.resampled(evaluations, scores, workers, stop, console)
         outcome = Outcome(
-            evaluation, score(evaluation, empty) if speaks and evaluation.counted else None, allow_missing, command
+            evaluation,
+            scores,
+            allow_missing,
+            command,
+            found.intervals,
+            found.contest,
+            found.subgroups,
+            evaluations[1:],
         )
         if speaks:
-            print_pairing(console, pairs)
+            for one in every:
+                print_pairing(console, one)
             print_maps(console, evaluation)
+            print_contest(console, outcome)
             print_outcome(console, outcome)
-            print_problems(console, evaluation, go_on)
+            print_intervals(console, outcome)
+            for counted in evaluations:
+                print_problems(console, counted, go_on)
             paths = write_tables(outcome, out)
             (out / "report.html").unlink(missing_ok=True)
             if outcome.scores is not None:
@@ -230,7 +287,7 @@ def _run(
             for path in paths:
                 # A path may be longer than the terminal is wide and must stay in one piece.
                 console.print(printable(path), soft_wrap=True, markup=False)
-        if evaluation.stopped:
+        if stopped or stop.is_set():
             return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
         return 0 if outcome.complete else 1
 

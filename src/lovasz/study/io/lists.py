@@ -13,7 +13,7 @@ class ListError(TextError):
 
 
 def read_list(
-    file: Path, columns: Sequence[str], optional: Sequence[str] = ()
+    file: Path, columns: Sequence[str], optional: Sequence[str] | None = ()
 ) -> Iterator[tuple[str, dict[str, str]]]:
     """Read the rows of a CSV file whose first line names its columns.
 
@@ -22,7 +22,7 @@ def read_list(
     Args:
         file: UTF-8, with or without a byte order mark.
         columns: The columns that must be there.
-        optional: Columns that may be there.
+        optional: Columns that may be there; None for any.
 
     Yields:
         Where the row is, for messages, and its cells by column; a cell that is missing is empty.
@@ -35,8 +35,9 @@ def read_list(
     where = printable(file)
     try:
         found = rows.fieldnames or ()
-        if not set(columns) <= set(found) <= {*columns, *optional} or len(set(found)) < len(found):
-            may = f" and perhaps {', '.join(optional)}" if optional else ""
+        allowed = found if optional is None else (*columns, *optional)
+        if not set(columns) <= set(found) <= set(allowed) or len(set(found)) < len(found):
+            may = " and others" if optional is None else f" and perhaps {', '.join(optional)}" if optional else ""
             raise ListError(
                 f"{where}: the first line must name the columns {', '.join(columns)}{may}, "
                 f"got {', '.join(map(printable, found)) or 'nothing'}"
@@ -47,6 +48,6 @@ def read_list(
                 raise ListError(
                     f"{line}: has more cells than the {len(found)} columns; put a name with a comma in quotes"
                 )
-            yield line, {column: row.get(column) or "" for column in (*columns, *optional)}
+            yield line, {column: row.get(column) or "" for column in dict.fromkeys((*columns, *allowed))}
     except csv.Error as error:
         raise ListError(f"{where}, line {rows.line_num + 1}: is not CSV ({error})") from error

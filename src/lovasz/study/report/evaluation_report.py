@@ -1,7 +1,9 @@
 """The report of an evaluation: one HTML page that needs no network and stays small for any number of files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +13,25 @@ from lovasz.study.io.disk import naming, write_text
 from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
+from lovasz.study.report.duels import duels
 from lovasz.study.report.gallery import gallery
 from lovasz.study.report.maps import LINES, RIGHT, WRONG
 from lovasz.study.report.page import render
+from lovasz.study.report.ranges import (
+    class_ranges,
+    difference_axis,
+    rival_ranges,
+    score_ranges,
+    subgroup_ranges,
+)
 from lovasz.study.report.threshold_charts import threshold_charts
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
+from lovasz.study.summary.resample_tables import covers, few, p_text, verdict
+from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.score_curves import decided
+from lovasz.study.summary.stats import signed
 from lovasz.study.summary.surprises import foreground
 
 # Classes of which every pair is shown; more would not be legible, nor small.
@@ -89,12 +102,44 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         never=never_held(evaluation),
         charts=[] if evaluation.scored is None else threshold_charts(evaluation.scored, outcome.curves),
         decided="" if evaluation.scored is None else decided(evaluation.scored),
+        **_resampled(outcome, colours, photos, worst),
         keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
         versions=versions(),
     )
     with naming(path):
         write_text(path, page)
     return path
+
+
+def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path], worst: int) -> dict[str, Any]:
+    """Return what the page says of intervals, of subgroups and of other predictions."""
+    found: dict[str, Any] = {"intervals": outcome.intervals, "contest": outcome.contest}
+    scores, drawn = outcome.scores, outcome.contest or outcome.intervals
+    if scores is None or drawn is None:
+        return found
+    found |= {
+        "covers": covers(drawn.units, drawn.resamples),
+        "few": few(drawn.units),
+        "fewest": FEWEST,
+        "units": drawn.units,
+        "signed": signed,
+        "p_text": p_text,
+    }
+    if outcome.intervals is not None:
+        found |= {
+            "mean_ranges": score_ranges(vars(scores), outcome.intervals),
+            "class_rows": class_ranges([one.iou for one in scores.classes], outcome.intervals),
+            "subgroup_rows": subgroup_ranges(outcome.subgroups),
+        }
+    if outcome.contest is not None:
+        axis = difference_axis(outcome.contest)
+        found |= {
+            "axis": axis,
+            "against": [(rival, rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
+            "against_said": verdict(outcome.contest),
+            "against_items": duels(outcome.evaluation, outcome.contest, colours, photos) if worst else [],
+        }
+    return found
 
 
 def _maps(evaluation: Evaluation) -> list[str]:

@@ -109,7 +109,7 @@ def _item(
     listed = sorted(
         ((int(label), float(iou[label])) for label in np.flatnonzero(counts[:, 1])), key=lambda one: one[1]
     )
-    maps, note = _maps(evaluation, image, colours, photos.get(name))
+    maps, note = maps_of(evaluation, image, colours, photos.get(name))
     return Item(
         name=name,
         miou=float(scores.images[image]),
@@ -121,7 +121,9 @@ def _item(
     )
 
 
-def _maps(evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None) -> tuple[list[Map], str]:
+def maps_of(
+    evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None
+) -> tuple[list[Map], str]:
     scoring = None if evaluation.scored is None else evaluation.scored.scoring
     read = read_pair(evaluation.pairs, image, evaluation.labellings, scoring)
     if isinstance(read, Problem):

@@ -1,7 +1,7 @@
 """The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,16 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores, image_iou, image_miou
+from lovasz.study.summary.resample_tables import (
+    contest_record,
+    difference_rows,
+    intervals_record,
+    subgroup_rows,
+)
+from lovasz.study.summary.rivals import Contest
 from lovasz.study.summary.score_curves import ClassCurve, calibration_rows, class_curves, curve_rows, decided
+from lovasz.study.summary.score_intervals import ScoreIntervals
+from lovasz.study.summary.subgroups import Subgroup
 from lovasz.study.summary.surprises import surprises
 
 TABLES = ("images", "confusion")
@@ -29,12 +38,20 @@ class Outcome:
     Attributes:
         allow_missing: Whether names may be left out of a complete result.
         command: The command line that asked for it, `printable`.
+        intervals: Those of the scores; None if the images were not resampled.
+        contest: The other predictions against these; None if there are none, or the images were not resampled.
+        subgroups: The scores of parts of the images.
+        others: What was counted of the other predictions.
     """
 
     evaluation: Evaluation
     scores: Scores | None
     allow_missing: bool
     command: str
+    intervals: ScoreIntervals | None = None
+    contest: Contest | None = None
+    subgroups: Sequence[Subgroup] = ()
+    others: Sequence[Evaluation] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -59,10 +76,13 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether images were counted, and none left out but those that may be."""
-        evaluation = self.evaluation
-        allowed = all(self.allow_missing and problem.kind != "labels" for problem in evaluation.problems)
-        return evaluation.counted > 0 and allowed and not evaluation.stopped
+        """Whether images were counted, and none left out but those that may be, of all predictions."""
+        return all(
+            one.counted > 0
+            and not one.stopped
+            and all(self.allow_missing and problem.kind != "labels" for problem in one.problems)
+            for one in (self.evaluation, *self.others)
+        )
 
 
 def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
@@ -96,7 +116,24 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
             with naming(path), replaced(path, newline="") as file:
                 write_rows(file, lines(scored, outcome.evaluation.names))
             paths.append(path)
+    paths += _write_resampled(outcome, folder)
     return paths
+
+
+def _write_resampled(outcome: Outcome, folder: Path) -> list[Path]:
+    """Write differences and subgroups where there are any; those of an earlier evaluation are deleted."""
+    names, found = outcome.evaluation.names, []
+    for table, rows in (
+        ("differences", difference_rows(outcome.contest, names) if outcome.contest else None),
+        ("subgroups", subgroup_rows(outcome.subgroups) if outcome.subgroups else None),
+    ):
+        path = folder / f"{table}.csv"
+        path.unlink(missing_ok=True)
+        if rows is not None:
+            with naming(path), replaced(path, newline="") as file:
+                write_rows(file, rows)
+            found.append(path)
+    return found
 
 
 def _record(outcome: Outcome) -> dict[str, object]:
@@ -104,7 +141,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
     left_out: dict[str, list[Problem]] = {}
     for problem in evaluation.problems:
         left_out.setdefault(problem.kind, []).append(problem)
-    record: dict[str, object] = {
+    record: dict[str, Any] = {
         "complete": outcome.complete,
         "interrupted": evaluation.stopped,
         "counted": evaluation.counted,
@@ -137,7 +174,18 @@ def _record(outcome: Outcome) -> dict[str, object]:
         record["classes"] = [
             {"name": name, **asdict(one)} for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
+    _add_resampled(record, outcome)
     return record
+
+
+def _add_resampled(record: dict[str, Any], outcome: Outcome) -> None:
+    """Add intervals, comparison and subgroups; null and empty where there are none."""
+    intervals, contest, names = outcome.intervals, outcome.contest, outcome.evaluation.names
+    record["intervals"] = intervals and intervals_record(intervals)
+    for one, ends in zip(record["classes"], intervals.classes if intervals else (), strict=False):
+        one["intervals"] = {name: interval and asdict(interval) for name, interval in ends.items()}
+    record["against"] = contest and contest_record(contest, names)
+    record["subgroups"] = [asdict(one) for one in outcome.subgroups]
 
 
 def never_held(evaluation: Evaluation) -> list[str]:

@@ -1,0 +1,83 @@
+"""What is said of each image beside its masks: the group it belongs to, and properties."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from lovasz.study.io.lists import ListError, read_list
+from lovasz.study.io.names import name_of
+from lovasz.study.io.text import printable
+
+IMAGE, GROUP = "image", "group"
+
+
+def groups(option: str, names: Sequence[str]) -> list[str]:
+    """Return the group of each image.
+
+    Args:
+        option: A CSV file with the columns image and group; or a regular expression, whose first group, or all that
+            it matches, is the group of an image.
+        names: Names of images.
+
+    Raises:
+        ValueError: If it is neither, or an image has no group.
+    """
+    file = Path(option)
+    if file.suffix.lower() == ".csv" or file.is_file():
+        columns = properties(file, names, (GROUP,))
+        return columns[GROUP]
+    try:
+        pattern = re.compile(option)
+    except re.error as error:
+        raise ValueError(
+            f"--group must be a CSV file or a regular expression, got {printable(option)} ({error})"
+        ) from error
+    found = []
+    for name in names:
+        match = pattern.search(name)
+        group = match and match[1 if pattern.groups else 0]
+        if not group:
+            raise ValueError(f"--group {printable(option)} finds no group in the name {name}")
+        found.append(group)
+    return found
+
+
+def properties(file: Path, names: Sequence[str], only: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """Return, by column of a CSV file, the cell of each image.
+
+    The column image holds names as images.csv writes them, with a suffix or without; lines of other images are
+    passed over.
+
+    Args:
+        file: The file.
+        names: Names of images.
+        only: The columns beside image that there must be; None for any.
+
+    Raises:
+        ValueError: If the file cannot be read, has other columns, names an image twice, or lacks one, or a cell.
+    """
+    lines: dict[str, tuple[str, dict[str, str]]] = {}
+    for line, row in read_list(file, (IMAGE, *(only or ())), only and ()):
+        image = row.pop(IMAGE)
+        for name in dict.fromkeys((_normal(printable(image)), name_of(image))):
+            if name in lines and lines[name][1] is not row:
+                first = lines[name][0].rpartition(", ")[2]
+                raise ListError(f"{line}: the image {name} is also in {first}")
+            lines[name] = line, row
+    where = printable(file)
+    for name in names:
+        if _normal(name) not in lines:
+            raise ListError(f"{where}: has no line of the image {name}")
+        line, row = lines[_normal(name)]
+        lacking = [column for column, cell in row.items() if not cell]
+        if lacking:
+            raise ListError(f"{line}: has no {printable(lacking[0])} of the image {name}")
+    columns = list(next(iter(lines.values()))[1]) if lines else []
+    if not columns:
+        raise ListError(f"{where}: has no column beside {IMAGE}")
+    return {printable(column): [printable(lines[_normal(name)][1][column]) for name in names] for column in columns}
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

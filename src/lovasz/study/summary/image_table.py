@@ -1,0 +1,156 @@
+"""The counts of every image as a table, and every score of an evaluation as a function of how often each counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.scores import WORST, Scores, image_iou, image_miou
+from lovasz.study.summary.resampling import MOST_UNITS, Scored
+
+MEANS = ("accuracy", "miou", "foreground_miou", "dice", "image_miou", "class_miou")
+OF_CLASSES = ("iou", "dice", "precision", "recall", "image_iou")
+# More classes than these are not resampled: their scores of 10,000 resamples alone would take a gigabyte.
+MOST_CLASSES = 2_000
+# Columns of a class: intersection, label, prediction, sum of the IoU of images, images that have one.
+COLUMNS = 5
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """What is summed over images.
+
+    Attributes:
+        counts: Of each unit and class the columns, (G, C, 5); sums of them are exact.
+        images: Of each unit the sum of the mIoU of its images, and how many have one, (G, 2).
+        scale: What IoUs of images are multiples of 1 / scale of.
+        ignored: Classes without a score.
+        background: The class that the mean over the foreground leaves out, or -1.
+        ious: IoU of each class in each image, and its mIoU, (N, C + 1); None of so many that they are not ranked.
+        unit: The unit of each of these images, (N,).
+    """
+
+    counts: Tensor
+    images: Tensor
+    scale: float
+    ignored: list[int]
+    background: int
+    ious: Tensor | None
+    unit: Tensor
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return self.counts.shape[1]
+
+    def scores(self, weights: Tensor) -> Tensor:
+        """Return the means, then each score of all classes, (R, 6 + 5 C), of units that count so often, (R, G)."""
+        sums = (weights @ self.counts.flatten(1)).unflatten(1, self.counts.shape[1:])
+        right, labelled, predicted, summed, number = sums.unbind(-1)
+        union = labelled + predicted - right
+        known = union > 0
+        known[:, self.ignored] = False
+        of_classes = [
+            (right / union).where(known, torch.nan),
+            (2 * right / (labelled + predicted)).where(known, torch.nan),
+            (right / predicted).where(known, torch.nan),
+            (right / labelled).where(known, torch.nan),
+            summed / number / self.scale,
+        ]
+        iou, dice, image = of_classes[0], of_classes[1], of_classes[4]
+        whole, images = (weights @ self.images).unbind(-1)
+        foreground = iou.clone()
+        foreground[:, self.background if self.background >= 0 else slice(None)] = torch.nan
+        means = [
+            right.sum(1) / labelled.sum(1),
+            iou.nanmean(1),
+            foreground.nanmean(1),
+            dice.nanmean(1),
+            whole / images / self.scale,
+            image.nanmean(1),
+        ]
+        return torch.cat([torch.stack(means, 1), *of_classes], 1)
+
+    def worst(self, weights: Tensor) -> Tensor:
+        """Return the worst case of each class, then of images, (R, C + 1), of units that count so often, (R, G)."""
+        assert self.ious is not None
+        weights = weights[:, self.unit]
+        return torch.stack([_lowest(weights, column) for column in self.ious.T], 1)
+
+    def held(self) -> NDArray[np.int64]:
+        """Return how many units bear on each of the scores, (6 + 5 C,): those that hold the class, or any."""
+        labelled = self.counts[..., 1] > 0
+        whole = int(labelled.any(1).sum())
+        return np.concatenate([[whole] * len(MEANS), *[labelled.sum(0).numpy()] * len(OF_CLASSES)])
+
+    def place(self, name: str, label: int | None = None) -> int:
+        """Return which of the scores is a mean, or that of a class."""
+        if label is None:
+            return MEANS.index(name)
+        return len(MEANS) + OF_CLASSES.index(name) * self.num_classes + label
+
+
+def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
+    """Sum the counts of images by unit.
+
+    Args:
+        evaluation: What was counted.
+        scores: Its scores.
+        unit: The unit of every name, (N,); -1 for those that are left out.
+        units: How many units there are.
+    """
+    num_classes, images = evaluation.num_classes, int((unit >= 0).sum())
+    # So fine that sums of them over twice as many images are still exact in float64.
+    scale = 2.0 ** (50 - max(1, images).bit_length())
+    counts = torch.zeros(units, num_classes, COLUMNS, dtype=torch.float64)
+    means = torch.zeros(units, 2, dtype=torch.float64)
+    ranked = images <= MOST_UNITS
+    ious, of = [], []
+    for places, block in evaluation.rows.blocks():
+        kept = unit[places] >= 0
+        block, where = block[kept], torch.from_numpy(unit[places[kept]])
+        iou = image_iou(block, scores.empty, evaluation.ignored)
+        iou = np.concatenate([iou, image_miou(iou)[:, None]], 1)
+        known = torch.from_numpy(~np.isnan(iou)).double()
+        summed = torch.from_numpy(np.nan_to_num(np.rint(iou * scale)))
+        parts = [torch.from_numpy(block).double(), summed[:, :-1, None], known[:, :-1, None]]
+        counts.index_add_(0, where, torch.cat(parts, 2))
+        means.index_add_(0, where, torch.stack([summed[:, -1], known[:, -1]], 1))
+        if ranked:
+            ious.append(torch.from_numpy(iou))
+            of.append(where)
+    ignored = [label for label in sorted(evaluation.ignored) if 0 <= label < num_classes]
+    return ImageTable(
+        counts,
+        means,
+        scale,
+        ignored,
+        scores.background,
+        torch.cat(ious) if ious else None,
+        torch.cat(of) if of else torch.zeros(0, dtype=torch.int64),
+    )
+
+
+def side_by_side(first: ImageTable, second: ImageTable) -> Scored:
+    """Return the scores of units of the first and of the second, (R, 2 G), as if they were of one evaluation."""
+    counts = torch.cat([first.counts, second.counts])
+    images = torch.cat([first.images, second.images])
+    both = ImageTable(counts, images, first.scale, first.ignored, first.background, None, first.unit)
+    return both.scores
+
+
+def _lowest(weights: Tensor, scores: Tensor) -> Tensor:
+    """Return the mean over q of the mean of the lowest q % of scores that count so often, (R,)."""
+    order = scores.argsort()[: int((~scores.isnan()).sum())]
+    if not len(order):
+        return torch.full((len(weights),), torch.nan, dtype=torch.float64)
+    ranked, times = scores[order], weights[:, order]
+    number, sums = times.cumsum(1), (times * ranked).cumsum(1)
+    whole = number[:, -1:]
+    wanted = (whole * torch.tensor(WORST, dtype=torch.float64)).div(100, rounding_mode="floor").clamp(min=1)
+    last = torch.searchsorted(number, wanted).clamp(max=len(order) - 1)
+    lowest = sums.gather(1, last) - (number.gather(1, last) - wanted) * ranked[last]
+    return (lowest / wanted).mean(1).where(whole[:, 0] > 0, torch.nan)

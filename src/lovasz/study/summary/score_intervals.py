@@ -1,0 +1,108 @@
+"""What the scores of an evaluation would be with other images of the same kind: an interval for each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.scores import Scores
+from lovasz.study.summary.image_table import MEANS, MOST_CLASSES, OF_CLASSES, ImageTable, table_of
+from lovasz.study.summary.resampling import Draws, Sampled, Units, interval, sample, units_of
+
+# Resamples of the worst case, which ranks the images of each.
+RANKED = 2_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of a 95 % interval."""
+
+    low: float
+    high: float
+
+
+# By name of a score; None where there is no interval.
+Intervals = dict[str, Interval | None]
+
+
+@dataclass(frozen=True)
+class ScoreIntervals:
+    """The intervals of an evaluation.
+
+    Attributes:
+        units: What was drawn.
+        resamples: How often.
+        means: Those of the means over classes or images, by name as in `Scores`.
+        classes: Those of each class, by name as in `ClassScores`.
+    """
+
+    units: Units
+    resamples: int
+    means: Intervals
+    classes: list[Intervals]
+
+
+def counted_images(evaluation: Evaluation) -> NDArray[np.int64]:
+    """Return the places of the images that were counted, (N,)."""
+    return np.concatenate([places for places, _ in evaluation.rows.blocks()] or [np.zeros(0, dtype=np.int64)])
+
+
+def drawn_together(evaluation: Evaluation, places: NDArray[np.int64], groups: Sequence[str] | None) -> Units:
+    """Return the units of some of the images, by the group of each name where there are groups."""
+    if groups is None:
+        return units_of(len(places))
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    return units_of(len(places), np.array([numbers[groups[place]] for place in places.tolist()], dtype=np.int64))
+
+
+def spread_over(evaluation: Evaluation, places: NDArray[np.int64], units: Units) -> NDArray[np.int64]:
+    """Return the unit of every name, -1 for those that are not among the places."""
+    unit = np.full(len(evaluation.pairs.files), -1, dtype=np.int64)
+    unit[places] = units.of
+    return unit
+
+
+def score_intervals(
+    evaluation: Evaluation, scores: Scores, groups: Sequence[str] | None, draws: Draws
+) -> ScoreIntervals | None:
+    """Resample the images, or groups of them.
+
+    Args:
+        evaluation: What was counted.
+        scores: Its scores.
+        groups: The group of each name, or None.
+        draws: How often units are drawn.
+
+    Returns:
+        The intervals; None of more classes than can be resampled.
+    """
+    if evaluation.num_classes > MOST_CLASSES or not draws.resamples:
+        return None
+    places = counted_images(evaluation)
+    units = drawn_together(evaluation, places, groups)
+    table = table_of(evaluation, scores, spread_over(evaluation, places, units), units.number)
+    means, classes = intervals_of(table, sample(table.scores, units.number, draws))
+    if table.ious is not None:
+        fewer = replace(draws, resamples=min(draws.resamples, RANKED))
+        whole, held = table.held()[0], table.held()[table.place("iou", 0) :][: table.num_classes]
+        worst = _each(*interval(sample(table.worst, units.number, fewer), np.append(held, whole)))
+        means |= {"image_worst": worst[-1]}
+        classes = [{**one, "worst": found} for one, found in zip(classes, worst[:-1], strict=True)]
+    return ScoreIntervals(units, draws.resamples, means, classes)
+
+
+def intervals_of(table: ImageTable, sampled: Sampled) -> tuple[Intervals, list[Intervals]]:
+    """Return the intervals of the means, and of each class, of scores of the table or differences of two."""
+    found = _each(*interval(sampled, table.held()))
+    means = {name: found[table.place(name)] for name in MEANS}
+    classes = [{name: found[table.place(name, label)] for name in OF_CLASSES} for label in range(table.num_classes)]
+    return means, classes
+
+
+def _each(low: NDArray[np.float64], high: NDArray[np.float64]) -> list[Interval | None]:
+    return [
+        None if np.isnan(ends).any() else Interval(float(ends[0]), float(ends[1]))
+        for ends in np.stack([low, high], axis=1)
+    ]
