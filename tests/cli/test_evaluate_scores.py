@@ -1,7 +1,7 @@
 """``lovasz evaluate --scores``: what is read, how it is decided, and what is refused."""
 
 import csv
-import json
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,31 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from lovasz.cli.app import app
 from tests.cli.commands import assert_refused
-
-SHAPE = (12, 10)
-
-
-def softmax(x: Any) -> Any:
-    return np.exp(x) / np.exp(x).sum(0)
-
-
-def make(folder: Path, classes: int, images: int = 6, seed: int = 0) -> list[tuple[Any, Any]]:
-    """Logits (C, H, W) and targets, with the targets written."""
-    rng = np.random.default_rng(seed)
-    for place in ("s", "t"):
-        (folder / place).mkdir(parents=True)
-    found = []
-    for image in range(images):
-        target = rng.integers(0, classes, SHAPE).astype(np.uint8)
-        logits = rng.normal(size=(classes, *SHAPE)) + 1.2 * (np.arange(classes)[:, None, None] == target)
-        target[0, :3] = 255
-        Image.fromarray(target).save(folder / "t" / f"{image}.png")
-        found.append((logits.astype(np.float32), target))
-    return found
+from tests.cli.scored import SHAPE, evaluate, make, softmax
 
 
 def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
@@ -46,13 +24,7 @@ def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Any]:
-    def call(*more: Any, classes: int = 3, out: str = "out", scores: str = "s", code: int = 0) -> Any:
-        arguments = (tmp_path / scores, tmp_path / "t", "--num-classes", classes, "--ignore", 255, "--worst", 2)
-        done = CliRunner().invoke(app, ["evaluate", *map(str, (*arguments, "--out", tmp_path / out, *more))])
-        assert done.exit_code == code, done.output
-        return json.loads((tmp_path / out / "results.json").read_text()) if code == 0 else done
-
-    return call
+    return functools.partial(evaluate, tmp_path)
 
 
 def iou_of(record: Any) -> list[float]:
