@@ -42,7 +42,16 @@ def make_files(folder: Path, classes: int, images: int = 6) -> list[tuple[Any, A
 
 def evaluate(folder: Path, *more: Any, classes: int = 3, out: str = "out", scores: str = "s", code: int = 0) -> Any:
     """Call the command: of the exit code 0 return results.json, else what was printed."""
-    arguments = (folder / scores, folder / "t", "--num-classes", classes, "--ignore", 255, "--worst", 2)
-    done = CliRunner().invoke(app, ["evaluate", *map(str, (*arguments, "--out", folder / out, *more))])
+    return _called((folder / scores, folder / "t"), folder / out, classes, code, more)
+
+
+def evaluate_list(folder: Path, *more: Any, code: int = 0) -> Any:
+    """The same for the pairs that list.csv names."""
+    return _called((folder / "list.csv",), folder / "out", 3, code, more)
+
+
+def _called(paths: tuple[Path, ...], out: Path, classes: int, code: int, more: tuple[Any, ...]) -> Any:
+    arguments = (*paths, "--num-classes", classes, "--ignore", 255, "--worst", 2, "--out", out, *more)
+    done = CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
     assert done.exit_code == code, done.output
-    return json.loads((folder / out / "results.json").read_text()) if code == 0 else done
+    return json.loads((out / "results.json").read_text()) if code == 0 else done

@@ -168,7 +168,7 @@ def evaluate(
         check_writable(out)
         wanted = None
         if scores is not None:
-            masks = None if decide is None else DecidedMasks(out / "masks", pairs, known)
+            masks = None if decide is None else DecidedMasks(out, pairs, known)
             others = None if fit is None else make_pairs(*fit, max_values, True)
             wanted = ScoreOptions(scores, decide or "usual", threshold, others, masks, allow_missing)
             wanted.check(pairs, labellings[1])
@@ -210,6 +210,8 @@ def _run(
             stop, scoring = interruption.stop, None
             if wanted is not None:
                 scoring = wanted.scoring(pairs, labellings[1], workers, stop, ranks, console)
+                if wanted.masks is not None:
+                    wanted.masks.begin(ranks)
             with counting(console, len(pairs.files), ranks) as on_images:
                 evaluation = count(
                     pairs, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring
@@ -218,6 +220,8 @@ def _run(
         outcome = Outcome(
             evaluation, score(evaluation, empty) if speaks and evaluation.counted else None, allow_missing, command
         )
+        if evaluation.scored is not None and wanted is not None and wanted.masks is not None:
+            wanted.masks.finish(ranks, outcome.complete)
         if speaks:
             print_pairing(console, pairs)
             print_maps(console, evaluation)
@@ -227,6 +231,8 @@ def _run(
             (out / "report.html").unlink(missing_ok=True)
             if outcome.scores is not None:
                 paths.append(write_report(outcome, classes, photos, worst, out / "report.html"))
+            if outcome.masks is not None:
+                paths.append(outcome.masks)
             for path in paths:
                 # A path may be longer than the terminal is wide and must stay in one piece.
                 console.print(printable(path), soft_wrap=True, markup=False)
