@@ -95,7 +95,8 @@ class DatasetDecision(nn.Module):
     classes ask for less probability. `fit` finds the 2 C numbers on images with labels, which the
     network should not have been trained on; between those and the argmax it goes as far as folds of the images
     agree with. A module without weights to train: put it behind the network, save and export it with it.
-    A binary or multilabel head (`form="sigmoid"`) gets the best threshold of each channel likewise.
+    A binary or multilabel head (`form="sigmoid"`) gets the best threshold of each channel likewise: p > t, as
+    p > 1/2 is usual. `fit` gives the number just below that of `ThresholdCurve.best`: its mask p >= t is the same.
 
     Args:
         num_classes: C, or the number of channels.
@@ -200,9 +201,10 @@ class DatasetDecision(nn.Module):
         return found
 
     def set_rule(self, rule: Rule) -> None:
-        """Take the factors and thresholds (C,) of a rule."""
+        """Take the factors and thresholds (C,) of a rule; of the sigmoid those of p >= t."""
         self.factor.copy_(rule.factor)
-        self.threshold.copy_(rule.threshold)
+        below = decision.just_below(rule.threshold) if self.form == "sigmoid" else rule.threshold
+        self.threshold.copy_(below)
 
     def forward(self, logits: Tensor, *, size: Sequence[int] | None = None) -> Tensor:
         """Decide.

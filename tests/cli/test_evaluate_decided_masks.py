@@ -23,7 +23,7 @@ def files(folder: Path) -> dict[str, bytes]:
 # ---- names ----
 
 
-def test_a_mask_has_the_name_of_its_pred(tmp_path: Path) -> None:
+def test_a_mask_has_the_name_of_its_scores(tmp_path: Path) -> None:
     (x, target), *_ = make(tmp_path, 3, images=1)
     for place in ("s", "t"):
         (tmp_path / place / "city").mkdir()

@@ -72,6 +72,30 @@ def test_grey_maps_and_thresholds(tmp_path: Path, run: Any, kind: Any, most: int
     assert "chosen on the same images: the score is optimistic" in best["decided"]
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float16, np.float32, np.float64])
+def test_a_probability_at_the_threshold_is_told_apart(kind: Any) -> None:
+    """Above a threshold that was given; of a fitted one it is reached, as in the curve."""
+    from lovasz.study.io.score_files import logit
+    from lovasz.study.score.deciding import Decision
+
+    values = np.arange(256) / 255 if kind == np.uint8 else np.linspace(0, 1, 101).astype(kind).astype(np.float64)
+    logits = torch.from_numpy(logit(values))[None, None, :, None]
+    for threshold in values.tolist():
+        for reached, expected in ((False, values > threshold), (True, values >= threshold)):
+            found = Decision("threshold", 1, threshold, reached).labels(logits)
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rule", [("--threshold", "best"), ("--decide", "dataset")])
+def test_a_fitted_threshold_of_zero_takes_every_pixel(rule: tuple[str, str], tmp_path: Path, run: Any) -> None:
+    for image, (_, target) in enumerate(make(tmp_path, 2)):
+        np.save(tmp_path / "s" / f"{image}.npy", np.where(target == 0, 1e-3, 0).astype(np.float32))
+    record = run("--scores", "probabilities", *rule, classes=2)
+    assert "at least 0," in record["decided"]
+    assert record["classes"][1]["recall"] == 1
+    assert record["classes"][1]["iou"] == pytest.approx(record["thresholds"][0]["best_iou"])
+
+
 def test_the_rule_of_a_data_set_is_fitted_on_other_images(tmp_path: Path, run: Any) -> None:
     from lovasz.decisions import DatasetDecision
 

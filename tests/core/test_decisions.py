@@ -466,6 +466,42 @@ def test_the_threshold_of_a_channel_is_the_best_of_all() -> None:
     assert found.images == 40
 
 
+def test_a_fitted_threshold_takes_the_pixels_that_the_curve_counts() -> None:
+    """In float32 p > t of the rule is p >= t of the curve, for thresholds that are a float32 or between two."""
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.cat((torch.rand(50, generator=generator), torch.tensor([0.0, 1.0, 0.25, 1e-30])))
+    for t in torch.cat((exact.double(), torch.rand(50, dtype=torch.float64, generator=generator))):
+        near = t.float()
+        beside = [torch.nextafter(near, torch.tensor(end)) for end in (-torch.inf, torch.inf)]
+        p = torch.stack((near, *beside)).clamp(min=0)
+        stored = decision.just_below(t[None])
+        assert stored.dtype == torch.float32
+        assert_close(p > stored, p.double() >= t, rtol=0, atol=0)
+    assert decision.just_below(torch.tensor([0.5], dtype=torch.float64)).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])  # bins of which the one of 1/2 stands for a little less, and more
+@pytest.mark.parametrize("values", [[0.0, -2.0], [0.0, 0.5, -0.5], [-200.0, -300.0], [-200.0, 3.0]])
+def test_ties_are_scored_as_they_are_decided(values: list[float], channels: int) -> None:
+    """Logits of a few values, among them 0 (p = 1/2) and some of p = 0 in float32; any may be a threshold."""
+    generator = torch.Generator().manual_seed(0)
+    shape = 3, channels, 8, 8
+    logits = torch.tensor(values)[torch.randint(len(values), shape, generator=generator)]
+    target = (torch.rand(shape, generator=generator) < 0.4).long()
+
+    def score(mask: torch.Tensor) -> float:
+        tp = (mask & (target == 1)).sum((0, 2, 3))
+        return (tp / (mask | (target == 1)).sum((0, 2, 3))).mean().item()
+
+    rule = DatasetDecision(channels, form="sigmoid")
+    found = rule.fit([(logits, target)])
+    assert found.usual == pytest.approx(score(logits > 0))
+    assert found.fitted == pytest.approx(score(rule(logits)))
+    best, _ = lovasz.count(logits, target, form="sigmoid").threshold_curve().best()
+    rule.set_rule(_fitting.Rule(torch.ones(channels), best))
+    assert_close(rule(logits), logits.sigmoid().double() >= best.view(1, -1, 1, 1), rtol=0, atol=0)
+
+
 def test_batches_may_be_of_any_size_and_images_of_any_number() -> None:
     batches = images(13, 17)
     for form in ("softmax", "sigmoid"):
