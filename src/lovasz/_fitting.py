@@ -44,7 +44,8 @@ class Rule(NamedTuple):
         return Rule(self.factor**trust, neutral + trust * (self.threshold - neutral))
 
 
-class Fit(NamedTuple):
+@dataclass(frozen=True)
+class Fit:
     """What a fit has found; scores are means over the classes, as the metrics and `lovasz evaluate` make them.
 
     Attributes:

@@ -1,6 +1,7 @@
 """The decisions against brute force, against the definition of what they maximise, and against rankseg."""
 
 import copy
+import dataclasses
 import itertools
 import pickle
 
@@ -327,11 +328,13 @@ def test_it_is_never_worse_than_the_argmax_on_what_it_was_fitted_on(measure: obj
 
 
 def test_it_goes_as_far_as_pays_where_it_was_not_fitted() -> None:
-    rules = [_fitting.Rule(torch.ones(2), torch.zeros(2))] * 5
+    numbers, rules = dataclasses.astuple, [_fitting.Rule(torch.ones(2), torch.zeros(2))] * 5
     fitted, held_out = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9]), torch.tensor([0.5, 0.58, 0.55, 0.4, 0.3])
-    assert _fitting._chosen(rules, held_out, fitted, 9)[1] == pytest.approx((9, 0.25, 0.5, 0.6, 0.58))
-    assert _fitting._chosen(rules, held_out, fitted.flip(0), 9)[1] == pytest.approx((9, 0.0, 0.9, 0.9, 0.5))
-    assert _fitting._chosen(rules, None, fitted, 1)[1][:4] == pytest.approx((1, 1.0, 0.5, 0.9))
+    assert numbers(_fitting._chosen(rules, held_out, fitted, 9)[1]) == pytest.approx((9, 0.25, 0.5, 0.6, 0.58))
+    assert numbers(_fitting._chosen(rules, held_out, fitted.flip(0), 9)[1]) == pytest.approx(
+        (9, 0.0, 0.9, 0.9, 0.5)
+    )
+    assert numbers(_fitting._chosen(rules, None, fitted, 1)[1])[:4] == pytest.approx((1, 1.0, 0.5, 0.9))
     assert _fitting._chosen(rules, torch.full((5,), 0.4), fitted, 9)[1].trust == 0  # nothing is gained
 
 
@@ -609,6 +612,26 @@ def test_the_rule_is_saved_exported_and_shown(tmp_path) -> None:
     program = torch.export.export(model, (logits,), dynamic_shapes=({0: batch},))
     assert_close(program.module()(logits[:1]), labels[:1], rtol=0, atol=0)
     assert_close(torch.compile(rule, fullgraph=True, backend="aot_eager")(logits), labels, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_rule_of_a_network_of_another_precision_is_the_same(kind: torch.dtype) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(5, 5, 1), DatasetDecision(5))
+    rule = network[1]
+    rule.factor.copy_(torch.linspace(0.3, 1.7, 5))
+    rule.threshold.copy_(torch.linspace(0.01, 0.4, 5))
+    before = copy.deepcopy(rule.state_dict())
+    for moved in (network.to(kind), network.to("cpu", kind), copy.deepcopy(network)):
+        assert moved[0].weight.dtype == kind
+        assert_close(moved[1].state_dict(), before, rtol=0, atol=0)
+        assert set(dict(moved[1].named_buffers())) == set(before)
+        assert moved[1](torch.zeros(1, 5, 2, 2, dtype=kind)).shape == (1, 2, 2)
+
+
+def test_the_rule_moves_to_another_device() -> None:
+    rule = torch.nn.Sequential(DatasetDecision(5)).to("meta", torch.float16)[0]
+    assert {(one.device.type, one.dtype) for one in rule.buffers()} == {("meta", torch.float32)}
+    assert {one.device.type for one in rule.to_empty(device="cpu").buffers()} == {"cpu"}
 
 
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])

@@ -30,6 +30,7 @@ from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.evaluation import evaluate as count
 from lovasz.study.score.evaluation import nothing
+from lovasz.study.score.images import find_channels
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
@@ -170,7 +171,8 @@ def evaluate(
         if scores is not None:
             masks = None if decide is None else DecidedMasks(out, pairs, known)
             others = None if fit is None else make_pairs(*fit, max_values, True)
-            wanted = ScoreOptions(scores, decide or "usual", threshold, others, masks, allow_missing)
+            channels = find_channels(pairs, scores, labellings[1])
+            wanted = ScoreOptions(scores, channels, decide or "usual", threshold, others, masks, allow_missing)
             wanted.check(pairs, labellings[1])
     except (ValueError, OSError) as error:
         _fail(str(error))
