@@ -44,7 +44,8 @@ class Rule(NamedTuple):
         return Rule(self.factor**trust, neutral + trust * (self.threshold - neutral))
 
 
-class Fit(NamedTuple):
+@dataclass(frozen=True)
+class Fit:
     """What a fit has found; scores are means over the classes, as the metrics and `lovasz evaluate` make them.
 
     Attributes:
@@ -271,8 +272,9 @@ def _thresholds(task: Task, table: Tensor) -> Rule:
 
 
 def _at(table: Tensor, rules: list[Rule]) -> Tensor:
-    """Return the counts (R, C, 3) of rules on a table (C, 2, K + 1)."""
+    """Return the counts (R, C, 3) of rules on a table (C, 2, K + 1), by which class 1 has p >= t, or p > 1/2."""
     at = torch.stack([rule.threshold for rule in rules], -1)
+    at = torch.where(at == 0.5, thresholds.above(0.5, table.shape[-1] - 1, "sigmoid"), at)
     tp, fp = zip(*(thresholds.taken(one, t, "sigmoid") for one, t in zip(table, at, strict=True)), strict=True)
     found, false = torch.stack(tp, -1), torch.stack(fp, -1)
     return torch.stack((found, table[:, 1].sum(-1).expand_as(found), found + false), -1)

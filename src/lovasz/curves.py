@@ -136,19 +136,20 @@ class ThresholdCurve:
     def best(self, measure: str | Tversky | FBeta = "jaccard") -> tuple[Tensor, Tensor]:
         """Return the threshold of each class with the highest score, and that score.
 
-        Where a range of thresholds shares it, the middle of the first such range: it was chosen on these
+        The highest that is certain (`bounds`): many pixels may share a probability, and no threshold lies between
+        them. Where a range of thresholds shares it, the middle of the first such range: it was chosen on these
         pixels, and others will lie a little beside them.
 
         Returns:
             Thresholds (C,) and scores (C,), float64; both NaN for a class without foreground.
         """
         arguments.parse_measure(measure)  # precision and recall have no best threshold: they go to 1 at the ends
-        score = self.score(measure)
-        top = score.amax(-1, keepdim=True)
-        first, last = _first_run(score == top)
+        certain, _ = self.bounds(measure)
+        first, last = _first_run(certain == certain.amax(-1, keepdim=True))
+        score = self.score(measure).gather(-1, (first + last)[:, None] // 2)[:, 0]
         threshold = (self.thresholds[first] + self.thresholds[last]) / 2
         none = (self._positives[:, 0] == 0) | self._broken
-        return torch.where(none, torch.nan, threshold), torch.where(none, torch.nan, top[:, 0])
+        return torch.where(none, torch.nan, threshold), torch.where(none, torch.nan, score)
 
     def at(self, *, recall: float | None = None, precision: float | None = None) -> tuple[Tensor, Tensor]:
         """Return the threshold of each class for a wanted recall (sensitivity) or precision, and the other rate.

@@ -1,6 +1,6 @@
 """From probabilities to labels: the decision for IoU, of a data set and of one image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -94,8 +94,10 @@ class DatasetDecision(nn.Module):
     is worth ``((1 + I_c) p_c - I_c) / U_c``, with the IoU I_c and the union U_c that the decisions make: so small
     classes ask for less probability. `fit` finds the 2 C numbers on images with labels, which the
     network should not have been trained on; between those and the argmax it goes as far as folds of the images
-    agree with. A module without weights to train: put it behind the network, save and export it with it.
-    A binary or multilabel head (`form="sigmoid"`) gets the best threshold of each channel likewise.
+    agree with. A module without weights to train: put it behind the network, save and export it with it. In a
+    network of half precision it stays in float32.
+    A binary or multilabel head (`form="sigmoid"`) gets the best threshold of each channel likewise: p > t, as
+    p > 1/2 is usual. `fit` gives the number just below that of `ThresholdCurve.best`: its mask p >= t is the same.
 
     Args:
         num_classes: C, or the number of channels.
@@ -158,8 +160,18 @@ class DatasetDecision(nn.Module):
         if not counted.any():
             raise ValueError("classes must hold one that ignore_index does not leave out, got none")
         self._counted = counted
-        self.register_buffer("factor", torch.ones(num_classes))
-        self.register_buffer("threshold", torch.full((num_classes,), 0.0 if form == "softmax" else 0.5))
+        usual = 0.0 if form == "softmax" else 0.5
+        self.register_buffer("factor", torch.ones(num_classes, dtype=torch.float32))
+        self.register_buffer("threshold", torch.full((num_classes,), usual, dtype=torch.float32))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DatasetDecision":
+        """Move the rule to a device; it stays in float32, as one rounded to half precision is another rule."""
+        before = dict(self.named_buffers())
+        super()._apply(fn, recurse)
+        for name, moved in dict(self.named_buffers()).items():
+            if moved.dtype != before[name].dtype:
+                setattr(self, name, before[name].to(moved.device))
+        return self
 
     @torch.no_grad()
     def fit(
@@ -200,9 +212,10 @@ class DatasetDecision(nn.Module):
         return found
 
     def set_rule(self, rule: Rule) -> None:
-        """Take the factors and thresholds (C,) of a rule."""
+        """Take the factors and thresholds (C,) of a rule; of the sigmoid those of p >= t."""
         self.factor.copy_(rule.factor)
-        self.threshold.copy_(rule.threshold)
+        below = decision.just_below(rule.threshold) if self.form == "sigmoid" else rule.threshold
+        self.threshold.copy_(below)
 
     def forward(self, logits: Tensor, *, size: Sequence[int] | None = None) -> Tensor:
         """Decide.

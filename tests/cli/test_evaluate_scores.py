@@ -1,7 +1,7 @@
 """``lovasz evaluate --scores``: what is read, how it is decided, and what is refused."""
 
 import csv
-import json
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,31 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from lovasz.cli.app import app
 from tests.cli.commands import assert_refused
-
-SHAPE = (12, 10)
-
-
-def softmax(x: Any) -> Any:
-    return np.exp(x) / np.exp(x).sum(0)
-
-
-def make(folder: Path, classes: int, images: int = 6, seed: int = 0) -> list[tuple[Any, Any]]:
-    """Logits (C, H, W) and targets, with the targets written."""
-    rng = np.random.default_rng(seed)
-    for place in ("s", "t"):
-        (folder / place).mkdir(parents=True)
-    found = []
-    for image in range(images):
-        target = rng.integers(0, classes, SHAPE).astype(np.uint8)
-        logits = rng.normal(size=(classes, *SHAPE)) + 1.2 * (np.arange(classes)[:, None, None] == target)
-        target[0, :3] = 255
-        Image.fromarray(target).save(folder / "t" / f"{image}.png")
-        found.append((logits.astype(np.float32), target))
-    return found
+from tests.cli.scored import SHAPE, evaluate, make, softmax
 
 
 def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
@@ -46,13 +24,7 @@ def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Any]:
-    def call(*more: Any, classes: int = 3, out: str = "out", scores: str = "s", code: int = 0) -> Any:
-        arguments = (tmp_path / scores, tmp_path / "t", "--num-classes", classes, "--ignore", 255, "--worst", 2)
-        done = CliRunner().invoke(app, ["evaluate", *map(str, (*arguments, "--out", tmp_path / out, *more))])
-        assert done.exit_code == code, done.output
-        return json.loads((tmp_path / out / "results.json").read_text()) if code == 0 else done
-
-    return call
+    return functools.partial(evaluate, tmp_path)
 
 
 def iou_of(record: Any) -> list[float]:
@@ -98,6 +70,30 @@ def test_grey_maps_and_thresholds(tmp_path: Path, run: Any, kind: Any, most: int
     best = run("--scores", "probabilities", "--threshold", "best", classes=2)
     assert best["thresholds"][0]["best_iou"] == pytest.approx(iou_of(best)[1], abs=1e-6)
     assert "chosen on the same images: the score is optimistic" in best["decided"]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float16, np.float32, np.float64])
+def test_a_probability_at_the_threshold_is_told_apart(kind: Any) -> None:
+    """Above a threshold that was given; of a fitted one it is reached, as in the curve."""
+    from lovasz.study.io.score_files import logit
+    from lovasz.study.score.deciding import Decision
+
+    values = np.arange(256) / 255 if kind == np.uint8 else np.linspace(0, 1, 101).astype(kind).astype(np.float64)
+    logits = torch.from_numpy(logit(values))[None, None, :, None]
+    for threshold in values.tolist():
+        for reached, expected in ((False, values > threshold), (True, values >= threshold)):
+            found = Decision("threshold", 1, threshold, reached).labels(logits)
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rule", [("--threshold", "best"), ("--decide", "dataset")])
+def test_a_fitted_threshold_of_zero_takes_every_pixel(rule: tuple[str, str], tmp_path: Path, run: Any) -> None:
+    for image, (_, target) in enumerate(make(tmp_path, 2)):
+        np.save(tmp_path / "s" / f"{image}.npy", np.where(target == 0, 1e-3, 0).astype(np.float32))
+    record = run("--scores", "probabilities", *rule, classes=2)
+    assert "at least 0," in record["decided"]
+    assert record["classes"][1]["recall"] == 1
+    assert record["classes"][1]["iou"] == pytest.approx(record["thresholds"][0]["best_iou"])
 
 
 def test_the_rule_of_a_data_set_is_fitted_on_other_images(tmp_path: Path, run: Any) -> None:

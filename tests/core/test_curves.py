@@ -97,6 +97,24 @@ def test_the_best_threshold_has_the_score_of_the_best_of_all(form: str, measure:
         assert_close(scores[c].item(), max(every), rtol=0, atol=5e-3)
 
 
+@pytest.mark.parametrize("levels", [5, 255])
+def test_the_best_threshold_is_no_better_than_its_mask_where_pixels_share_a_probability(
+    levels: int,
+) -> None:
+    """The votes of five networks, and maps of 8 bits: no threshold lies between pixels of one probability."""
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        p = (torch.randint(levels + 1, (4000,), generator=generator) / levels).clamp(0.001, 0.999)
+        target = torch.bernoulli(p**2, generator=generator).long()
+        threshold, score = lovasz.count(p.logit(), target, form="sigmoid").threshold_curve().best()
+        scores = []
+        for t in (threshold.float(), *(torch.arange(levels + 1) / levels - 1e-3)):
+            tp = ((p > t) & (target == 1)).sum()
+            scores.append((tp / ((p > t) | (target == 1)).sum()).item())
+        assert_close(score.item(), scores[0], rtol=0, atol=1e-6)
+        assert scores[0] == pytest.approx(max(scores))
+
+
 def test_a_plateau_is_halved() -> None:
     logits, target = torch.tensor([20.0, 20.0, -20.0]), torch.tensor([1, 1, 0])
     threshold, score = lovasz.count(logits, target, form="sigmoid").threshold_curve().best()

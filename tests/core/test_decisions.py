@@ -1,6 +1,7 @@
 """The decisions against brute force, against the definition of what they maximise, and against rankseg."""
 
 import copy
+import dataclasses
 import itertools
 import pickle
 
@@ -327,11 +328,13 @@ def test_it_is_never_worse_than_the_argmax_on_what_it_was_fitted_on(measure: obj
 
 
 def test_it_goes_as_far_as_pays_where_it_was_not_fitted() -> None:
-    rules = [_fitting.Rule(torch.ones(2), torch.zeros(2))] * 5
+    numbers, rules = dataclasses.astuple, [_fitting.Rule(torch.ones(2), torch.zeros(2))] * 5
     fitted, held_out = torch.tensor([0.5, 0.6, 0.7, 0.8, 0.9]), torch.tensor([0.5, 0.58, 0.55, 0.4, 0.3])
-    assert _fitting._chosen(rules, held_out, fitted, 9)[1] == pytest.approx((9, 0.25, 0.5, 0.6, 0.58))
-    assert _fitting._chosen(rules, held_out, fitted.flip(0), 9)[1] == pytest.approx((9, 0.0, 0.9, 0.9, 0.5))
-    assert _fitting._chosen(rules, None, fitted, 1)[1][:4] == pytest.approx((1, 1.0, 0.5, 0.9))
+    assert numbers(_fitting._chosen(rules, held_out, fitted, 9)[1]) == pytest.approx((9, 0.25, 0.5, 0.6, 0.58))
+    assert numbers(_fitting._chosen(rules, held_out, fitted.flip(0), 9)[1]) == pytest.approx(
+        (9, 0.0, 0.9, 0.9, 0.5)
+    )
+    assert numbers(_fitting._chosen(rules, None, fitted, 1)[1])[:4] == pytest.approx((1, 1.0, 0.5, 0.9))
     assert _fitting._chosen(rules, torch.full((5,), 0.4), fitted, 9)[1].trust == 0  # nothing is gained
 
 
@@ -466,6 +469,42 @@ def test_the_threshold_of_a_channel_is_the_best_of_all() -> None:
     assert found.images == 40
 
 
+def test_a_fitted_threshold_takes_the_pixels_that_the_curve_counts() -> None:
+    """In float32 p > t of the rule is p >= t of the curve, for thresholds that are a float32 or between two."""
+    generator = torch.Generator().manual_seed(0)
+    exact = torch.cat((torch.rand(50, generator=generator), torch.tensor([0.0, 1.0, 0.25, 1e-30])))
+    for t in torch.cat((exact.double(), torch.rand(50, dtype=torch.float64, generator=generator))):
+        near = t.float()
+        beside = [torch.nextafter(near, torch.tensor(end)) for end in (-torch.inf, torch.inf)]
+        p = torch.stack((near, *beside)).clamp(min=0)
+        stored = decision.just_below(t[None])
+        assert stored.dtype == torch.float32
+        assert_close(p > stored, p.double() >= t, rtol=0, atol=0)
+    assert decision.just_below(torch.tensor([0.5], dtype=torch.float64)).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])  # bins of which the one of 1/2 stands for a little less, and more
+@pytest.mark.parametrize("values", [[0.0, -2.0], [0.0, 0.5, -0.5], [-200.0, -300.0], [-200.0, 3.0]])
+def test_ties_are_scored_as_they_are_decided(values: list[float], channels: int) -> None:
+    """Logits of a few values, among them 0 (p = 1/2) and some of p = 0 in float32; any may be a threshold."""
+    generator = torch.Generator().manual_seed(0)
+    shape = 3, channels, 8, 8
+    logits = torch.tensor(values)[torch.randint(len(values), shape, generator=generator)]
+    target = (torch.rand(shape, generator=generator) < 0.4).long()
+
+    def score(mask: torch.Tensor) -> float:
+        tp = (mask & (target == 1)).sum((0, 2, 3))
+        return (tp / (mask | (target == 1)).sum((0, 2, 3))).mean().item()
+
+    rule = DatasetDecision(channels, form="sigmoid")
+    found = rule.fit([(logits, target)])
+    assert found.usual == pytest.approx(score(logits > 0))
+    assert found.fitted == pytest.approx(score(rule(logits)))
+    best, _ = lovasz.count(logits, target, form="sigmoid").threshold_curve().best()
+    rule.set_rule(_fitting.Rule(torch.ones(channels), best))
+    assert_close(rule(logits), logits.sigmoid().double() >= best.view(1, -1, 1, 1), rtol=0, atol=0)
+
+
 def test_batches_may_be_of_any_size_and_images_of_any_number() -> None:
     batches = images(13, 17)
     for form in ("softmax", "sigmoid"):
@@ -573,6 +612,26 @@ def test_the_rule_is_saved_exported_and_shown(tmp_path) -> None:
     program = torch.export.export(model, (logits,), dynamic_shapes=({0: batch},))
     assert_close(program.module()(logits[:1]), labels[:1], rtol=0, atol=0)
     assert_close(torch.compile(rule, fullgraph=True, backend="aot_eager")(logits), labels, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_the_rule_of_a_network_of_another_precision_is_the_same(kind: torch.dtype) -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(5, 5, 1), DatasetDecision(5))
+    rule = network[1]
+    rule.factor.copy_(torch.linspace(0.3, 1.7, 5))
+    rule.threshold.copy_(torch.linspace(0.01, 0.4, 5))
+    before = copy.deepcopy(rule.state_dict())
+    for moved in (network.to(kind), network.to("cpu", kind), copy.deepcopy(network)):
+        assert moved[0].weight.dtype == kind
+        assert_close(moved[1].state_dict(), before, rtol=0, atol=0)
+        assert set(dict(moved[1].named_buffers())) == set(before)
+        assert moved[1](torch.zeros(1, 5, 2, 2, dtype=kind)).shape == (1, 2, 2)
+
+
+def test_the_rule_moves_to_another_device() -> None:
+    rule = torch.nn.Sequential(DatasetDecision(5)).to("meta", torch.float16)[0]
+    assert {(one.device.type, one.dtype) for one in rule.buffers()} == {("meta", torch.float32)}
+    assert {one.device.type for one in rule.to_empty(device="cpu").buffers()} == {"cpu"}
 
 
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])

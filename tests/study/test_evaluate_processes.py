@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from tests.cli.scored import make
 from tests.study.masks import VOID, draw, spoil, write
 
 ROOT = Path(__file__).parents[2]
@@ -68,14 +72,21 @@ def test_ctrl_c_leaves_a_partial_result(tmp_path: Path) -> None:
     assert f"Partial: interrupted after {counted} of 40 images." in (out / "report.html").read_text()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
 def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     predictions, targets = write(tmp_path, draw(25, 5))
     spoil(predictions, targets)
     arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--out")
     alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
     assert alone.communicate(timeout=100)[1] == ""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = start([*torchrun, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
+    process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
     assert stdout.count("2 names left out:") == 1
@@ -84,3 +95,32 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     one, two = (json.loads((tmp_path / which / "results.json").read_text()) for which in ("one", "two"))
     assert one.pop("command") != two.pop("command")
     assert one == two
+
+
+def test_torchrun_decides_scores_as_one_process(tmp_path: Path) -> None:
+    """The rule is fitted by one process for all, counts add up, and of an earlier rule no mask is left."""
+    for image, (logits, _) in enumerate(make(tmp_path, 3, images=7)):
+        np.save(tmp_path / "s" / f"{image}.npy", logits)
+    (tmp_path / "s" / "3.npy").write_bytes(b"")
+    (tmp_path / "two" / "masks").mkdir(parents=True)
+    for image in (2, 3):
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "two" / "masks" / f"{image}.png")
+    options = ("--num-classes", 3, "--ignore", VOID, "--scores", "logits", "--decide", "dataset", "--allow-missing")
+    arguments = (tmp_path / "s", tmp_path / "t", *options, "--out")
+    alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
+    assert alone.communicate(timeout=100)[1] == ""
+    process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    one, two = (contents(tmp_path / which) for which in ("one", "two"))
+    assert {"curves.csv", "calibration.csv", "images.csv", "confusion.csv", "results.json"} < set(one)
+    for found in (one, two):
+        assert found.pop("report.html")  # which says with which command it was made
+    first, second = (json.loads(found.pop("results.json")) for found in (one, two))
+    assert first.pop("command") != second.pop("command")
+    assert first == second
+    assert one == two
+    assert "optimistic" in first["decided"]
+    masks = contents(tmp_path / "two" / "masks")
+    assert set(masks) == {f"{image}.png" for image in (0, 1, 2, 4, 5, 6)}
+    assert masks == contents(tmp_path / "one" / "masks")

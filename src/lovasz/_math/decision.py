@@ -129,6 +129,18 @@ def largest_gain(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
     return ((p - threshold.to(p)) * factor.to(p)).argmax(1)
 
 
+def just_below(threshold: Tensor) -> Tensor:
+    """Return thresholds t', float32, for which p > t' of every p in float32 is p >= t, as curves count pixels.
+
+    1/2 stays: it is the usual decision, p > 1/2, with which a pixel without any evidence is background.
+    """
+    rounded = threshold.float()
+    below = torch.nextafter(rounded, torch.full_like(rounded, -torch.inf))
+    below = torch.where(threshold > 0, below, -torch.finfo(torch.float32).tiny)
+    found = torch.where(rounded.to(threshold) < threshold, rounded, below)
+    return torch.where(threshold == 0.5, 0.5, found)
+
+
 def _above(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
     """Return where p (N, C, *) is above the threshold of its channel, bool (N, C, *)."""
     return p > threshold.to(p)

@@ -49,9 +49,17 @@ def taken(table: Tensor, at: Tensor, form: str) -> tuple[Tensor, Tensor]:
     return _sums(table, torch.searchsorted(points, 1 - at, right=True), torch.searchsorted(points, at))
 
 
+def above(t: float, bins: int, form: str) -> float:
+    """Return a threshold at which `taken` has the pixels of p > t: it leaves those of the bins that hold t."""
+    edges = binning.edges(bins, form)
+    place = int(torch.searchsorted(edges, t, right=True))
+    return max(edges[place].item(), 1 - edges[place - 1].item())
+
+
 def possible(table: Tensor, at: Tensor, form: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return TP and FP as `taken` does, at the least and at the most that the pixels may be."""
     lowest, highest = reach(table.shape[-1] - 1, form, table.device)
+    lowest, highest = lowest.clamp(min=0), highest.clamp(max=1)  # the threshold 0 takes all
     rest = 1 - at
     # Foreground is taken if m <= 1 - t, background if m >= t: large errors lose the one and add the other.
     tp_least, fp_most = _sums(table, torch.searchsorted(highest, rest, right=True), torch.searchsorted(highest, at))

@@ -32,6 +32,7 @@ from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.evaluation import Evaluation, nothing
 from lovasz.study.score.evaluation import evaluate as count
+from lovasz.study.score.images import find_channels
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import score
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
@@ -194,9 +195,10 @@ def evaluate(
         check_writable(out)
         wanted = None
         if scores is not None:
-            masks = None if decide is None else DecidedMasks(out / "masks", pairs, known)
+            masks = None if decide is None else DecidedMasks(out, pairs, known)
             others = None if fit is None else make_pairs(*fit, max_values, True)
-            wanted = ScoreOptions(scores, decide or "usual", threshold, others, masks, allow_missing)
+            channels = find_channels(pairs, scores, labellings[1])
+            wanted = ScoreOptions(scores, channels, decide or "usual", threshold, others, masks, allow_missing)
             wanted.check(pairs, labellings[1])
         if scores is not None and against:
             raise ValueError("--against compares masks; write those of scores with --decide, and compare these")
@@ -251,6 +253,8 @@ def _run(
                 continue
             if wanted is not None:
                 scoring = wanted.scoring(one, labellings[1], workers, stop, ranks, console)
+                if wanted.masks is not None:
+                    wanted.masks.begin(ranks)
             with counting(console, len(one.files), ranks) as on_images:
                 evaluations.append(
                     count(one, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring)
@@ -271,6 +275,8 @@ def _run(
             found.subgroups,
             evaluations[1:],
         )
+        if evaluation.scored is not None and wanted is not None and wanted.masks is not None:
+            wanted.masks.finish(ranks, outcome.complete)
         if speaks:
             for one in every:
                 print_pairing(console, one)
@@ -284,6 +290,8 @@ def _run(
             (out / "report.html").unlink(missing_ok=True)
             if outcome.scores is not None:
                 paths.append(write_report(outcome, classes, photos, worst, out / "report.html"))
+            if outcome.masks is not None:
+                paths.append(outcome.masks)
             for path in paths:
                 # A path may be longer than the terminal is wide and must stay in one piece.
                 console.print(printable(path), soft_wrap=True, markup=False)

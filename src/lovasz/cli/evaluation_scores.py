@@ -13,7 +13,6 @@ from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.deciding import RULES, Decision
 from lovasz.study.score.fitting import ScoredImages, StoppedError, fit_decision
-from lovasz.study.score.images import find_channels
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scored import Scoring
 
@@ -67,6 +66,7 @@ class ScoreOptions:
 
     Attributes:
         kind: What the scores are.
+        channels: How many they have.
         rule: One of `RULES`.
         threshold: A number, "best", or None.
         others: The images of ``--fit``.
@@ -75,6 +75,7 @@ class ScoreOptions:
     """
 
     kind: str
+    channels: int
     rule: str
     threshold: str | None
     others: Pairs | None
@@ -82,16 +83,17 @@ class ScoreOptions:
     allow_missing: bool
 
     def check(self, pairs: Pairs, labelling: Labelling) -> None:
-        """Check that the scores suit the rule, by their headers, and that masks can be written.
+        """Check that the scores suit the rule, and that masks can be written.
 
         Raises:
             ValueError: If they do not, or cannot.
         """
         if labelling.num_classes < 2:
             raise ValueError(f"--scores needs at least 2 classes, got {labelling.num_classes}")
-        channels = find_channels(pairs, self.kind, labelling)
-        if self.threshold is not None and channels > 1:
-            raise ValueError(f"--threshold is for scores of class 1 alone, of two; these have {channels} channels")
+        if self.threshold is not None and self.channels > 1:
+            raise ValueError(
+                f"--threshold is for scores of class 1 alone, of two; these have {self.channels} channels"
+            )
         if self.others is not None and self.others.predictions.samefile(pairs.predictions):
             raise ValueError("--fit must name other images; without it the rule is fitted on those of PREDICTIONS")
         if self.masks is not None:
@@ -112,7 +114,7 @@ class ScoreOptions:
             NoRuleError: If none can be found; the same on all processes.
             KeyboardInterrupt: If it was asked to stop before one was found; likewise.
         """
-        channels = find_channels(pairs, self.kind, labelling)
+        channels = self.channels
         value = None if self.threshold is None else number(self.threshold)
         if value is not None:
             return Scoring(self.kind, Decision("threshold", channels, value), self.masks)

@@ -1,6 +1,7 @@
 """Arrays in files: opened by their header, which says shape and type, and decoded only when asked."""
 
 import dataclasses
+import io
 import math
 import os
 import stat
@@ -30,6 +31,10 @@ from lovasz.study.io.tiff import MAGICS, open_tiff
 
 # Arrays of an archive that a message names.
 NAMED = 5
+# What NumPy compresses with: the readers of others unfold all at once, however little is asked for.
+COMPRESSED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+# Bytes of a header that NumPy reads: of an archive a header of 4 GB may be a file of 4 MB.
+MOST_HEADER = 10_000
 # NumPy parses a header as Python, and Python 3.11 miscounts its depth where two threads parse at a time.
 _PARSER = threading.Lock()
 
@@ -111,16 +116,27 @@ def _alone(path: Path, stack: ExitStack) -> tuple[IO[bytes], int]:
     if len(inside) != 1:
         named = ", ".join(printable(one.filename.removesuffix(".npy")) for one in inside[:NAMED])
         more = ", ..." if len(inside) > NAMED else ""
-        raise UnreadableFileError(path, f"holds {len(inside)} arrays ({named}{more}); expected one")
+        raise UnreadableFileError(
+            path, f"holds {len(inside)} arrays{f' ({named}{more})' if named else ''}; expected one"
+        )
+    if inside[0].compress_type not in COMPRESSED:
+        raise UnreadableFileError(
+            path, "is compressed otherwise than NumPy does; save it with numpy.savez_compressed"
+        )
     return stack.enter_context(archive.open(inside[0])), inside[0].file_size
 
 
 def _array(path: Path, file: IO[bytes], size: int) -> Stored:
     version = np.lib.format.read_magic(file)
     # Version 3 differs from 2 in the names of columns alone, and an array of columns holds no numbers.
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    first = version == (1, 0)
+    length = file.read(2 if first else 4)
+    if (said := int.from_bytes(length, "little")) > MOST_HEADER:
+        raise ValueError(f"its header has {said:,} bytes, more than {MOST_HEADER:,}")
+    header = io.BytesIO(length + file.read(said))
     with _PARSER:
-        shape, fortran, dtype = header(file)
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(header)
     start, whole = file.tell(), math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not unpickled")

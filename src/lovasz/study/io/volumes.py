@@ -1,5 +1,6 @@
-"""Where volumes lie in space."""
+"""Where volumes lie in space, and labels as a volume that lies where another does."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import VOLUMES, UnreadableFileError, suffix
+from lovasz.study.io.labels import Labels
 from lovasz.study.io.text import printable
 
 
@@ -24,6 +26,26 @@ def check_same_place(path: Path, other: Path) -> None:
             f"lies elsewhere in space than {printable(other)}: their affines differ; resample one to the grid of "
             "the other",
         )
+
+
+def volume_like(path: Path, labels: Labels, kind: str) -> bytes:
+    """Return the content of a NIfTI file of labels: the axes, the affine and the units of another volume.
+
+    Args:
+        path: The other volume.
+        labels: (H, W, D), its axes in the order right, front, up, in which volumes are read.
+        kind: One of `VOLUMES`; ``.nii.gz`` is compressed, to the same bytes at any time.
+    """
+    import nibabel
+    from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
+
+    volume: Any = nibabel.load(path)
+    as_read = io_orientation(np.eye(4))
+    stored = apply_orientation(labels, ornt_transform(as_read, io_orientation(volume.affine)))
+    image = type(volume)(stored, volume.affine)
+    image.header.set_xyzt_units(*volume.header.get_xyzt_units())
+    content: bytes = image.to_bytes()
+    return gzip.compress(content, mtime=0) if kind == ".nii.gz" else content
 
 
 def _canonical_affine(path: Path) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """The masks that are decided from scores, as files: one for each file of scores, of its name."""
 
+import contextlib
 import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -7,28 +8,37 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from lovasz.study.io.classes import Classes
-from lovasz.study.io.disk import naming, replaced
-from lovasz.study.io.kinds import suffix_of
+from lovasz.study.io.disk import flush_folder, naming, replaced
+from lovasz.study.io.kinds import VOLUMES, suffix, suffix_of
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.names import listing
 from lovasz.study.io.text import printable
+from lovasz.study.io.volumes import volume_like
+from lovasz.study.processes import Ranks
 from lovasz.study.score.pairing import Pairs
 
+# What masks are written as.
+KINDS = (".png", *VOLUMES, ".npy")
 # What a PNG of 16 bits holds at most.
 MOST = 65535
 
 
 class DecidedMasks:
-    """PNG files of the labels, as a class file that gives values has them.
+    """Files of the labels, with the values that a class file gives; their folder has its name once it is complete.
+
+    Labels (H, W) are written as PNG, those of a NIfTI target as NIfTI on its grid, all others as ``.npy``.
 
     Attributes:
-        folder: Where they lie.
+        folder: Where they lie once all are written, all by one rule.
+        partial: Where they are written, and stay if some are missing.
     """
 
-    def __init__(self, folder: Path, pairs: Pairs, classes: Classes) -> None:
-        self.folder = folder
-        self._files = [_file(pairs, image) for image in range(len(pairs.files))]
+    def __init__(self, out: Path, pairs: Pairs, classes: Classes) -> None:
+        self.folder, self.partial = out / "masks", out / "masks.partial"
+        self._pairs = pairs
+        self._names = [_name(pairs, image) for image in range(len(pairs.files))]
         self._values = _values(classes)
+        self._written: set[int] = set()
 
     def check(self) -> None:
         """Check that every name stays in the folder, and that the folder holds no other masks.
@@ -36,43 +46,114 @@ class DecidedMasks:
         Raises:
             ValueError: If one does not, two are the same, or it does.
         """
-        for file in self._files:
-            if not file.removesuffix(".png") or PurePath(file).is_absolute() or ".." in PurePath(file).parts:
+        for name in self._names:
+            path = PurePath(name)
+            if not path.parts or path.is_absolute() or any(part.startswith(".") for part in path.parts):
                 raise ValueError(
-                    f"--decide writes each mask by its name, and {printable(file)} leads out of {self.folder}; "
-                    "give other names in the column name of the list"
+                    f"--decide writes each mask by its name, and {printable(name)}.png is hidden or leads out of "
+                    f"{printable(self.folder)}; give other names in the column name of the list"
                 )
-        if len(set(self._files)) < len(self._files):
+        names = set(self._names)
+        if len(names) < len(self._names):
             raise ValueError("--decide writes each mask by its name, and two have the same")
-        others = set(listing(self.folder).files.values()) - set(self._files) if self.folder.is_dir() else set()
-        if others:
+        if self.folder.exists() and self.partial.exists():
             raise ValueError(
-                f"{printable(self.folder)} holds masks that are not of this evaluation, such as "
-                f"{printable(min(others))}; delete the folder, or choose another --out"
+                f"{printable(self.folder)} and {printable(self.partial)} are both there; delete one of them, "
+                "or choose another --out"
             )
+        for folder in (self.folder, self.partial):
+            found = listing(folder).files.values() if folder.is_dir() else ()
+            others = [file for file in found if file[: len(file) - len(suffix_of(file))] not in names]
+            if others:
+                raise ValueError(
+                    f"{printable(folder)} holds masks that are not of this evaluation, such as "
+                    f"{printable(min(others))}; delete the folder, or choose another --out"
+                )
+
+    def begin(self, ranks: Ranks) -> None:
+        """Call the masks of an earlier evaluation, maybe of another rule, partial before any process writes.
+
+        Raises:
+            OSError: If they cannot be renamed; the message names them.
+        """
+        _rename(self.folder, self.partial)
+        ranks.all(None)
 
     def write(self, image: int, labels: Labels) -> None:
-        """Write the mask of an image, (H, W), in one step; a file that holds it already is left.
+        """Write the mask of an image, in one step; a file that holds it already is left.
 
         Raises:
             OSError: If it cannot be written; the message names it.
         """
+        _, target = self._pairs.paths(image)
+        kind = ".png" if labels.ndim == 2 else suffix(target) if suffix(target) in VOLUMES else ".npy"
+        path, content = self._path(image, kind), _content(kind, self._values[labels], target)
+        self._remove(image, kind)
+        with naming(path):
+            if not path.is_file() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with replaced(path, binary=True) as file:
+                    file.write(content)
+        self._written.add(image)
+
+    def finish(self, ranks: Ranks, complete: bool) -> None:
+        """Delete masks of an earlier evaluation that were not replaced; if all are there, rename the folder.
+
+        Where no image could be decided, nothing is deleted.
+
+        Raises:
+            OSError: If they cannot be deleted, or the folder cannot be renamed.
+        """
+        written = set[int]().union(*ranks.all(self._written))
+        if not written:
+            return
+        for image in range(len(self._names)):
+            if image not in written:
+                self._remove(image)
+        if complete:
+            _rename(self.partial, self.folder)
+
+    def place(self, complete: bool) -> Path:
+        """Return the folder in which `finish` leaves the masks."""
+        return self.folder if complete else self.partial
+
+    def _path(self, image: int, kind: str) -> Path:
+        return self.partial / f"{self._names[image]}{kind}"
+
+    def _remove(self, image: int, but: str = "") -> None:
+        """Delete the files of an image, but for one kind: two kinds of one name could not be paired."""
+        for kind in KINDS:
+            if kind != but:
+                path = self._path(image, kind)
+                with naming(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    path.unlink()
+
+
+def _rename(folder: Path, other: Path) -> None:
+    """Rename a folder, unless another process has done so or there is none."""
+    with naming(other), contextlib.suppress(FileNotFoundError):
+        folder.rename(other)
+        flush_folder(other.parent)
+
+
+def _content(kind: str, values: Labels, target: Path) -> bytes:
+    """Return the content of a file of the values that stand for labels."""
+    if kind in VOLUMES:
+        return volume_like(target, values, kind)
+    content = io.BytesIO()
+    if kind == ".npy":
+        np.save(content, values, allow_pickle=False)
+    else:
         from PIL import Image
 
-        path, content = self.folder / self._files[image], io.BytesIO()
-        Image.fromarray(self._values[labels]).save(content, "png")
-        with naming(path):
-            if path.is_file() and path.read_bytes() == content.getvalue():
-                return
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(path, binary=True) as file:
-                file.write(content.getvalue())
+        Image.fromarray(values).save(content, "png")
+    return content.getvalue()
 
 
-def _file(pairs: Pairs, image: int) -> str:
-    """Return where the mask of an image lies in the folder: by the file of its scores, or the name in a list."""
+def _name(pairs: Pairs, image: int) -> str:
+    """Return the path of a mask in the folder, without suffix: of the file of its scores, or the name in a list."""
     name, scores, _ = pairs.files[image]
-    return f"{name if pairs.by else scores[: len(scores) - len(suffix_of(PurePath(scores).name))]}.png"
+    return PurePath(name if pairs.by else scores[: len(scores) - len(suffix_of(PurePath(scores).name))]).as_posix()
 
 
 def _values(classes: Classes) -> Labels:

@@ -35,6 +35,7 @@ class Decision:
         rule: "usual", "threshold", "dataset" or "image".
         channels: Channels of the scores; 1: those of class 1, of two.
         threshold: Of one channel: class 1 has a higher probability. The rule "image" has another in each image.
+        reached: Whether class 1 has this probability, too, as in the curves that fitted thresholds are taken from.
         module: The rule of a data set for several channels.
         fitted: What a threshold, or the rule of a data set, was chosen on; None where nothing was chosen.
     """
@@ -42,6 +43,7 @@ class Decision:
     rule: str
     channels: int
     threshold: float = 0.5
+    reached: bool = False
     module: DatasetDecision | None = None
     fitted: Fitted | None = None
 
@@ -56,7 +58,8 @@ class Decision:
             found = image_decision(logits, form=self.form)
         elif self.channels == 1:
             # Read and threshold go through the same function, so that a probability is above it or not.
-            found = logits > float(logit(np.array(self.threshold)))
+            threshold = float(logit(np.array(self.threshold)))
+            found = logits >= threshold if self.reached else logits > threshold
         else:
             found = logits.argmax(1) if self.module is None else self.module(logits)
         return found.flatten().numpy().astype(np.uint8 if self.channels <= 256 else np.int32)

@@ -241,6 +241,6 @@ class _Counter:
             return Problem(self.pairs.files[image][0], "labels", f"{printable(path)} {error}{hint}")
         if self.tally is not None and read.scores is not None:
             self.tally.take(read, matrix)
-        if self.scoring is not None and self.scoring.masks is not None and prediction.ndim == 2:
+        if self.scoring is not None and self.scoring.masks is not None:
             self.scoring.masks.write(image, prediction)
         return matrix

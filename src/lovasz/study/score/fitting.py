@@ -1,8 +1,10 @@
 """Which threshold, or which rule for a data set, the scores of labelled images ask for."""
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from lovasz.counts import count
@@ -74,13 +76,13 @@ def fit_decision(images: ScoredImages, rule: str, where: str, allow_missing: boo
         StoppedError: If someone asked to stop.
     """
     try:
-        threshold, module = (_threshold if rule == "threshold" else _dataset)(images)
+        decision = (_threshold if rule == "threshold" else _dataset)(images)
     except ValueError as error:
         _check_problems(images, where, allow_missing)
         raise ValueError(f"no rule can be fitted on {where or 'these images'}: {error}") from error
     _check_problems(images, where, allow_missing)
     fitted = Fitted(len(images.pairs.files) - len(images.problems), where)
-    return Decision(rule, images.channels, threshold, module, fitted)
+    return dataclasses.replace(decision, fitted=fitted)
 
 
 def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> None:
@@ -90,20 +92,24 @@ def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> No
         raise ValueError(f"--fit: {problems[0].message}{more}; --allow-missing fits on the others")
 
 
-def _threshold(images: ScoredImages) -> tuple[float, None]:
-    """Return the threshold of class 1 with the highest IoU."""
+def _threshold(images: ScoredImages) -> Decision:
+    """Return that by the threshold of class 1 with the highest IoU."""
     total = no_counts(Decision("threshold", images.channels))
     for logits, labels in images:
         total += count(logits, labels, form="sigmoid", ignore_index=list(images.labelling.ignored))
     threshold = float(total.threshold_curve().best()[0])
     if threshold != threshold:
         raise ValueError("no pixel that counts is of class 1")
-    return threshold, None
+    return Decision("threshold", images.channels, threshold, reached=True)
 
 
-def _dataset(images: ScoredImages) -> tuple[float, DatasetDecision]:
+def _dataset(images: ScoredImages) -> Decision:
     """Return the rule of highest mean IoU, shrunk by folds; of one channel it is a threshold."""
     form = Decision("dataset", images.channels).form
     module = DatasetDecision(images.channels, form=form, ignore_index=list(images.labelling.ignored))
     module.fit(images)
-    return float(module.threshold[0]), module
+    threshold = module.threshold[0]
+    if images.channels > 1 or float(threshold) == 0.5:
+        return Decision("dataset", images.channels, module=module)
+    reached = torch.nextafter(threshold, torch.tensor(torch.inf)).clamp(min=0)  # the rule has the number below
+    return Decision("dataset", images.channels, float(reached), reached=True)

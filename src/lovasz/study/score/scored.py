@@ -45,7 +45,6 @@ class Scored:
         usual: Pixels in intersection, label and prediction of each class by the usual decision, (C, 3).
         low: The lowest value in the files.
         high: The highest.
-        unwritten: Images of which no mask was written, as they have more axes than a picture.
     """
 
     scoring: Scoring
@@ -53,7 +52,6 @@ class Scored:
     usual: NDArray[np.int64]
     low: float
     high: float
-    unwritten: int
 
 
 def read_image(
@@ -77,7 +75,7 @@ class ScoreTally:
         self._lock = threading.Lock()
         self._table = no_counts(scoring.decision).table
         self._usual = np.zeros((num_classes, 3), dtype=np.int64)
-        self._range, self._grey, self._unwritten = (math.inf, -math.inf), -1, 0
+        self._range, self._grey = (math.inf, -math.inf), -1
 
     def take(self, image: Image, matrix: NDArray[np.int64]) -> None:
         """Take in an image with scores, and the pixels of each pair of label and decision."""
@@ -92,7 +90,6 @@ class ScoreTally:
             self._usual += class_counts(matrix)
             self._range = min(self._range[0], pair.scores.low), max(self._range[1], pair.scores.high)
             self._grey = max(self._grey, pair.scores.grey)
-            self._unwritten += self._scoring.masks is not None and pair.target.ndim != 2
 
     def summed(self, ranks: Ranks) -> Scored:
         """Return the sum over all processes.
@@ -113,7 +110,6 @@ class ScoreTally:
             ranks.sum(self._usual),
             min(low for low, _, _ in ranges),
             max(high for _, high, _ in ranges),
-            int(ranks.sum(np.array([self._unwritten]))[0]),
         )
 
 

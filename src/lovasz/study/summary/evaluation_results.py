@@ -65,9 +65,15 @@ class Outcome:
                 found.append(decided(scored))
             if scored.scoring.kind == "logits" and scored.low >= 0 and scored.high <= 1:
                 found.append("All logits lie from 0 to 1: if they are probabilities, --scores probabilities.")
-            if scored.unwritten:
-                found.append(f"Of {scored.unwritten:,} images that are no pictures (H, W) no mask was written.")
         return found
+
+    @property
+    def masks(self) -> Path | None:
+        """The folder of the masks that were decided; None if there are none."""
+        scored = self.evaluation.scored
+        if scored is None or scored.scoring.masks is None or not self.evaluation.counted:
+            return None
+        return scored.scoring.masks.place(self.complete)
 
     @cached_property
     def curves(self) -> list[ClassCurve]:
@@ -167,6 +173,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
     }
     if evaluation.scored is not None:
         record["decided"] = decided(evaluation.scored)
+        record["masks"] = outcome.masks and outcome.masks.name
         record["thresholds"] = [asdict(one) for one in outcome.curves]
     if scores is not None:
         single = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))}

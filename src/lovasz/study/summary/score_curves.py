@@ -93,7 +93,8 @@ def decided(scored: Scored) -> str:
     if decision.rule == "image":
         return "Labels: the rule of highest expected IoU of each image."
     if decision.channels == 1:
-        said = f"Labels: class 1 where its probability is above {decision.threshold:.4g}"
+        side = "at least" if decision.reached else "above"
+        said = f"Labels: class 1 where its probability is {side} {decision.threshold:.4g}"
     else:
         said = "Labels: the argmax" if decision.module is None else "Labels: the rule for the data set"
     if decision.fitted is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lovasz.decisions import DatasetDecision, image_decision
+from lovasz.decisions import DatasetDecision, Fit, image_decision
 from lovasz.study.data.parts import IGNORE_INDEX, TRAIN, VAL, Data, Samples
 from lovasz.study.train.network import interpolated, logits_for_training, resolution
 from lovasz.study.train.predict import Decide, kept_indices, logits_of
@@ -18,24 +18,14 @@ MEMORY = 2**30
 
 
 @dataclass(frozen=True)
-class FittedRule:
+class FittedRule(Fit):
     """A rule for a data set, ``argmax_c factor_c (p_c - threshold_c)``, and what its fit found.
 
     Attributes:
-        images: Images that it was fitted on.
-        trust: From 0, argmax, to 1, the rule as it was fitted.
-        usual: Their mIoU by argmax, a fraction of 1.
-        fitted: Their mIoU by the rule.
-        held_out: That of rules fitted without the images that they decide; NaN for a single image.
         factor: One a class, (C,).
         threshold: One a class, (C,).
     """
 
-    images: int
-    trust: float
-    usual: float
-    fitted: float
-    held_out: float
     factor: list[float]
     threshold: list[float]
 
@@ -125,4 +115,4 @@ def decisions(rules: Mapping[str, FittedRule], device: torch.device) -> dict[str
 def _fitted(batches: Logits, num_classes: int) -> FittedRule:
     decision = DatasetDecision(num_classes, ignore_index=IGNORE_INDEX, upsample=batches.upsample)
     found = decision.fit(batches)
-    return FittedRule(**found._asdict(), factor=decision.factor.tolist(), threshold=decision.threshold.tolist())
+    return FittedRule(**vars(found), factor=decision.factor.tolist(), threshold=decision.threshold.tolist())
