@@ -14,6 +14,7 @@ from lovasz.study.data.parts import TEST, Data
 from lovasz.study.environment import versions
 from lovasz.study.summary.decisions import DecisionSummary, by_decision, decision_notes, said_of_decisions
 from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
+from lovasz.study.summary.two_sources import TwoSources, said_of_images, two_sources
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -73,6 +74,7 @@ class Comparison:
         runs: Each run by loss and seed.
         summaries: One a loss, the baseline first.
         differences: Each other loss against the baseline, over all classes.
+        both: The same over seeds and test images together.
         large: Indices of the classes with at least ``LARGE_CLASS`` test pixels.
         large_differences: The differences over these; empty if they are all classes or none.
         decisions: Each loss by each decision.
@@ -89,6 +91,7 @@ class Comparison:
     runs: dict[tuple[str, int], Run]
     summaries: list[LossSummary]
     differences: list[Difference]
+    both: list[TwoSources]
     large: list[int]
     large_differences: list[Difference]
     decisions: list[DecisionSummary]
@@ -146,6 +149,7 @@ def summarise(
         large_differences = [
             paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
         ]
+    both = two_sources(table, losses, seeds)
     decisions = by_decision(table, losses, seeds)
     return Comparison(
         data=data,
@@ -154,6 +158,7 @@ def summarise(
         runs=table,
         summaries=summaries,
         differences=differences,
+        both=both,
         large=large,
         large_differences=large_differences,
         decisions=decisions,
@@ -165,6 +170,7 @@ def summarise(
                 large_differences,
                 f"Over the {_over_large(len(large))}",
             ),
+            *said_of_images(both, len(data.parts[TEST].samples)),
             *said_of_decisions(decisions),
             *_hardly_trained(summaries),
             *(

@@ -147,8 +147,8 @@ def interval(sampled: Sampled, held: NDArray[np.int64]) -> tuple[NDArray[np.floa
 
     ordered = sampled.resampled.sort(0).values.numpy()
     number = (~np.isnan(ordered)).sum(0)
-    freedom = _freedom(sampled.left_out.numpy())
-    end = stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * np.sqrt(1 + 1 / freedom)
+    degrees = freedom(sampled.left_out.numpy())
+    end = stats.t.ppf(0.5 + CONFIDENCE / 2, degrees) * np.sqrt(1 + 1 / degrees)
     low, high = (_quantile(ordered, number, special.ndtr(side * end)) for side in (-1, 1))
     unknown = (held < FEWEST) | ~(high - low > 1e-12)
     return np.where(unknown, np.nan, low), np.where(unknown, np.nan, high)
@@ -188,7 +188,7 @@ def _tossed(units: int, first: int, number: int) -> Tensor:
     return torch.from_numpy(coins).double()
 
 
-def _freedom(left_out: NDArray[np.float64]) -> NDArray[np.float64]:
+def freedom(left_out: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the degrees of freedom of the variance of each score, (K,), from what leaving parts out does to it."""
     parts = len(left_out)
     known = ~np.isnan(left_out)

@@ -55,6 +55,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "verdict": comparison.verdict,
         "summaries": [asdict(summary) for summary in comparison.summaries],
         "differences": [asdict(difference) for difference in comparison.differences],
+        "differences_over_seeds_and_images": [asdict(one) for one in comparison.both],
         "large_differences": [asdict(difference) for difference in comparison.large_differences],
         "decisions": [asdict(summary) for summary in comparison.decisions],
         "decision_notes": comparison.decision_notes,
