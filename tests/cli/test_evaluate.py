@@ -72,6 +72,8 @@ def test_everything_is_written_and_printed(tmp_path: Path, invoke: Callable[...,
         for label in range(5):
             p, t = (prediction == label) & counts, target == label
             assert (row[f"iou_{label}"] == "") == (not t.any())
+            counted = [int(row[f"{what}_{label}"]) for what in ("tp", "fp", "fn")]
+            assert counted == [(p & t).sum(), (p & ~t).sum(), (t & ~p).sum()]
             if t.any():
                 ious.append((p & t).sum() / (p | t).sum())
                 assert float(row[f"iou_{label}"]) == pytest.approx(ious[-1], abs=1e-6)
@@ -95,12 +97,20 @@ def test_arrays_match_pictures_and_classes_have_names(tmp_path: Path, invoke: Ca
     result = invoke(predictions, targets, "--classes", tmp_path / "classes.txt", "--ignore", 255, "--out", out)
     assert result.exit_code == 0, result.output
     assert "[bold]car" in result.stdout
-    assert list(read_csv(out / "images.csv")[0])[4:] == [
+    assert list(read_csv(out / "images.csv")[0])[4:9] == [
         "iou_sky",
         "iou_road",
         "iou_[bold]car",
         "iou_a,b",
         "iou_man",
+    ]
+    assert list(read_csv(out / "images.csv")[0])[-6:] == [
+        "tp_a,b",
+        "fp_a,b",
+        "fn_a,b",
+        "tp_man",
+        "fp_man",
+        "fn_man",
     ]
     assert [one["name"] for one in json.loads((out / "results.json").read_text())["classes"]][3] == "a,b"
 

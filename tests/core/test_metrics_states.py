@@ -11,9 +11,25 @@ import torch
 from torch.testing import assert_close
 from torchmetrics import Metric, MetricCollection
 
-from lovasz.metrics import ConfusionMatrix, DiceScore, ImageJaccardIndex, JaccardIndex, PixelAccuracy
+from lovasz.metrics import (
+    BoundaryJaccardIndex,
+    ConfusionMatrix,
+    DiceScore,
+    ImageBoundaryJaccardIndex,
+    ImageJaccardIndex,
+    JaccardIndex,
+    PixelAccuracy,
+)
 
-KINDS = (ConfusionMatrix, JaccardIndex, DiceScore, PixelAccuracy, ImageJaccardIndex)
+KINDS = (
+    ConfusionMatrix,
+    JaccardIndex,
+    DiceScore,
+    PixelAccuracy,
+    BoundaryJaccardIndex,
+    ImageBoundaryJaccardIndex,
+    ImageJaccardIndex,
+)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 # Arguments that change the counts: those of one metric, those of the other, and what the message says.

@@ -83,7 +83,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     predictions, targets = write(tmp_path, draw(25, 5))
     spoil(predictions, targets)
-    arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--out")
+    arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--boundary", "2px", "--out")
     alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
     assert alone.communicate(timeout=100)[1] == ""
     process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
@@ -95,6 +95,7 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     one, two = (json.loads((tmp_path / which / "results.json").read_text()) for which in ("one", "two"))
     assert one.pop("command") != two.pop("command")
     assert one == two
+    assert 0 < one["scores"]["boundary_iou"] < 1
 
 
 def test_torchrun_decides_scores_as_one_process(tmp_path: Path) -> None:

@@ -77,6 +77,15 @@ def check_num_classes(num_classes: Any, least: int = 1, hint: str = "") -> None:
         raise ValueError(f"num_classes must be an integer of at least {least}, got {num_classes!r}{hint}")
 
 
+def check_width(width: Any) -> None:
+    """Check the width of a boundary region: a fraction of the diagonal, or pixels."""
+    if not isinstance(width, (int, float)) or isinstance(width, bool):
+        raise TypeError(f"width must be a float (fraction of the diagonal) or an int (pixels), got {width!r}")
+    if not (width >= 1 if isinstance(width, int) else 0 < width < 1):
+        allowed = "a float above 0 and below 1 (fraction of the diagonal) or an int of at least 1 (pixels)"
+        raise ValueError(f"width must be {allowed}, got {width!r}")
+
+
 def parse_measure(measure: str | Tversky | FBeta) -> Tversky:
     """Return the measure that the loss extends, by its weights."""
     if isinstance(measure, str):

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pairs, make_photos
+from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pairs, make_photos, parse_width
 from lovasz.cli.evaluation_resamples import Resampled, ResampleOptions, make_resample_options, rival_pairs
 from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
@@ -114,6 +114,13 @@ def evaluate(
             "(0 where it is predicted), one (0 where it is predicted, else 1).",
         ),
     ] = "skip",
+    boundary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTH",
+            help="Also boundary IoU, within this distance of other classes: 0.02 of the diagonal, or 5px.",
+        ),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of photos of the same names, for the report.")
     ] = None,
@@ -176,6 +183,7 @@ def evaluate(
             raise ValueError(f"--empty must be one of {', '.join(EMPTY)}, got {empty}")
         if max_values < 1:
             raise ValueError(f"--max-values must be at least 1, got {max_values}")
+        width = None if boundary is None else parse_width(boundary)
         ignored = frozenset(ignore or ())
         target_map = None if label_map is None else parse_map(label_map)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -212,7 +220,7 @@ def evaluate(
         _fail(str(error))
     try:
         code = _run(
-            pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted, images_drawn
+            pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted, images_drawn, width
         )
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
@@ -234,6 +242,7 @@ def _run(
     worst: int,
     wanted: ScoreOptions | None,
     images_drawn: ResampleOptions,
+    width: float | None,
 ) -> int:
     """Count, print and write; return the exit code."""
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
@@ -255,9 +264,21 @@ def _run(
                 scoring = wanted.scoring(one, labellings[1], workers, stop, ranks, console)
                 if wanted.masks is not None:
                     wanted.masks.begin(ranks)
+            of_boundaries = width if one is pairs else None  # which nothing compares
             with counting(console, len(one.files), ranks) as on_images:
                 evaluations.append(
-                    count(one, classes.names, ignored, workers, stop, on_images, ranks, labellings, scoring)
+                    count(
+                        one,
+                        classes.names,
+                        ignored,
+                        workers,
+                        stop,
+                        on_images,
+                        ranks,
+                        labellings,
+                        scoring,
+                        of_boundaries,
+                    )
                 )
         evaluation, stopped = evaluations[0], any(one.stopped for one in evaluations)
         speaks = ranks.rank == 0

@@ -94,6 +94,20 @@ def make_pairs(predictions: Path, targets: Path | None, most: int, scores: bool 
         return pair(predictions, targets, most, lambda number: status.update(f"Listing files: {number:,}"), kinds)
 
 
+def parse_width(text: str) -> float:
+    """Return the width of boundary regions that a text says: a fraction of the diagonal, or pixels, an int."""
+    try:
+        width = int(text.removesuffix("px")) if text.endswith("px") else float(text)
+    except ValueError:
+        width = 0
+    if not (width >= 1 if isinstance(width, int) else 0 < width < 1):
+        raise ValueError(
+            "--boundary must be a fraction of the diagonal above 0 and below 1, as 0.02, or pixels, as 5px, got "
+            f"{text}"
+        )
+    return width
+
+
 def make_photos(pairs: Pairs, folder: Path | None) -> dict[str, Path]:
     """Return the photos by the names of their masks."""
     if folder is None:

@@ -21,7 +21,7 @@ from lovasz.cli.tables import titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
-from lovasz.study.score.scores import Scores
+from lovasz.study.score.scores import BoundaryScores, Scores
 from lovasz.study.summary.evaluation_results import Outcome, never_held
 from lovasz.study.summary.score_curves import ClassCurve, decided
 from lovasz.study.summary.surprises import foreground
@@ -84,6 +84,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"Warning: {sentence}", style="bold", soft_wrap=not console.is_terminal, markup=False)
     console.print(_means(evaluation, scores))
     console.print(_classes(evaluation, scores))
+    if evaluation.boundaries is not None and scores.boundary is not None:
+        console.print(_boundaries(evaluation.names, scores, scores.boundary, evaluation.boundaries.reach))
     if evaluation.scored is not None:
         if (said := decided(evaluation.scored)) not in outcome.warnings:
             console.print(said, soft_wrap=True, markup=False)
@@ -113,6 +115,10 @@ def _means(evaluation: Evaluation, scores: Scores) -> Table:
     table.add_row("IoU of each class, mean over images", _percent(scores.class_miou), _percent(scores.class_worst))
     table.add_row("Dice of the data set, mean over classes", _percent(scores.dice))
     table.add_row("Pixel accuracy", _percent(scores.accuracy))
+    if evaluation.boundaries is not None and scores.boundary is not None:
+        reach = f"Boundary IoU ({evaluation.boundaries.reach}), mean over classes"
+        table.add_row(reach, _percent(scores.boundary.iou))
+        table.add_row("  of each image, mean over images", _percent(scores.boundary.image_iou))
     return table
 
 
@@ -125,6 +131,17 @@ def _classes(evaluation: Evaluation, scores: Scores) -> Table:
     for name, one in zip(evaluation.names, scores.classes, strict=True):
         shown = map(_percent, (one.iou, one.precision, one.recall, one.image_iou, one.worst))
         table.add_row(Text(name), f"{one.pixels:,}", f"{one.images:,}", *shown)
+    return table
+
+
+def _boundaries(names: Sequence[str], scores: Scores, boundary: BoundaryScores, reach: str) -> Table:
+    """Return the table of the boundary IoU beside the IoU of each class; in one with the others it is too wide."""
+    table = titled(f"Boundaries of each class, within {reach}, in %")
+    table.add_column("class", overflow="fold", max_width=24, min_width=8)
+    for column in ("IoU", "boundary\nIoU"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, one, value in zip(names, scores.classes, boundary.classes, strict=True):
+        table.add_row(Text(name), _percent(one.iou), _percent(value))
     return table
 
 

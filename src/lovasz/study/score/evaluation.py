@@ -15,6 +15,7 @@ from lovasz.study.io.masks import AS_STORED
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 from lovasz.study.processes import Ranks
+from lovasz.study.score.boundaries import Boundaries, boundary_counts
 from lovasz.study.score.images import Image
 from lovasz.study.score.ordered import in_order
 from lovasz.study.score.pairing import Pairs, Problem
@@ -42,6 +43,7 @@ class Evaluation:
         labellings: How what predictions and targets store became labels.
         scored: What predictions that are scores were counted to be; None for masks.
         never: Values that the map of the predictions names and no prediction holds; the same of the targets.
+        boundaries: What was counted of boundary regions; None if it was not asked for.
     """
 
     pairs: Pairs
@@ -55,6 +57,7 @@ class Evaluation:
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED)
     never: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     scored: Scored | None = None
+    boundaries: Boundaries | None = None
 
     @property
     def images(self) -> int:
@@ -91,10 +94,10 @@ class _Seen:
 
 @dataclass
 class _Chunk:
-    """What one thread found in a few images."""
+    """What one thread found in a few images: of each its counts, and if asked for those of its boundaries."""
 
     confusion: NDArray[np.int64]
-    counts: list[tuple[int, NDArray[np.int64]]]
+    counts: list[tuple[int, NDArray[np.int64], NDArray[np.int64] | None]]
     problems: list[Problem]
     seen: _Seen = field(default_factory=_Seen)
     tried: int = 0
@@ -110,6 +113,7 @@ def evaluate(
     ranks: Ranks,
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED),
     scoring: Scoring | None = None,
+    width: float | None = None,
 ) -> Evaluation:
     """Count every pair of masks; each of several processes takes every n-th.
 
@@ -127,6 +131,7 @@ def evaluate(
         ranks: The processes.
         labellings: How what predictions and targets store becomes labels.
         scoring: What predictions are that are scores; None for masks.
+        width: Of the boundary regions to count, a fraction of the diagonal or pixels; None for none.
 
     Returns:
         What all processes counted: all of it on the first; on the others without the rows.
@@ -139,10 +144,11 @@ def evaluate(
     size = min(CHUNK, max(1, len(mine) // (8 * workers)))
     total = np.zeros((len(names), len(names)), dtype=np.int64)
     rows, problems, tried = Rows(len(mine), len(names)), [], 0
+    boundaries = None if width is None else Boundaries(width, Rows(len(mine), len(names)))
     seen, checked = _Seen(), False
     tally = None if scoring is None else ScoreTally(scoring, len(names), ignored)
 
-    counter = _Counter(pairs, len(names), ignored, labellings, stop, scoring, tally)
+    counter = _Counter(pairs, len(names), ignored, labellings, stop, scoring, tally, width)
     chunks = (mine[first : first + size] for first in range(0, len(mine), size))
     taken = itertools.takewhile(lambda _: not stop.is_set(), chunks)
     for chunk in in_order(counter.chunk, taken, workers, 3 * workers):
@@ -150,8 +156,10 @@ def evaluate(
         problems += chunk.problems
         tried += chunk.tried
         seen.add(chunk.seen)
-        for image, counts in chunk.counts:
+        for image, counts, of_boundaries in chunk.counts:
             rows[image // ranks.world_size] = counts
+            if boundaries is not None and of_boundaries is not None:
+                boundaries.rows[image // ranks.world_size] = of_boundaries
         on_images(chunk.tried, len(problems))
         if ranks.world_size == 1 and not (seen.palettes.agree or checked):  # of several all must go on together
             _check_palettes(pairs, scoring)
@@ -162,6 +170,8 @@ def evaluate(
         _check_palettes(pairs, scoring)
     counted, done = ranks.sum(np.array([tried - len(problems), tried])).tolist()
     found = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
+    if boundaries is not None:
+        boundaries = Boundaries(boundaries.width, boundaries.rows.to_first(ranks, len(pairs.files)))
     return Evaluation(
         pairs,
         names,
@@ -174,6 +184,7 @@ def evaluate(
         labellings=labellings,
         scored=None if tally is None else tally.summed(ranks),
         never=(labellings[0].never(seen.named[0]), labellings[1].never(seen.named[1])),
+        boundaries=boundaries,
     )
 
 
@@ -209,6 +220,7 @@ class _Counter:
     stop: threading.Event
     scoring: Scoring | None
     tally: ScoreTally | None
+    width: float | None
 
     def chunk(self, images: range) -> _Chunk:
         """Count a few images, one after the other."""
@@ -217,21 +229,26 @@ class _Counter:
             if self.stop.is_set():
                 break
             found.tried += 1
-            result = self._confusion(image, found.seen)
+            result = self._counted(image, found.seen)
             if isinstance(result, Problem):
                 found.problems.append(result)
                 continue
-            found.confusion += result
-            found.counts.append((image, class_counts(result)))
+            matrix, of_boundaries = result
+            found.confusion += matrix
+            found.counts.append((image, class_counts(matrix), of_boundaries))
         return found
 
-    def _confusion(self, image: int, seen: _Seen) -> NDArray[np.int64] | Problem:
-        """Return the counts of one pair, or why there are none; decided masks are written."""
+    def _counted(self, image: int, seen: _Seen) -> tuple[NDArray[np.int64], NDArray[np.int64] | None] | Problem:
+        """Return the counts of one pair and of its boundaries, or why there are none; decided masks are written."""
         read = read_image(self.pairs, image, self.labellings, self.scoring)
         if isinstance(read, Problem):
             return read
         seen.add_masks(read)
         prediction, target = read.prediction, read.target
+        if self.width is not None and target.ndim < 2:
+            shape = f"{printable(self.pairs.paths(image)[1])} has the shape {target.shape}"
+            has = f"{shape}; a boundary needs at least two axes"
+            return Problem(self.pairs.files[image][0], "mismatched", has)
         try:
             matrix = confusion(prediction, target, self.num_classes, self.ignored)
         except LabelError as error:
@@ -243,4 +260,6 @@ class _Counter:
             self.tally.take(read, matrix)
         if self.scoring is not None and self.scoring.masks is not None:
             self.scoring.masks.write(image, prediction)
-        return matrix
+        if self.width is None:
+            return matrix, None
+        return matrix, boundary_counts(prediction, target, self.num_classes, self.ignored, self.width)

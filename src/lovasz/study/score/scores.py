@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lovasz import scores as divided
+from lovasz.study.score.boundaries import Boundaries
 from lovasz.study.score.evaluation import Evaluation
 
 # The worst case is the mean, over these q, of the mean over the lowest q percent.
@@ -48,6 +49,23 @@ class ClassScores:
 
 
 @dataclass(frozen=True)
+class BoundaryScores:
+    """The boundary IoU of an evaluation, from 0 to 1; NaN where there is none.
+
+    Attributes:
+        iou: Mean of the classes' boundary IoU over the whole data set.
+        image_iou: Mean over images of the mean over the classes with a score there, as ``empty`` says.
+        classes: That of each class over the whole data set, C of them.
+        images: The mean of each image, (N,).
+    """
+
+    iou: float
+    image_iou: float
+    classes: list[float]
+    images: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Scores:
     """The scores of an evaluation, from 0 to 1.
 
@@ -68,6 +86,7 @@ class Scores:
         classes: The scores of each class.
         images: mIoU of each image, (N,); NaN where it was not counted or has nothing that counts.
         lowest: For each class the image where its IoU is lowest; -1 if it has none.
+        boundary: The boundary IoU; None if it was not asked for.
     """
 
     pixels: int
@@ -85,6 +104,7 @@ class Scores:
     classes: list[ClassScores]
     images: NDArray[np.float64]
     lowest: list[int]
+    boundary: BoundaryScores | None = None
 
 
 def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
@@ -141,6 +161,7 @@ def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
         classes=classes,
         images=images,
         lowest=lowest,
+        boundary=None if evaluation.boundaries is None else _boundary(evaluation.boundaries, empty, ignored),
     )
 
 
@@ -163,6 +184,17 @@ def image_miou(iou: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean over the classes of each image, (N,), from their IoU, (N, C)."""
     means: NDArray[np.float64] = torch.from_numpy(iou).nanmean(1).numpy()
     return means
+
+
+def _boundary(counted: Boundaries, empty: str, ignored: Collection[int]) -> BoundaryScores:
+    """Return the boundary IoU from the counts of each image."""
+    rows = counted.rows
+    images, total = np.full(rows.images, np.nan), np.zeros((rows.num_classes, 3), dtype=np.int64)
+    for places, block in rows.blocks():
+        images[places] = image_miou(image_iou(block, empty, ignored))
+        total += block.sum(0)
+    classes = divided.iou(torch.from_numpy(total), list(ignored)).numpy()
+    return BoundaryScores(_mean(classes), _mean(images), classes.tolist(), images)
 
 
 def _held(counts: NDArray[np.int64]) -> NDArray[np.int64]:

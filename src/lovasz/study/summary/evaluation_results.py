@@ -1,6 +1,5 @@
 """The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,7 +14,8 @@ from lovasz.study.io.sheets import write_rows
 from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
-from lovasz.study.score.scores import Scores, image_iou, image_miou
+from lovasz.study.score.scores import Scores
+from lovasz.study.summary.image_rows import image_rows
 from lovasz.study.summary.resample_tables import (
     contest_record,
     difference_rows,
@@ -111,7 +111,7 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
     if outcome.scores is not None:
         names = [f"{table}.csv" if outcome.complete else f"{table}.partial.csv" for table in TABLES]
         paths += [folder / name for name in names]
-        for rows, path in zip((_images, _confusion), paths[1:], strict=True):
+        for rows, path in zip((image_rows, _confusion), paths[1:], strict=True):
             with naming(path), replaced(path, newline="") as file:
                 write_rows(file, rows(outcome.evaluation, outcome.scores))
     scored = None if outcome.scores is None else outcome.evaluation.scored
@@ -164,6 +164,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "predictions": printable(evaluation.pairs.by or evaluation.pairs.predictions),
         "targets": printable(evaluation.pairs.by or evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
+        "boundary": None if evaluation.boundaries is None else evaluation.boundaries.width,
         "maps": _maps(evaluation),
         "warnings": outcome.warnings,
         "scores": None,
@@ -176,11 +177,17 @@ def _record(outcome: Outcome) -> dict[str, object]:
         record["masks"] = outcome.masks and outcome.masks.name
         record["thresholds"] = [asdict(one) for one in outcome.curves]
     if scores is not None:
-        single = {name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))}
-        record["scores"] = single | {"background": None if scores.background < 0 else scores.background}
-        record["classes"] = [
+        single: dict[str, object] = {
+            name: value for name, value in vars(scores).items() if isinstance(value, (int, float, str))
+        }
+        single["background"] = None if scores.background < 0 else scores.background
+        classes = [
             {"name": name, **asdict(one)} for name, one in zip(evaluation.names, scores.classes, strict=True)
         ]
+        if (boundary := scores.boundary) is not None:
+            single |= {"boundary_iou": boundary.iou, "image_boundary_iou": boundary.image_iou}
+            classes = [one | {"boundary_iou": iou} for one, iou in zip(classes, boundary.classes, strict=True)]
+        record |= {"scores": single, "classes": classes}
     _add_resampled(record, outcome)
     return record
 
@@ -223,25 +230,8 @@ def _maps(evaluation: Evaluation) -> dict[str, object]:
     }
 
 
-def _images(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
-    """Yield a row for each image counted: name, pixels, accuracy, mIoU, IoU of the classes with a score there."""
-    yield ["name", "pixels", "accuracy", "miou", *(f"iou_{name}" for name in evaluation.names)]
-    for places, counts in evaluation.rows.blocks():
-        iou = image_iou(counts, scores.empty, evaluation.ignored)
-        miou = image_miou(iou)
-        pixels, right = counts[..., 1].sum(1), counts[..., 0].sum(1)
-        for index, place in enumerate(places.tolist()):
-            accuracy = right[index] / pixels[index] if pixels[index] else math.nan
-            values = [accuracy, miou[index], *iou[index].tolist()]
-            yield [evaluation.pairs.files[place][0], pixels[index], *map(_cell, values)]
-
-
 def _confusion(evaluation: Evaluation, _: Scores) -> Iterator[list[Any]]:
     """Yield the pixels of every label (row) and prediction (column)."""
     yield ["label \\ prediction", *evaluation.names]
     for name, row in zip(evaluation.names, evaluation.confusion, strict=True):
         yield [name, *row.tolist()]
-
-
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
