@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,7 +84,11 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     predictions, targets = write(tmp_path, draw(25, 5))
     spoil(predictions, targets)
-    arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--boundary", "2px", "--out")
+    other = tmp_path / "other"
+    shutil.copytree(predictions, other)
+    sorted(other.iterdir())[3].unlink()
+    arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--boundary", "2px", "--against", other)
+    arguments += ("--group", r"\d$", "--out")
     alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
     assert alone.communicate(timeout=100)[1] == ""
     process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
@@ -96,6 +101,8 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     assert one.pop("command") != two.pop("command")
     assert one == two
     assert 0 < one["scores"]["boundary_iou"] < 1
+    assert one["intervals"]["unit"] == "group"
+    assert one["against"]["others"][0]["differences"]["boundary_iou"]["difference"] is not None
 
 
 def test_torchrun_decides_scores_as_one_process(tmp_path: Path) -> None:

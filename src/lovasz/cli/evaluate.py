@@ -1,41 +1,26 @@
 """``lovasz evaluate``: options, errors, interruption and exit codes around one evaluation."""
 
-import hashlib
 import os
-import shlex
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 
 from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pairs, make_photos, parse_width
-from lovasz.cli.evaluation_resamples import Resampled, ResampleOptions, make_resample_options, rival_pairs
+from lovasz.cli.evaluation_resamples import make_resample_options, rival_pairs
+from lovasz.cli.evaluation_run import Job, run
 from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
-from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
-from lovasz.cli.interruption import noted
-from lovasz.cli.resample_tables import print_contest, print_intervals
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
-from lovasz.study.io.classes import Classes
 from lovasz.study.io.disk import check_writable
 from lovasz.study.io.kinds import MOST_VALUES
-from lovasz.study.io.labelling import Labelling, check_stored_ids
+from lovasz.study.io.labelling import check_stored_ids
 from lovasz.study.io.labels import READY, parse_map
 from lovasz.study.io.palettes import PalettesDifferError
 from lovasz.study.io.score_files import NoRuleError
-from lovasz.study.io.text import printable
-from lovasz.study.processes import joined
-from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.decided_masks import DecidedMasks
-from lovasz.study.score.evaluation import Evaluation, nothing
-from lovasz.study.score.evaluation import evaluate as count
 from lovasz.study.score.images import find_channels
-from lovasz.study.score.pairing import Pairs
-from lovasz.study.score.scores import score
-from lovasz.study.summary.evaluation_results import Outcome, write_tables
 from lovasz.study.summary.resampling import RESAMPLES
 
 # What to do where predictions, or targets, are labels that no map of Cityscapes takes.
@@ -219,8 +204,21 @@ def evaluate(
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:
-        code = _run(
-            pairs, known, labellings, empty, out, threads, allow_missing, photos, worst, wanted, images_drawn, width
+        code = run(
+            Job(
+                pairs,
+                known,
+                labellings,
+                empty,
+                out,
+                threads,
+                allow_missing,
+                photos,
+                worst,
+                wanted,
+                images_drawn,
+                width,
+            )
         )
     except KeyboardInterrupt:  # the second, or while the results were written
         print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
@@ -228,97 +226,6 @@ def evaluate(
     except (OSError, PalettesDifferError, NoRuleError) as error:
         _fail(str(error))
     raise typer.Exit(code)
-
-
-def _run(
-    pairs: Pairs,
-    classes: Classes,
-    labellings: tuple[Labelling, Labelling],
-    empty: str,
-    out: Path,
-    workers: int,
-    allow_missing: bool,
-    photos: dict[str, Path],
-    worst: int,
-    wanted: ScoreOptions | None,
-    images_drawn: ResampleOptions,
-    width: float | None,
-) -> int:
-    """Count, print and write; return the exit code."""
-    command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
-    ignored = labellings[1].ignored
-    every = [pairs, *images_drawn.rivals]
-    with joined() as ranks, noted() as interruption:
-        seen = repr([one.files for one in every])
-        if len(set(ranks.all(hashlib.sha256(seen.encode()).hexdigest()))) > 1:
-            _fail("the processes do not see the same files; on every machine both folders must hold all of them")
-        console = Console(highlight=False, quiet=ranks.rank > 0)
-        go_on = allow_missing or not any(one.problems for one in every)
-        stop, scoring = interruption.stop, None
-        evaluations: list[Evaluation] = []
-        for one in every:
-            if not go_on or not one.files or (evaluations and evaluations[-1].stopped):
-                evaluations.append(nothing(one, classes.names, ignored))
-                continue
-            if wanted is not None:
-                scoring = wanted.scoring(one, labellings[1], workers, stop, ranks, console)
-                if wanted.masks is not None:
-                    wanted.masks.begin(ranks)
-            of_boundaries = width if one is pairs else None  # which nothing compares
-            with counting(console, len(one.files), ranks) as on_images:
-                evaluations.append(
-                    count(
-                        one,
-                        classes.names,
-                        ignored,
-                        workers,
-                        stop,
-                        on_images,
-                        ranks,
-                        labellings,
-                        scoring,
-                        of_boundaries,
-                    )
-                )
-        evaluation, stopped = evaluations[0], any(one.stopped for one in evaluations)
-        speaks = ranks.rank == 0
-        scores = score(evaluation, empty) if speaks and evaluation.counted else None
-        found = Resampled()
-        if scores is not None and not stopped and all(one.counted for one in evaluations):
-            found = images_drawn.resampled(evaluations, scores, workers, stop, console)
-        outcome = Outcome(
-            evaluation,
-            scores,
-            allow_missing,
-            command,
-            found.intervals,
-            found.contest,
-            found.subgroups,
-            evaluations[1:],
-        )
-        if evaluation.scored is not None and wanted is not None and wanted.masks is not None:
-            wanted.masks.finish(ranks, outcome.complete)
-        if speaks:
-            for one in every:
-                print_pairing(console, one)
-            print_maps(console, evaluation)
-            print_contest(console, outcome)
-            print_outcome(console, outcome)
-            print_intervals(console, outcome)
-            for counted in evaluations:
-                print_problems(console, counted, go_on)
-            paths = write_tables(outcome, out)
-            (out / "report.html").unlink(missing_ok=True)
-            if outcome.scores is not None:
-                paths.append(write_report(outcome, classes, photos, worst, out / "report.html"))
-            if outcome.masks is not None:
-                paths.append(outcome.masks)
-            for path in paths:
-                # A path may be longer than the terminal is wide and must stay in one piece.
-                console.print(printable(path), soft_wrap=True, markup=False)
-        if stopped or stop.is_set():
-            return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
-        return 0 if outcome.complete else 1
 
 
 def _fail(message: str) -> NoReturn:

@@ -7,10 +7,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lovasz.cli.tables import titled
+from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome
 from lovasz.study.summary.resample_tables import covers, few, p_text, verdict
 from lovasz.study.summary.rivals import Contest
-from lovasz.study.summary.score_intervals import Interval, ScoreIntervals
+from lovasz.study.summary.score_intervals import Interval, ScoreIntervals, means_of
 from lovasz.study.summary.stats import signed
 
 # What tables call each mean.
@@ -21,6 +22,8 @@ LABELS = {
     "class_miou": "IoU of each class, mean over images",
     "dice": "Dice of the data set, mean over classes",
     "accuracy": "Pixel accuracy",
+    "boundary_iou": "Boundary IoU of the data set, mean over classes",
+    "image_boundary_iou": "  of each image, mean over images",
 }
 
 
@@ -36,10 +39,10 @@ def print_contest(console: Console, outcome: Outcome) -> None:
 
 def print_intervals(console: Console, outcome: Outcome) -> None:
     """Print the intervals of the scores, and the subgroups; nothing without them."""
-    if outcome.intervals is None:
+    if outcome.intervals is None or outcome.scores is None:
         return
     found = outcome.intervals
-    console.print(_means(outcome, found))
+    console.print(_means(outcome.scores, found))
     console.print(
         " ".join([f"{covers(found.units, found.resamples)}.", few(found.units)]).rstrip(),
         soft_wrap=not console.is_terminal,
@@ -49,16 +52,15 @@ def print_intervals(console: Console, outcome: Outcome) -> None:
         console.print(_subgroups(outcome))
 
 
-def _means(outcome: Outcome, found: ScoreIntervals) -> Table:
+def _means(scores: Scores, found: ScoreIntervals) -> Table:
     """Return the table of the means with their intervals."""
     table = titled("Intervals, in %")
     table.add_column("", overflow="fold")
     for column in ("mean", "95 % interval"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, label in LABELS.items():
-        value = getattr(outcome.scores, name)
+    for name, value in means_of(scores).items():
         if not math.isnan(value):
-            table.add_row(label, f"{100 * value:.2f}", _interval(found.means[name]))
+            table.add_row(LABELS[name], f"{100 * value:.2f}", _interval(found.means[name]))
     return table
 
 

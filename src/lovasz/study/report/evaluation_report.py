@@ -31,6 +31,7 @@ from lovasz.study.summary.evaluation_results import Outcome, never_held
 from lovasz.study.summary.resample_tables import covers, few, p_text, verdict
 from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.score_curves import decided
+from lovasz.study.summary.score_intervals import means_of
 from lovasz.study.summary.stats import signed
 from lovasz.study.summary.surprises import foreground
 
@@ -127,7 +128,7 @@ def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path]
     }
     if outcome.intervals is not None:
         found |= {
-            "mean_ranges": score_ranges(vars(scores), outcome.intervals),
+            "mean_ranges": score_ranges(means_of(scores), outcome.intervals),
             "class_rows": class_ranges([one.iou for one in scores.classes], outcome.intervals),
             "subgroup_rows": subgroup_ranges(outcome.subgroups),
         }

@@ -18,6 +18,8 @@ MEANS = {
     "class_miou": "class mIoU",
     "dice": "Dice",
     "accuracy": "pixel accuracy",
+    "boundary_iou": "boundary IoU",
+    "image_boundary_iou": "image boundary IoU",
 }
 
 
@@ -69,7 +71,7 @@ def score_ranges(means: Mapping[str, float], found: ScoreIntervals) -> list[Rang
     """Return a row for each mean that has a value."""
     return [
         _range(MEANS[name], -1, means[name], found.means[name], WHOLE)
-        for name in MEANS
+        for name in means
         if not math.isnan(means[name])
     ]
 
@@ -94,7 +96,7 @@ def difference_axis(contest: Contest) -> Axis:
     """Return an axis that holds every mean difference and its interval, and those of classes up to its ends."""
     ends = [1.0]
     for rival in contest.rivals:
-        for name in MEANS:
+        for name in rival.differences:
             interval = rival.intervals[name]
             ends += [100 * abs(rival.differences[name])]
             ends += [] if interval is None else [100 * abs(interval.low), 100 * abs(interval.high)]
@@ -106,9 +108,9 @@ def difference_axis(contest: Contest) -> Axis:
 def rival_ranges(rival: Rival, axis: Axis) -> list[Range]:
     """Return a row for each mean difference that is a number, and for that of the IoU of each class."""
     means = [
-        _range(label, -1, rival.differences[name], rival.intervals[name], axis)
-        for name, label in MEANS.items()
-        if not math.isnan(rival.differences[name])
+        _range(MEANS[name], -1, value, rival.intervals[name], axis)
+        for name, value in rival.differences.items()
+        if not math.isnan(value)
     ]
     classes = [
         _range("", label, values["iou"], ends["iou"], axis)

@@ -1,6 +1,6 @@
 """The counts of every image as a table, and every score of an evaluation as a function of how often each counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.rows import Rows
 from lovasz.study.score.scores import WORST, Scores, image_iou, image_miou
 from lovasz.study.summary.resampling import MOST_UNITS, Scored
 
 MEANS = ("accuracy", "miou", "foreground_miou", "dice", "image_miou", "class_miou")
 OF_CLASSES = ("iou", "dice", "precision", "recall", "image_iou")
+# The same of boundaries, where they were counted.
+BOUNDARY_MEANS, BOUNDARY_OF_CLASSES = ("boundary_iou", "image_boundary_iou"), ("boundary_iou",)
 # More classes than these are not resampled: their scores of 10,000 resamples alone would take a gigabyte.
 MOST_CLASSES = 2_000
 # Columns of a class: intersection, label, prediction, sum of the IoU of images, images that have one.
@@ -31,6 +34,7 @@ class ImageTable:
         background: The class that the mean over the foreground leaves out, or -1.
         ious: IoU of each class in each image, and its mIoU, (N, C + 1); None of so many that they are not ranked.
         unit: The unit of each of these images, (N,).
+        boundary: The same of boundary regions; None if they were not counted.
     """
 
     counts: Tensor
@@ -40,14 +44,34 @@ class ImageTable:
     background: int
     ious: Tensor | None
     unit: Tensor
+    boundary: "ImageTable | None" = None
 
     @property
     def num_classes(self) -> int:
         """C."""
         return self.counts.shape[1]
 
+    @property
+    def means(self) -> tuple[str, ...]:
+        """The names of the means, M of them."""
+        return MEANS if self.boundary is None else MEANS + BOUNDARY_MEANS
+
+    @property
+    def of_classes(self) -> tuple[str, ...]:
+        """The names of the scores of each class, K of them."""
+        return OF_CLASSES if self.boundary is None else OF_CLASSES + BOUNDARY_OF_CLASSES
+
     def scores(self, weights: Tensor) -> Tensor:
-        """Return the means, then each score of all classes, (R, 6 + 5 C), of units that count so often, (R, G)."""
+        """Return the means, then each score of all classes, (R, M + K C), of units that count so often, (R, G)."""
+        means, of_classes = self._scores(weights)
+        if self.boundary is not None:
+            of_boundaries, of_their_classes = self.boundary._scores(weights)
+            means += [of_boundaries[MEANS.index(name)] for name in ("miou", "image_miou")]
+            of_classes.append(of_their_classes[OF_CLASSES.index("iou")])
+        return torch.cat([torch.stack(means, 1), *of_classes], 1)
+
+    def _scores(self, weights: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the means, each (R,), and the scores of classes, each (R, C)."""
         sums = (weights @ self.counts.flatten(1)).unflatten(1, self.counts.shape[1:])
         right, labelled, predicted, summed, number = sums.unbind(-1)
         union = labelled + predicted - right
@@ -72,7 +96,7 @@ class ImageTable:
             whole / images / self.scale,
             image.nanmean(1),
         ]
-        return torch.cat([torch.stack(means, 1), *of_classes], 1)
+        return means, of_classes
 
     def worst(self, weights: Tensor) -> Tensor:
         """Return the worst case of each class, then of images, (R, C + 1), of units that count so often, (R, G)."""
@@ -81,20 +105,20 @@ class ImageTable:
         return torch.stack([_lowest(weights, column) for column in self.ious.T], 1)
 
     def held(self) -> NDArray[np.int64]:
-        """Return how many units bear on each of the scores, (6 + 5 C,): those that hold the class, or any."""
+        """Return how many units bear on each of the scores, (M + K C,): those that hold the class, or any."""
         labelled = self.counts[..., 1] > 0
         whole = int(labelled.any(1).sum())
-        return np.concatenate([[whole] * len(MEANS), *[labelled.sum(0).numpy()] * len(OF_CLASSES)])
+        return np.concatenate([[whole] * len(self.means), *[labelled.sum(0).numpy()] * len(self.of_classes)])
 
     def place(self, name: str, label: int | None = None) -> int:
         """Return which of the scores is a mean, or that of a class."""
         if label is None:
-            return MEANS.index(name)
-        return len(MEANS) + OF_CLASSES.index(name) * self.num_classes + label
+            return self.means.index(name)
+        return len(self.means) + self.of_classes.index(name) * self.num_classes + label
 
 
 def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
-    """Sum the counts of images by unit.
+    """Sum the counts of images, and those of their boundaries if there are any, by unit.
 
     Args:
         evaluation: What was counted.
@@ -102,6 +126,13 @@ def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], un
         unit: The unit of every name, (N,); -1 for those that are left out.
         units: How many units there are.
     """
+    found = _summed(evaluation, evaluation.rows, scores, unit, units)
+    if evaluation.boundaries is None:
+        return found
+    return replace(found, boundary=_summed(evaluation, evaluation.boundaries.rows, scores, unit, units))
+
+
+def _summed(evaluation: Evaluation, rows: Rows, scores: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
     num_classes, images = evaluation.num_classes, int((unit >= 0).sum())
     # So fine that sums of them over twice as many images are still exact in float64.
     scale = 2.0 ** (50 - max(1, images).bit_length())
@@ -109,7 +140,7 @@ def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], un
     means = torch.zeros(units, 2, dtype=torch.float64)
     ranked = images <= MOST_UNITS
     ious, of = [], []
-    for places, block in evaluation.rows.blocks():
+    for places, block in rows.blocks():
         kept = unit[places] >= 0
         block, where = block[kept], torch.from_numpy(unit[places[kept]])
         iou = image_iou(block, scores.empty, evaluation.ignored)
@@ -135,10 +166,12 @@ def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], un
 
 
 def side_by_side(first: ImageTable, second: ImageTable) -> Scored:
-    """Return the scores of units of the first and of the second, (R, 2 G), as if they were of one evaluation."""
+    """Return the scores of units of the first and of the second, (R, 2 G), as if they were of one evaluation,
+    without those of boundaries.
+    """
     counts = torch.cat([first.counts, second.counts])
     images = torch.cat([first.images, second.images])
-    both = ImageTable(counts, images, first.scale, first.ignored, first.background, None, first.unit)
+    both = replace(first, counts=counts, images=images, ious=None, boundary=None)
     return both.scores
 
 

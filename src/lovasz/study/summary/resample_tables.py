@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lovasz.study.summary.image_table import MEANS, OF_CLASSES
 from lovasz.study.summary.resampling import FEWEST, Units
 from lovasz.study.summary.rivals import Contest, Rival
 from lovasz.study.summary.score_intervals import Interval, ScoreIntervals
@@ -104,9 +103,11 @@ def contest_record(contest: Contest, names: tuple[str, ...]) -> dict[str, Any]:
             {
                 "name": rival.name,
                 "scores": rival.scores,
-                "differences": {name: _record(rival.differences[name], rival.intervals[name]) for name in MEANS},
+                "differences": {
+                    name: _record(rival.differences[name], rival.intervals[name]) for name in rival.differences
+                },
                 "classes": [
-                    {"name": label} | {name: _record(values[name], ends[name]) for name in OF_CLASSES}
+                    {"name": label} | {name: _record(values[name], ends[name]) for name in values}
                     for label, values, ends in zip(
                         names, rival.class_differences, rival.class_intervals, strict=True
                     )
@@ -128,11 +129,11 @@ def difference_rows(contest: Contest, names: tuple[str, ...]) -> Iterator[list[A
     yield ["predictions", "baseline", "score", "class", "difference", "low", "high", "p"]
     for rival in contest.rivals:
         start = [rival.name, contest.baseline]
-        for name in MEANS:
+        for name in rival.differences:
             ends = _ends(rival.intervals[name])
             yield [*start, name, "", _cell(rival.differences[name]), *ends, _cell(rival.p_values.get(name))]
         for label, values, intervals in zip(names, rival.class_differences, rival.class_intervals, strict=True):
-            for name in OF_CLASSES:
+            for name in values:
                 yield [*start, name, label, _cell(values[name]), *_ends(intervals[name]), ""]
 
 
@@ -143,10 +144,10 @@ def subgroup_rows(found: Sequence[Subgroup]) -> Iterator[list[Any]]:
         "value",
         "images",
         "units",
-        *(part for name in MEANS for part in (name, f"{name}_low", f"{name}_high")),
+        *(part for name in found[0].scores for part in (name, f"{name}_low", f"{name}_high")),
     ]
     for one in found:
-        scores = [part for name in MEANS for part in (_cell(one.scores[name]), *_ends(one.intervals[name]))]
+        scores = [part for name in one.scores for part in (_cell(one.scores[name]), *_ends(one.intervals[name]))]
         yield [one.column, one.value, one.images, one.units, *scores]
 
 

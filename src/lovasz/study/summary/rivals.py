@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou, image_miou
-from lovasz.study.summary.image_table import MEANS, OF_CLASSES, ImageTable, side_by_side, table_of
+from lovasz.study.summary.image_table import ImageTable, side_by_side, table_of
 from lovasz.study.summary.resampling import Draws, Sampled, Units, sample, swapped
 from lovasz.study.summary.score_intervals import Intervals, drawn_together, intervals_of, spread_over
 
@@ -130,7 +130,7 @@ def contest(
         for index in range(1, len(names))
     ]
     highest = np.bincount(np.nan_to_num(mious, nan=-1).argmax(0), minlength=len(names)) / draws.resamples
-    means = {name: float(sampled[0].point[tables[0].place(name)]) for name in MEANS}
+    means = {name: float(sampled[0].point[tables[0].place(name)]) for name in tables[0].means}
     return Contest(names[0], means, units, draws.resamples, len(places[0]), rivals, highest.tolist())
 
 
@@ -196,10 +196,10 @@ def _rival(
     return Rival(
         name=name,
         evaluation=evaluation,
-        scores={mean: float(own.point[table.place(mean)]) for mean in MEANS},
-        differences={mean: point[table.place(mean)] for mean in MEANS},
+        scores={mean: float(own.point[table.place(mean)]) for mean in table.means},
+        differences={mean: point[table.place(mean)] for mean in table.means},
         class_differences=[
-            {one: point[table.place(one, label)] for one in OF_CLASSES} for label in range(table.num_classes)
+            {one: point[table.place(one, label)] for one in table.of_classes} for label in range(table.num_classes)
         ],
         intervals=intervals,
         class_intervals=class_intervals,

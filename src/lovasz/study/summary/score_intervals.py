@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
-from lovasz.study.summary.image_table import MEANS, MOST_CLASSES, OF_CLASSES, ImageTable, table_of
+from lovasz.study.summary.image_table import MEANS, MOST_CLASSES, ImageTable, table_of
 from lovasz.study.summary.resampling import Draws, Sampled, Units, interval, sample, units_of
 
 # Resamples of the worst case, which ranks the images of each.
@@ -42,6 +42,14 @@ class ScoreIntervals:
     resamples: int
     means: Intervals
     classes: list[Intervals]
+
+
+def means_of(scores: Scores) -> dict[str, float]:
+    """Return the means of an evaluation by the names that their intervals have."""
+    found = {name: float(getattr(scores, name)) for name in MEANS}
+    if scores.boundary is not None:
+        found |= {"boundary_iou": scores.boundary.iou, "image_boundary_iou": scores.boundary.image_iou}
+    return found
 
 
 def counted_images(evaluation: Evaluation) -> NDArray[np.int64]:
@@ -96,8 +104,10 @@ def score_intervals(
 def intervals_of(table: ImageTable, sampled: Sampled) -> tuple[Intervals, list[Intervals]]:
     """Return the intervals of the means, and of each class, of scores of the table or differences of two."""
     found = _each(*interval(sampled, table.held()))
-    means = {name: found[table.place(name)] for name in MEANS}
-    classes = [{name: found[table.place(name, label)] for name in OF_CLASSES} for label in range(table.num_classes)]
+    means = {name: found[table.place(name)] for name in table.means}
+    classes = [
+        {name: found[table.place(name, label)] for name in table.of_classes} for label in range(table.num_classes)
+    ]
     return means, classes
 
 

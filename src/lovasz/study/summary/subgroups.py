@@ -8,7 +8,7 @@ import numpy as np
 from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
-from lovasz.study.summary.image_table import MEANS, table_of
+from lovasz.study.summary.image_table import table_of
 from lovasz.study.summary.resampling import Draws, sample
 from lovasz.study.summary.score_intervals import (
     Intervals,
@@ -84,6 +84,6 @@ def subgroups(
             table = table_of(evaluation, scores, spread_over(evaluation, places, units), units.number)
             sampled = sample(table.scores, units.number, draws)
             means, _ = intervals_of(table, sampled)
-            point = {name: float(sampled.point[table.place(name)]) for name in MEANS}
+            point = {name: float(sampled.point[table.place(name)]) for name in table.means}
             found.append(Subgroup(column, value, len(places), units.number, point, means))
     return found

@@ -1,0 +1,221 @@
+"""``lovasz evaluate`` with intervals, groups, subgroups and other predictions, as a user types it."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from lovasz.cli.app import app
+from tests.cli.commands import assert_refused
+from tests.study.masks import VOID, draw, write
+
+OPTIONS = ("--num-classes", "5", "--ignore", str(VOID), "--resamples", "1000", "--worst", "2")
+
+
+def evaluate(folder: Path, *arguments: object) -> Result:
+    """Runs the command on the folders a and b; results go to ``out``."""
+    words = [
+        "evaluate",
+        str(folder / "predictions"),
+        str(folder / "targets"),
+        *OPTIONS,
+        "--out",
+        str(folder / "out"),
+    ]
+    return CliRunner().invoke(app, [*words, *map(str, arguments)], prog_name="lovasz")
+
+
+def results(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "out" / "results.json").read_text())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Sixteen images; ``better`` has every second pixel right that was wrong, ``lacking`` all but two images."""
+    predictions, targets = write(tmp_path, draw(16, 5))
+    assert {predictions.name, targets.name} == {"predictions", "targets"}
+    shutil.copytree(predictions, tmp_path / "lacking")
+    for file in sorted((tmp_path / "lacking").iterdir())[:2]:
+        file.unlink()
+    (tmp_path / "better").mkdir()
+    for file in sorted(predictions.iterdir()):
+        prediction, target = (np.array(Image.open(where / file.name)) for where in (predictions, targets))
+        prediction[::2] = np.where(target[::2] == VOID, prediction[::2], target[::2])
+        Image.fromarray(prediction).save(tmp_path / "better" / file.name)
+    return tmp_path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.stem for file in (folder / "predictions").iterdir())
+
+
+def test_every_score_has_an_interval_without_being_asked(folder: Path) -> None:
+    result = evaluate(folder)
+    assert result.exit_code == 0, result.output
+    assert "95 % intervals: 16 images drawn 1,000 times with replacement" in " ".join(result.stdout.split())
+    found = results(folder)
+    assert found["intervals"]["units"] == 16
+    for name in ("miou", "image_miou", "image_worst", "class_miou", "dice", "accuracy"):
+        ends = found["intervals"]["means"][name]
+        assert ends["low"] < found["scores"][name] < ends["high"], name
+    assert found["classes"][0]["intervals"]["iou"]["low"] < found["classes"][0]["iou"]
+    assert "How sure these numbers are" in (folder / "out" / "report.html").read_text()
+
+
+def test_no_resamples_no_intervals(folder: Path) -> None:
+    result = evaluate(folder, "--resamples", "0")
+    assert result.exit_code == 0
+    assert results(folder)["intervals"] is None
+    assert "95 %" not in result.stdout
+    assert "How sure" not in (folder / "out" / "report.html").read_text()
+
+
+def test_other_predictions_are_compared_with_the_first(folder: Path) -> None:
+    result = evaluate(folder, "--against", folder / "better", "--boundary", "2px")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "better has a higher mIoU than predictions on images of this kind: +" in said
+    (other,) = results(folder)["against"]["others"]
+    assert other["name"] == "better"
+    assert other["wins"] == 16
+    assert other["p_values"]["miou"] == pytest.approx(1 / 1001)
+    gap = other["differences"]["miou"]
+    alone = other["scores"]["miou"] - results(folder)["scores"]["miou"]
+    assert gap["difference"] == pytest.approx(alone)
+    assert 0 < gap["low"] < gap["difference"] < gap["high"]
+    rows = read_csv(folder / "out" / "differences.csv")
+    assert {row["score"] for row in rows} >= {"miou", "iou", "boundary_iou", "image_boundary_iou"}
+    (row,) = (row for row in rows if row["score"] == "miou")
+    assert float(row["low"]) == pytest.approx(gap["low"], abs=1e-6)
+    page = (folder / "out" / "report.html").read_text()
+    assert page.index("Against predictions") < page.index("Class by class")
+    assert page.count("better: prediction") > 0
+
+
+def test_others_that_lack_images_are_compared_on_those_that_all_have(folder: Path) -> None:
+    result = evaluate(folder, "--against", folder / "lacking")
+    assert result.exit_code == 1
+    assert "2 names without a pair" in result.stdout
+    result = evaluate(folder, "--against", folder / "lacking", "--against", folder / "better", "--allow-missing")
+    assert result.exit_code == 0
+    found = results(folder)
+    assert found["counted"] == 16
+    assert found["against"]["images"] == 14
+    assert [one["ties"] for one in found["against"]["others"]] == [14, 0]
+    assert (
+        sum([found["against"]["baseline"]["highest"], *(one["highest"] for one in found["against"]["others"])]) == 1
+    )
+
+
+def test_tables_of_an_earlier_comparison_are_deleted(folder: Path) -> None:
+    (folder / "table.csv").write_text("image,site\n" + "".join(f"{name},x\n" for name in names(folder)))
+    evaluate(folder, "--against", folder / "better", "--subgroups", folder / "table.csv")
+    assert {"differences.csv", "subgroups.csv"} <= {file.name for file in (folder / "out").iterdir()}
+    evaluate(folder)
+    assert not {"differences.csv", "subgroups.csv"} & {file.name for file in (folder / "out").iterdir()}
+
+
+def test_groups_are_drawn_together(folder: Path) -> None:
+    evaluate(folder)
+    alone = results(folder)["intervals"]["means"]["miou"]
+    lines = "".join(f"{name},{index // 2}\n" for index, name in enumerate(names(folder)))
+    (folder / "groups.csv").write_text("image,group\n" + lines)
+    result = evaluate(folder, "--group", folder / "groups.csv")
+    assert result.exit_code == 0, result.output
+    assert "8 groups drawn" in result.stdout
+    assert "Of 8 groups the intervals cover less often than they say." in " ".join(result.stdout.split())
+    assert results(folder)["intervals"]["means"]["miou"] != alone
+    by_pattern = evaluate(folder, "--group", r"\d$")
+    assert "10 groups drawn" in by_pattern.stdout
+
+
+def test_subgroups_have_scores_of_their_own(folder: Path) -> None:
+    lines = "".join(
+        f"{name}.png,{'north' if index < 6 else 'south'},=1\n" for index, name in enumerate(names(folder))
+    )
+    (folder / "table.csv").write_text("image,site,<b>scanner</b>\n" + lines)
+    result = evaluate(folder, "--subgroups", folder / "table.csv")
+    assert result.exit_code == 0, result.output
+    assert "site: north" in result.stdout
+    rows = read_csv(folder / "out" / "subgroups.csv")
+    assert [(row["column"], row["value"], row["images"]) for row in rows] == [
+        ("site", "north", "6"),
+        ("site", "south", "10"),
+        ("<b>scanner</b>", "'=1", "16"),
+    ]
+    assert float(rows[2]["miou"]) == pytest.approx(results(folder)["scores"]["miou"], abs=1e-6)
+    assert float(rows[0]["miou_low"]) < float(rows[0]["miou"]) < float(rows[0]["miou_high"])
+    page = (folder / "out" / "report.html").read_text()
+    assert "&lt;b&gt;scanner" in page
+    assert "<b>scanner" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--resamples", "10"), "--resamples must be at least 1,000, or 0 for no intervals, got 10"),
+        (("--resamples", "0", "--group", "x"), "--group needs resamples, got --resamples 0"),
+        (("--against", "{}/predictions"), "--against must name other predictions"),
+        (("--against", "{}/none"), "none"),
+        (("--group", "(x"), "--group must be a CSV file or a regular expression"),
+        (("--group", "x"), "--group x finds no group in the name"),
+        (("--subgroups", "{}/none.csv"), "none.csv"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert_refused(evaluate(folder, *(one.format(folder) for one in arguments)), said)
+
+
+def test_scores_are_not_compared(folder: Path) -> None:
+    (folder / "s").mkdir()
+    for file in (folder / "targets").iterdir():
+        shape = np.array(Image.open(file)).shape
+        np.save(folder / "s" / f"{file.stem}.npy", np.zeros((5, *shape), np.float32))
+    words = [
+        "evaluate",
+        folder / "s",
+        folder / "targets",
+        *OPTIONS,
+        "--scores",
+        "logits",
+        "--against",
+        folder / "better",
+    ]
+    assert_refused(CliRunner().invoke(app, list(map(str, words)), prog_name="lovasz"), "--against compares masks")
+
+
+def test_predictions_of_one_name_are_told_apart_by_their_folders(folder: Path) -> None:
+    for which in ("old", "new"):
+        shutil.copytree(folder / "better", folder / which / "predictions")
+    evaluate(folder, "--against", folder / "old" / "predictions", "--against", folder / "new" / "predictions")
+    others = [one["name"] for one in results(folder)["against"]["others"]]
+    assert others == ["old/predictions", "new/predictions"]
+
+
+def test_lists_are_compared_by_name(folder: Path) -> None:
+    for which in ("predictions", "better"):
+        rows = "".join(f"{name},{which}/{name}.png,targets/{name}.png\n" for name in names(folder))
+        (folder / f"{which}.csv").write_text("name,prediction,target\n" + rows)
+    words = [
+        "evaluate",
+        folder / "predictions.csv",
+        *OPTIONS,
+        "--out",
+        folder / "out",
+        "--against",
+        folder / "better.csv",
+    ]
+    result = CliRunner().invoke(app, list(map(str, words)), prog_name="lovasz")
+    assert result.exit_code == 0, result.output
+    assert results(folder)["against"]["others"][0]["wins"] == 16
