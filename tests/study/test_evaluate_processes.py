@@ -95,6 +95,7 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
     assert stdout.count("2 names left out:") == 1
+    assert stdout.count("3 names left out:") == 1
     for name in ("images.csv", "confusion.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     one, two = (json.loads((tmp_path / which / "results.json").read_text()) for which in ("one", "two"))
