@@ -142,7 +142,9 @@ def test_an_interval_beyond_what_is_possible_is_said_to_be_that() -> None:
     assert far.low < -100
     assert (far.beyond_possible, near.beyond_possible) == (True, False)
     said = wide_intervals([far, near])
-    assert "That of lovasz reaches beyond the 100 points that are possible: 2 seeds leave the difference open." in said
+    assert (
+        "That of lovasz reaches beyond the 100 points that are possible: 2 seeds leave the difference open." in said
+    )
 
 
 @pytest.mark.parametrize("n", [1, 4, 5])

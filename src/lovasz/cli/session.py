@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from lovasz.cli.comparison_tables import class_tables, decision_table, summary_table
+from lovasz.cli.comparison_tables import class_tables, decision_table, legend, summary_table
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import find
 from lovasz.study.data.pairs import Layout
@@ -147,11 +147,14 @@ class Session:
             write(comparison, path)
         console = self.console
         console.print()
-        console.print(summary_table(comparison))
-        console.print(decision_table(comparison))
+        console.print(summary_table(comparison, console.width))
+        for sentence in legend(comparison):
+            self._say(sentence, style="dim")
+        console.print()
+        console.print(decision_table(comparison, console.width))
         for sentence in comparison.decision_notes:
             self._say(sentence, style="dim")
-        for table in class_tables(comparison):
+        for table in class_tables(comparison, console.width):
             console.print(table)
         for loss, found in comparison.tried.items():
             rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())

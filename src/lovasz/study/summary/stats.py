@@ -107,8 +107,8 @@ def wide_intervals(differences: Sequence[Difference]) -> str:
         )
     if beyond:
         sentences.append(
-            f"That of {_listed(beyond)} reaches beyond the {POSSIBLE:.0f} points that are possible: {n} seeds leave "
-            "the difference open."
+            f"That of {_listed(beyond)} reaches beyond the {POSSIBLE:.0f} points that are possible: {n} seeds "
+            "leave the difference open."
         )
     return " ".join(sentences)
 
