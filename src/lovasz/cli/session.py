@@ -19,6 +19,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.loss_table import write_table
 from lovasz.study.summary.results import write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train.claims import team
@@ -142,8 +143,8 @@ class Session:
         self.console.print()
 
     def _print_results(self, comparison: Comparison, out: Path) -> None:
-        paths = [out / name for name in ("results.csv", "results.json", "report.html")]
-        for write, path in zip((write_csv, write_json, write_report), paths, strict=True):
+        paths = [out / name for name in ("results.csv", "results.json", "table.tex", "table.md", "report.html")]
+        for write, path in zip((write_csv, write_json, write_table, write_table, write_report), paths, strict=True):
             write(comparison, path)
         console = self.console
         console.print()

@@ -100,10 +100,10 @@ def wide_intervals(differences: Sequence[Difference]) -> str:
     beyond = [difference.loss for difference in known if difference.beyond_possible]
     sentences = []
     if n <= FEW:
-        narrower = " and ".join(f"{more} seeds {_half_width(n) / _half_width(more):.1f} times" for more in MORE)
+        narrower = ", ".join(f"{_half_width(n) / _half_width(more):.1f} times with {more} seeds" for more in MORE)
         sentences.append(
             f"{n} seeds give wide intervals: with {n - 1} degree{'' if n == 2 else 's'} of freedom Student's t is "
-            f"{_student(n):.1f} standard errors. At the same standard deviation {narrower} narrower ones."
+            f"{_student(n):.1f} standard errors. At the same standard deviation they would be narrower: {narrower}."
         )
     if beyond:
         sentences.append(
