@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from lovasz.study.io.class_colours import NEUTRAL
+from lovasz.study.io.classes import Classes
 from lovasz.study.report import gallery
-from lovasz.study.report.evaluation_report import MATRIX
+from lovasz.study.report.evaluation_report import MATRIX, write_report
 from lovasz.study.report.page import percent
-from tests.study.evaluated import NAMES, blobs, report
+from lovasz.study.score.scores import score
+from lovasz.study.summary.evaluation_results import Outcome
+from tests.study.evaluated import NAMES, blobs, count, report
 from tests.study.masks import VOID
 
 
@@ -82,6 +86,34 @@ def test_the_gallery_shows_the_worst_and_the_worst_of_each_class(tmp_path: Path)
     assert len({name for _, name in names}) == len(names)
     path = report(tmp_path / "none", masks, NAMES, worst=0)
     assert "data-gallery" not in re.sub(r"<script>.*</script>", "", path.read_text(), flags=re.DOTALL)
+
+
+def test_a_background_is_grey_and_errors_are_of_the_other_class(tmp_path: Path) -> None:
+    """It was pure red beside a green foreground, and missed and invented pixels had one colour."""
+    names = ("background", "thing")
+    source = report(tmp_path, blobs(4, 2), names).read_text(encoding="utf-8")
+    assert f'background:{NEUTRAL}"></span><span class="number">0</span> background' in source
+    assert source.count("<figcaption>errors, of thing</figcaption>") == source.count("<li data-tags=")
+    text = Page(source).text
+    assert "missed (dark)" in text
+    assert "invented (striped)" in text
+    assert "another error" not in text
+    found = count(tmp_path / "predictions", tmp_path / "targets", names)
+    outcome = Outcome(found, score(found), False, "")
+    given = write_report(
+        outcome, Classes(names, ("#123456", "#abcdef")), {}, 2, tmp_path / "given.html"
+    ).read_text()
+    assert "background:#123456" in given
+    assert NEUTRAL not in given
+
+
+def test_without_a_background_errors_are_of_the_class_of_lowest_iou(tmp_path: Path) -> None:
+    source = report(tmp_path, blobs(9, 5), NAMES).read_text(encoding="utf-8")
+    for item in source.split("<li data-tags=")[1:]:
+        worst = re.search(r'<ul class="ious".*?<span class="number">\d+</span> (.*?) [\d.]+</li>', item, re.DOTALL)
+        assert worst
+        assert f"<figcaption>errors, of {worst[1]}</figcaption>" in item
+    assert "another error (grey): between other classes" in Page(source).text
 
 
 def test_a_map_tells_classes_void_and_errors_apart() -> None:
