@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lovasz.study.io.class_colours import NEUTRAL, SAFE, class_colours
+from lovasz.study.io.class_colours import NEUTRAL, SAFE, background_of, class_colours
 from lovasz.study.io.palette import palette, rgb
 
 # Machado, Oliveira and Fernandes 2009: linear RGB as it is seen without the cones for long, medium, short waves.
@@ -62,6 +62,22 @@ def test_all_colours_differ_and_only_the_background_is_grey(number: int) -> None
         )
         assert (set(colours) <= {NEUTRAL, *SAFE}) == (number - (background >= 0) <= len(SAFE))
     assert class_colours(number)[: len(SAFE)] == (list(SAFE[:number]) if number <= len(SAFE) else palette(11))
+
+
+@pytest.mark.parametrize(
+    ("names", "pixels", "background"),
+    [
+        (("cell", " Background"), (9, 1), 1),
+        (("0", "1"), (1, 9), 1),
+        (("sky", "road", "car"), (4, 4, 1), -1),
+        (("sky", "road"), (0, 0), -1),
+        (("sky", "road"), (5, 5), -1),
+    ],
+)
+def test_a_background_is_named_so_or_holds_most_pixels(
+    names: tuple[str, ...], pixels: tuple[int, ...], background: int
+) -> None:
+    assert background_of(names, pixels) == background
 
 
 def test_the_background_is_neither_red_nor_green() -> None:
