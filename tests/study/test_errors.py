@@ -27,9 +27,7 @@ NAMES = ("sky", "road", "car")
 @pytest.mark.parametrize(
     ("background", "labels", "name"), [(-1, {2}, "car"), (0, {1, 2}, "all but sky"), (1, {0, 2}, "all but road")]
 )
-def test_errors_are_of_all_but_the_background_or_of_the_worst_class(
-    background: int, labels: set[int], name: str
-) -> None:
+def test_errors_are_of_all_but_the_background_or_of_one_class(background: int, labels: set[int], name: str) -> None:
     found = regarded(NAMES, background, 2)
     assert (found.labels, found.name) == (labels, name)
 

@@ -25,16 +25,16 @@ class Regarded:
     name: str
 
 
-def regarded(names: tuple[str, ...], background: int, worst: int) -> Regarded:
+def regarded(names: tuple[str, ...], background: int, most: int) -> Regarded:
     """Return the classes whose errors a map tells apart: all but the background, or without one a single class.
 
     Args:
         names: Names of the classes.
         background: The class that is no thing; -1 for none.
-        worst: The class to take where there is none.
+        most: The class to take where there is none, that with most errors.
     """
     if background < 0:
-        return Regarded(frozenset({worst}), names[worst])
+        return Regarded(frozenset({most}), names[most])
     labels = frozenset(range(len(names))) - {background}
     if len(labels) == 1:
         (label,) = labels

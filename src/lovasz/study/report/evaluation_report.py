@@ -134,7 +134,8 @@ def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path]
             "subgroup_rows": subgroup_ranges(outcome.subgroups),
         }
     if outcome.contest is not None:
-        axis = difference_axis(outcome.contest)
+        axis, background = difference_axis(outcome.contest), scores.background
+        differ = duels(outcome.evaluation, outcome.contest, colours, photos, background) if worst else []
         found |= {
             "axis": axis,
             "against": [(rival, rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
