@@ -140,9 +140,7 @@ def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path]
             "axis": axis,
             "against": [(rival, rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
             "against_said": verdict(outcome.contest),
-            "against_items": duels(outcome.evaluation, outcome.contest, colours, photos, scores.background)
-            if worst
-            else [],
+            "against_items": differ,
         }
     return found
 
