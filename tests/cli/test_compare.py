@@ -100,9 +100,9 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert "Made by its test." in result.stdout
     assert "Fourth" in result.stdout
     assert NOT_CORRECTED not in result.stdout
-    names = ["results.csv", "results.json", "report.html"]
+    names = ["results.csv", "results.json", "table.tex", "table.md", "report.html"]
     names.append("config.yaml")
-    assert lines[-4:] == [str(out / name) for name in names]
+    assert lines[-6:] == [str(out / name) for name in names]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "runs"])
 
     # Piped output holds no control codes and no bars.

@@ -46,8 +46,8 @@ def test_everything_is_written_and_printed(tmp_path: Path, invoke: Callable[...,
     result = invoke(*write(tmp_path, masks), *OPTIONS, "--out", out)
     assert (result.exit_code, result.stderr) == (0, "")
     lines = result.stdout.splitlines()
-    names = ["results.json", "images.csv", "confusion.csv", "report.html"]
-    assert lines[-4:] == [str(out / name) for name in names]
+    names = ["results.json", "images.csv", "confusion.csv", "table.tex", "table.md", "report.html"]
+    assert lines[-6:] == [str(out / name) for name in names]
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout
@@ -189,7 +189,8 @@ def test_broken_files_are_left_out_and_change_the_exit_code(tmp_path: Path, invo
     assert (record["complete"], record["counted"], set(record["left_out"])) == (
         False, 8, {"unreadable", "mismatched"},
     )  # fmt: skip
-    names = {"results.json", "images.partial.csv", "confusion.partial.csv", "report.html"}
+    tables = {"images.partial.csv", "confusion.partial.csv", "table.partial.tex", "table.partial.md"}
+    names = {"results.json", "report.html", *tables}
     assert {path.name for path in out.iterdir()} == names
     assert "no result over all files" in (out / "report.html").read_text()
 
@@ -224,7 +225,7 @@ def test_nothing_to_count_is_no_success(tmp_path: Path, invoke: Callable[..., Re
         path.write_bytes(b"")
     out = tmp_path / "out"
     out.mkdir()
-    for old in ("report.html", "images.csv"):
+    for old in ("report.html", "images.csv", "table.tex", "table.partial.md"):
         (out / old).write_text("of another day")
     result = invoke(predictions, targets, *OPTIONS, "--out", out, "--allow-missing")
     assert result.exit_code == 1
@@ -315,7 +316,7 @@ def test_names_in_tables_are_no_formulas(tmp_path: Path, invoke: Callable[..., R
     assert all(cell.isdecimal() for row in table[1:] for cell in row[1:])
 
 
-@pytest.mark.parametrize("full", ["results.json", "images.csv", "confusion.csv", "report.html"])
+@pytest.mark.parametrize("full", ["results.json", "images.csv", "confusion.csv", "table.tex", "report.html"])
 def test_a_full_disk_is_named_with_the_file(
     full: str, tmp_path: Path, invoke: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

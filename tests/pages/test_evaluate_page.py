@@ -82,23 +82,23 @@ def column(page: Any, index: int) -> list[str]:
 
 def test_tables_sort_by_mouse_and_by_keyboard(browser: Any, small: Path) -> None:
     with open_page(browser, small, 1280) as page:
-        header = page.locator("table[data-sortable] th").nth(3)
-        before = column(page, 3)
+        header = page.locator("table[data-sortable] th").nth(6)
+        before = column(page, 6)
         assert before[-1] == "–"  # the absent class
         header.get_by_role("button").click()
         assert header.get_attribute("aria-sort") == "ascending"
-        known = [float(value) for value in column(page, 3)[:-1]]
+        known = [float(value) for value in column(page, 6)[:-1]]
         assert known == sorted(float(value) for value in before[:-1])
         assert known != [float(value) for value in before[:-1]]
         header.get_by_role("button").focus()
         page.keyboard.press("Enter")
         assert header.get_attribute("aria-sort") == "descending"
-        assert [float(value) for value in column(page, 3)[:-1]] == known[::-1]
-        assert column(page, 3)[-1] == "–"
+        assert [float(value) for value in column(page, 6)[:-1]] == known[::-1]
+        assert column(page, 6)[-1] == "–"
         page.keyboard.press("Shift+Tab")
         page.keyboard.press("Space")
         assert header.get_attribute("aria-sort") is None
-        images = [int(value) for value in column(page, 2)]
+        images = [float(value) for value in column(page, 5)[:-1]]
         assert images == sorted(images)
         # By value, not by letters: 0.25 before 0.5, and a sign counts.
         cells = "[...document.querySelector('table[data-sortable]').tBodies[0].rows].map(r => r.cells[4])"
@@ -108,6 +108,29 @@ def test_tables_sort_by_mouse_and_by_keyboard(browser: Any, small: Path) -> None
         names = page.locator("table[data-sortable] th").first
         names.get_by_role("button").click()
         assert [value.split(" ", 1)[1] for value in column(page, 0)] == sorted(NAMES)
+
+
+@pytest.mark.parametrize("which", ["small", "large"])
+def test_the_navigation_has_every_section_in_order(
+    browser: Any, which: str, request: pytest.FixtureRequest
+) -> None:
+    with open_page(browser, request.getfixturevalue(which), 1400) as page:
+        links = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
+        sections = page.eval_on_selector_all(".sections > section", "all => all.map(one => `#${one.id}`)")
+        assert links == sections
+        assert links[:2] == ["#classes", "#images"]
+        assert page.eval_on_selector(
+            ".class-table", "table => table.scrollWidth <= table.parentElement.clientWidth"
+        )
+
+
+def test_a_narrow_screen_keeps_the_class_and_its_iou(browser: Any, small: Path) -> None:
+    with open_page(browser, small, 390) as page:
+        cell = page.locator(".class-table tbody td:nth-child(2)").first.bounding_box()
+        assert cell["x"] + cell["width"] < 390
+        page.eval_on_selector("#classes .scroll", "box => { box.scrollLeft = 9999; }")
+        name = page.locator(".class-table tbody td:first-child").first.bounding_box()
+        assert 0 <= name["x"] < 30
 
 
 def test_the_gallery_filters_by_class_and_text(browser: Any, small: Path) -> None:

@@ -69,16 +69,81 @@ def test_tables_sort_by_mouse_and_by_keyboard(browser: Any, report: Path) -> Non
     with open_page(browser, report, 1280) as page:
         gains = [float(gain) for gain in column(page, ".by-class", 2)]
         assert gains == sorted(gains, reverse=True)
-        page.click(".by-class th:nth-child(3) button")
-        pixels = [int(number) for number in column(page, ".by-class", 3)]
+        page.click(".by-class th:nth-child(6) button")
+        pixels = [int(number) for number in column(page, ".by-class", 6)]
         assert pixels == sorted(pixels)
-        page.click(".by-class th:nth-child(3) button")
-        assert [int(number) for number in column(page, ".by-class", 3)] == pixels[::-1]
+        page.click(".by-class th:nth-child(6) button")
+        assert [int(number) for number in column(page, ".by-class", 6)] == pixels[::-1]
         page.focus("#losses th:nth-child(2) button")
         page.keyboard.press("Enter")
         means = [float(mean) for mean in column(page, "#losses table", 2)]
         assert means == sorted(means)
         assert page.get_attribute("#losses th:nth-child(2)", "aria-sort") == "ascending"
+
+
+INSIDE = """box => {
+  const [cell, frame] = [box, box.closest('.scroll')].map(one => one.getBoundingClientRect());
+  return frame.left - 1 <= cell.left && cell.right <= frame.right + 1;
+}"""
+
+
+def test_a_wide_screen_shows_the_tables_whole(browser: Any, report: Path) -> None:
+    """At 1400 pixels the column of your own loss was cut off, beside a third of a screen of nothing."""
+    with open_page(browser, report, 1400) as page:
+        for table in ("#losses", "#differences", "#classes", "#decisions"):
+            box = page.locator(f"{table} .scroll").first
+            assert box.evaluate("box => box.scrollWidth <= box.clientWidth"), table
+            assert box.get_attribute("data-more") == "", table
+        assert (
+            page.evaluate("Math.max(...[...document.querySelectorAll('p:not(.readout)')].map(p => p.clientWidth))")
+            < 760
+        )
+
+
+def test_a_narrow_screen_keeps_names_means_and_intervals(browser: Any, report: Path) -> None:
+    """At 390 pixels the interval was the column that was cut."""
+    with open_page(browser, report, 390) as page:
+        for cell in ("td:nth-child(1)", "td:nth-child(2)", "td:nth-child(3)"):
+            assert page.eval_on_selector(f"#losses tbody tr:nth-child(2) {cell}", INSIDE), cell
+        assert "to" in page.inner_text("#losses tbody tr:nth-child(2) td:nth-child(3) i")
+        assert page.eval_on_selector(".by-class tbody td:nth-child(2)", INSIDE)
+        box = page.locator("#losses .scroll")
+        assert box.get_attribute("data-more") == "right"
+        box.evaluate("box => { box.scrollLeft = 9999; }")
+        page.wait_for_function("document.querySelector('#losses .scroll').dataset.more === 'left'")
+        assert page.eval_on_selector("#losses tbody td:nth-child(1)", INSIDE)
+
+
+def test_nothing_is_painted_over_digits(browser: Any, report: Path) -> None:
+    """A shadow inside the box lay on the digits that it cut."""
+    with open_page(browser, report, 390) as page:
+        assert page.eval_on_selector("#losses .scroll", "box => getComputedStyle(box).backgroundImage") == "none"
+        shadow = page.eval_on_selector("#losses .scroll", "box => getComputedStyle(box).boxShadow")
+        assert shadow != "none"
+        assert "inset" not in shadow
+
+
+def test_every_link_of_the_navigation_shows_its_section(browser: Any, report: Path) -> None:
+    with open_page(browser, report, 1280) as page:
+        links = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
+        assert links.index("#images") == links.index("#classes") + 1
+        starts = [
+            page.evaluate("id => document.querySelector(id).getBoundingClientRect().top", one) for one in links
+        ]
+        assert starts == sorted(starts)
+        assert page.locator("details.folded[open]").count() == 0
+        for link in links:
+            page.click(f"nav [href='{link}']")
+            assert page.locator(f"{link} > :not(summary):visible").count(), link
+        # Closed again, it opens though the address is the same.
+        page.click("nav [href='#jaccard']")
+        page.click("#jaccard > summary")
+        assert not page.locator("#jaccard svg").first.is_visible()
+        page.click("nav [href='#jaccard']")
+        assert page.locator("#jaccard svg").first.is_visible()
+        page.goto("about:blank")
+        page.goto(f"{report.resolve().as_uri()}#jaccard")
+        assert page.locator("#jaccard svg").first.is_visible()
 
 
 def test_gallery_filters(browser: Any, report: Path) -> None:
@@ -108,6 +173,8 @@ def test_gallery_filters(browser: Any, report: Path) -> None:
 def test_loss_of_the_confusion_is_chosen_by_keyboard(browser: Any, report: Path) -> None:
     visible = "panels => panels.filter(panel => panel.checkVisibility()).map(panel => panel.dataset.panel)"
     with open_page(browser, report, 1280) as page:
+        page.focus("nav [href='#confusion']")
+        page.keyboard.press("Enter")
         assert page.eval_on_selector_all("[data-panel]", visible) == ["0"]
         page.focus("[data-panels]")
         page.keyboard.press("ArrowDown")
@@ -121,6 +188,7 @@ def test_loss_of_the_confusion_is_chosen_by_keyboard(browser: Any, report: Path)
 def test_cells_of_a_matrix_of_many_classes_tell_what_they_are(browser: Any, many: Path) -> None:
     assert WRITTEN < 60
     with open_page(browser, many, 1280) as page:
+        page.click("nav [href='#confusion']")
         page.locator(".confusion").first.scroll_into_view_if_needed()
         cell = page.evaluate(
             "(() => { const matrix = document.querySelector('[data-cells]').getScreenCTM();"
@@ -136,6 +204,7 @@ def test_whole_without_scripts_and_on_paper(browser: Any, report: Path, tmp_path
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(report.resolve().as_uri())
+    page.click("#confusion > summary")
     assert page.locator("[data-panel]:visible").count() == 3
     assert page.locator("[data-items] > li:visible").count() == 8
     assert page.locator("select:visible").count() == 0

@@ -88,7 +88,7 @@ def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
         assert f"{100 * summary.loss_share:.1f} %" in text
         assert f"{summary.loss_mib:.1f}" in text
     for name, pixels in zip(data.class_names, data.parts[TEST].pixels, strict=True):
-        assert re.search(rf"\d {name} [+−][\d.]+ {pixels} ", text), name
+        assert re.search(rf"\d {name} [+−][\d.]+ ([\d.–]+ ){{3}}{pixels} ", text), name
     for sentence in comparison.verdict:
         assert sentence in text
     for said in (
@@ -136,6 +136,30 @@ def test_wide_interval_is_clipped_and_its_numbers_stay(tmp_path: Path) -> None:
     _, page = page_of(comparison, tmp_path)
     assert "−60.0 to +64.0" in page.said()
     assert "Arrows" in page.said()
+
+
+def test_the_highest_mean_and_what_the_intervals_support_are_marked(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "lovasz", "dice", "ce+dice"), 4)
+    ends = [(1.0, 3.0), (-1.0, 3.0), (-3.0, -1.0)]
+    differences = [
+        replace(row, mean=(low + high) / 2, low=low, high=high)
+        for row, (low, high) in zip(comparison.differences, ends, strict=True)
+    ]
+    summaries = [
+        replace(row, mean=mean) for row, mean in zip(comparison.summaries, (50, 52.0, 51.0, 48), strict=True)
+    ]
+    source, page = page_of(replace(comparison, differences=differences, summaries=summaries), tmp_path)
+    rows = source.partition('<section id="losses">')[2].partition("</section>")[0].split("<tr>")[2:]
+    marks = [re.findall(r'<span class="mark[^"]*">(\w+)</span>', row) for row in rows]
+    assert marks == [[], ["highest", "higher"], ["open"], ["lower"]]
+    assert "leaves out 0; open: it includes 0" in page.said()
+    assert "wide intervals" not in page.said()
+    assert 'class="mark' not in page_of(made_up(("ce",), 2), tmp_path)[0]
+
+
+def test_two_seeds_say_why_their_intervals_are_wide(tmp_path: Path) -> None:
+    text = page_of(made_up(("ce", "lovasz"), 2), tmp_path)[1].said()
+    assert text.count("with 1 degree of freedom Student's t is 12.7 standard errors") == 2  # verdict, differences
 
 
 def test_links_and_the_switch_of_the_loss(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_older_runs_are_blank_and_said_so(tmp_path: Path) -> None:
     old = summarise(comparison.data, comparison.config, runs)
     assert old.decision_notes[0].endswith("kept: all runs.")
     assert not any("Decided by" in sentence for sentence in old.verdict)
-    assert [next(iter(column.cells)) for column in decision_table(old).columns][2:5] == ["–", "–", "–"]
+    assert [next(iter(column.cells)) for column in decision_table(old, 80).columns][2:5] == ["–", "–", "–"]
     write_csv(old, tmp_path / "results.csv")
     write_json(old, tmp_path / "results.json")
     with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:

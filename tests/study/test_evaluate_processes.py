@@ -68,7 +68,8 @@ def test_ctrl_c_leaves_a_partial_result(tmp_path: Path) -> None:
     assert (record["complete"], record["interrupted"], record["images"]) == (False, True, 40)
     assert f"Interrupted: {counted} of 40 images counted. The result is partial." in stdout
     assert len((out / "images.partial.csv").read_text().splitlines()) == counted + 1
-    names = {"results.json", "images.partial.csv", "confusion.partial.csv", "report.html"}
+    tables = {"images.partial.csv", "confusion.partial.csv", "table.partial.tex", "table.partial.md"}
+    names = {"results.json", "report.html", *tables}
     assert {path.name for path in out.iterdir()} == names
     assert f"Partial: interrupted after {counted} of 40 images." in (out / "report.html").read_text()
 

@@ -1,15 +1,20 @@
 """The page of an evaluation: what it says, what it shows, and how large it gets."""
 
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 
+from lovasz.study.io.class_colours import NEUTRAL
+from lovasz.study.io.classes import Classes
 from lovasz.study.report import gallery
-from lovasz.study.report.evaluation_report import MATRIX
+from lovasz.study.report.evaluation_report import MATRIX, write_report
 from lovasz.study.report.page import percent
-from tests.study.evaluated import NAMES, blobs, report
+from lovasz.study.score.scores import score
+from lovasz.study.summary.evaluation_results import Outcome
+from tests.study.evaluated import NAMES, blobs, count, report
 from tests.study.masks import VOID
 
 
@@ -82,6 +87,38 @@ def test_the_gallery_shows_the_worst_and_the_worst_of_each_class(tmp_path: Path)
     assert len({name for _, name in names}) == len(names)
     path = report(tmp_path / "none", masks, NAMES, worst=0)
     assert "data-gallery" not in re.sub(r"<script>.*</script>", "", path.read_text(), flags=re.DOTALL)
+
+
+def test_a_background_is_grey_and_errors_are_of_the_other_class(tmp_path: Path) -> None:
+    """It was pure red beside a green foreground, and missed and invented pixels had one colour."""
+    names = ("background", "thing")
+    source = report(tmp_path, blobs(4, 2), names).read_text(encoding="utf-8")
+    assert f'background:{NEUTRAL}"></span><span class="number">0</span> background' in source
+    assert source.count("<figcaption>errors, of thing</figcaption>") == source.count("<li data-tags=")
+    text = Page(source).text
+    assert "missed (dark)" in text
+    assert "invented (striped)" in text
+    assert "another error" not in text
+    found = count(tmp_path / "predictions", tmp_path / "targets", names)
+    outcome = Outcome(found, score(found), False, "")
+    given = write_report(
+        outcome, Classes(names, ("#123456", "#abcdef")), {}, 2, tmp_path / "given.html"
+    ).read_text()
+    assert "background:#123456" in given
+    assert NEUTRAL not in given
+
+
+def test_without_a_background_errors_are_of_the_class_with_most(tmp_path: Path) -> None:
+    masks = blobs(9, 5)
+    source = report(tmp_path, masks, NAMES).read_text(encoding="utf-8")
+    shown = re.findall(r'data-text="(\d+)">.*?<figcaption>errors, of (.*?)</figcaption>', source, re.DOTALL)
+    for image, name in shown:
+        prediction, target = masks[int(image)]
+        wrong = (prediction != target) & (target != VOID)
+        errors = [int((wrong & ((prediction == label) | (target == label))).sum()) for label in range(6)]
+        assert html.unescape(name) == NAMES[int(np.argmax(errors))]
+    assert len(shown) > 2
+    assert "another error (grey): between other classes" in Page(source).text
 
 
 def test_a_map_tells_classes_void_and_errors_apart() -> None:

@@ -272,7 +272,7 @@ def test_the_tables_hold_no_formula(tmp_path: Path) -> None:
     found = evaluate(pairs, FORMULAS, frozenset({masks.VOID}), 1, threading.Event(), lambda *_: None, Ranks())
     tables = write_tables(Outcome(found, score(found), False, "=command"), tmp_path)
     seen = set()
-    for path in [tmp_path / "results.csv", *tables[1:]]:
+    for path in [tmp_path / "results.csv", *(path for path in tables if path.suffix == ".csv")]:
         with open(path, newline="", encoding="utf-8") as text:
             for row in csv.reader(text):
                 assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))], path

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lovasz.study.summary.stats import paired_difference, signed, spread, verdict
+from lovasz.study.summary.stats import paired_difference, signed, spread, verdict, wide_intervals
 
 
 def test_interval_is_that_of_the_paired_t_test() -> None:
@@ -84,7 +84,7 @@ def test_several_undecided_comparisons_share_one_sentence() -> None:
     losses = "lovasz", "dice", "ce+dice"
     differences = [paired_difference(loss, "ce", [60.0, 50.0], [55.0, 54.0]) for loss in losses]
     entries = verdict(differences, {})
-    assert len(entries) == 4
+    assert len(entries) == 5
     assert not any("include" in entry for entry in entries[:3])
     assert "the intervals of lovasz, dice and ce+dice include 0" in entries[3]
 
@@ -112,3 +112,50 @@ def test_spread() -> None:
     assert spread([1.0]) is None
     assert spread([1.0, math.nan]) is None
     assert spread([1.0, 2.0, 4.0]) == pytest.approx(np.std([1, 2, 4], ddof=1))
+
+
+def scores_of(differences: list[float]) -> tuple[list[float], list[float]]:
+    """Scores of a loss and of a baseline that differ so."""
+    return [50 + value for value in differences], [50.0] * len(differences)
+
+
+@pytest.mark.parametrize(("n", "freedom", "factors"), [(2, "1 degree", (7.2, 12.6)), (3, "2 degrees", (2.0, 3.5))])
+def test_few_seeds_say_why_their_intervals_are_wide(n: int, freedom: str, factors: tuple[float, float]) -> None:
+    """A reader saw "-241 to +186 points" and no word about it."""
+    differences = [1.0, 2.0, 1.5, 0.5, 2.5, 1.0, 2.0, 1.5, 0.5, 2.5]
+    few = paired_difference("lovasz", "ce", *scores_of(differences[:n]))
+    said = verdict([few], {})[-1]
+    assert said == wide_intervals([few])
+    assert f"{freedom} of freedom Student's t is {stats.t.ppf(0.975, n - 1):.1f} standard errors" in said
+    assert f"narrower: {factors[0]} times with 5 seeds, {factors[1]} times with 10 seeds." in said
+    # So much narrower they are, for the same standard deviation.
+    for more, factor in zip((5, 10), factors, strict=True):
+        wide, narrow = (stats.t.ppf(0.975, k - 1) / math.sqrt(k) for k in (n, more))
+        assert wide / narrow == pytest.approx(factor, abs=0.05)
+    assert "beyond" not in said
+
+
+def test_an_interval_beyond_what_is_possible_is_said_to_be_that() -> None:
+    far = paired_difference("lovasz", "ce", *scores_of([-44.0, -10.0]))
+    near = paired_difference("dice", "ce", *scores_of([1.0, 2.0]))
+    assert far.low is not None
+    assert far.low < -100
+    assert (far.beyond_possible, near.beyond_possible) == (True, False)
+    said = wide_intervals([far, near])
+    assert (
+        "That of lovasz reaches beyond the 100 points that are possible: 2 seeds leave the difference open." in said
+    )
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_enough_seeds_and_one_say_nothing_of_width(n: int) -> None:
+    assert wide_intervals([paired_difference("lovasz", "ce", *scores_of([1.0, 2.0, 1.5, 0.5, 2.5][:n]))]) == ""
+    assert wide_intervals([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("differences", "word"),
+    [([5.0, 5.1, 5.2], "higher"), ([-5.0, -5.1, -5.2], "lower"), ([5.0, -5.1, 5.2], "open"), ([5.0], "open")],
+)
+def test_one_word_says_what_an_interval_supports(differences: list[float], word: str) -> None:
+    assert paired_difference("lovasz", "ce", *scores_of(differences)).shows == word

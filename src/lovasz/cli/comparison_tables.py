@@ -1,78 +1,125 @@
 """The tables of ``lovasz compare`` on the terminal."""
 
 import math
+from collections.abc import Sequence
 
 from rich.table import Table
 
-from lovasz.cli.tables import titled
+from lovasz.cli.tables import HEADER, Column, fitted
 from lovasz.study.data.parts import TEST
-from lovasz.study.summary.compare import Comparison
-from lovasz.study.summary.decisions import ARGMAX, LABELS, Measured
-from lovasz.study.summary.stats import signed
+from lovasz.study.summary.compare import Comparison, LossSummary
+from lovasz.study.summary.decisions import ARGMAX, LABELS, DecisionSummary, Measured
+from lovasz.study.summary.stats import Difference, signed
 from lovasz.study.train.decide import IMAGE
 
+# Characters of the table of classes beside its losses, and around each of these.
+CLASSES, AROUND = 36, 3
 
-def summary_table(comparison: Comparison) -> Table:
-    """Return the table of losses: test mIoU, over all and over large classes, validation, time."""
+
+def summary_table(comparison: Comparison, width: int) -> Table:
+    """Return the table of losses: test mIoU, what it is more than the baseline's, validation, time.
+
+    Args:
+        comparison: What to show.
+        width: Characters of the terminal.
+    """
+    rows, large = comparison.summaries, comparison.over_large
     title = f"Test mIoU in %, {len(comparison.seeds)} seed{'' if len(comparison.seeds) == 1 else 's'}"
-    columns = ["loss", "mean", "± sd", "min", "max", "val\nmIoU", "ms /\nstep", "loss\nshare", "loss\nMiB"]
-    if comparison.over_large:
-        title += f": mean over all {comparison.data.num_classes} classes, and over the {comparison.over_large}"
-        columns.insert(5, f"mean of\n{len(comparison.large)}")
-    table = titled(title)
-    for column in columns:
-        table.add_column(column, justify="left" if column == "loss" else "right", no_wrap=column != "loss")
-    for row in comparison.summaries:
-        table.add_row(
-            row.loss + (" (diverged)" if row.diverged else ""),
-            f"{row.mean:.1f}",
-            "–" if row.spread is None else f"{row.spread:.1f}",
-            f"{min(row.scores):.1f}",
-            f"{max(row.scores):.1f}",
-            *([f"{row.large_mean:.1f}"] if comparison.over_large else []),
-            f"{row.val:.1f}",
-            f"{1000 * row.seconds_per_step:.0f}",
-            f"{100 * row.loss_share:.0f} %",
-            "–" if row.loss_mib is None else f"{row.loss_mib:.0f}",
+    if large:
+        title += f": mean over all {comparison.data.num_classes} classes, and over the {large}"
+    columns = [
+        Column("mean", [_mean(comparison, row) for row in rows]),
+        Column("± sd", ["–" if row.spread is None else f"{row.spread:.1f}" for row in rows], 1),
+        *_differences(comparison),
+        *(
+            [Column(f"mean of\n{len(comparison.large)}", [_number(row.large_mean) for row in rows], 2)]
+            if large
+            else []
+        ),
+        Column("val\nmIoU", [_number(row.val) for row in rows], 3),
+        Column("ms /\nstep", [f"{1000 * row.seconds_per_step:.0f}" for row in rows], 4),
+        Column("loss\nshare", [f"{100 * row.loss_share:.0f} %" for row in rows], 5),
+        Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 6),
+        Column("min", [_number(min(row.scores)) for row in rows], 7),
+        Column("max", [_number(max(row.scores)) for row in rows], 7),
+    ]
+    names = [row.loss + (" (diverged)" if row.diverged else "") for row in rows]
+    return fitted(title, "loss", names, columns, width)
+
+
+def legend(comparison: Comparison) -> list[str]:
+    """Say what the signs of the table of losses mean, in sentences."""
+    if not comparison.differences:
+        return []
+    said = ["*: the highest mean, whatever the intervals say."]
+    if len(comparison.seeds) > 1:
+        said.append(
+            f"Difference: from {comparison.losses[0]}, seed by seed; higher, lower: its interval leaves out 0; "
+            "open: it does not."
         )
-    return table
+    return said
 
 
-def class_tables(comparison: Comparison) -> list[Table]:
-    """Return the IoU of each class with each loss; four losses fit side by side in 80 columns."""
+def class_tables(comparison: Comparison, width: int) -> list[Table]:
+    """Return the IoU of each class with each loss, in as many tables as the width asks for."""
     data, tables = comparison.data, []
-    for start in range(0, len(comparison.summaries), 4):
-        summaries = comparison.summaries[start : start + 4]
-        table = titled("Test IoU of each class in %, mean over seeds")
-        table.add_column("class", overflow="ellipsis")
-        table.add_column(data.unit, justify="right", no_wrap=True)
-        for row in summaries:
-            table.add_column(row.loss, justify="right", no_wrap=True)
-        for index, pixels in enumerate(data.parts[TEST].pixels):
-            values = [row.classes[index] for row in summaries]
-            cells = ["–" if math.isnan(value) else f"{value:.1f}" for value in values]
-            table.add_row(data.class_names[index], str(pixels), *cells)
-        tables.append(table)
+    longest = min(HEADER, max(map(len, comparison.losses)))
+    beside = max(1, (width - CLASSES) // (max(longest, 5) + AROUND))
+    pixels = Column(data.unit, [f"{number:,}" for number in data.parts[TEST].pixels], 1)
+    for start in range(0, len(comparison.summaries), beside):
+        losses = [
+            Column(row.loss, [_number(value) for value in row.classes])
+            for row in comparison.summaries[start : start + beside]
+        ]
+        title = "Test IoU of each class in %, mean over seeds"
+        tables.append(fitted(title, "class", data.class_names, [pixels, *losses], width))
     return tables
 
 
-def decision_table(comparison: Comparison) -> Table:
+def decision_table(comparison: Comparison, width: int) -> Table:
     """Return the table of decisions: test mIoU by each, image mIoU by two, and what they are more than argmax."""
-    table = titled("By decision, in %: test mIoU, then image mIoU; + and − are points on argmax of the same runs")
-    table.padding = (0, 1, 0, 0)  # so that the longest name of a loss fits into 80 columns
-    table.add_column("loss", overflow="fold")
-    for decision in LABELS:
-        table.add_column(LABELS[decision].replace(" ", "\n"), justify="right", no_wrap=True)
-    for decision in (ARGMAX, IMAGE):
-        table.add_column(f"images:\n{LABELS[decision]}", justify="right", no_wrap=True)
-    for loss in comparison.losses:
-        rows = {row.decision: row for row in comparison.decisions if row.loss == loss}
-        table.add_row(
-            loss,
-            *(_scored(rows[decision].miou) for decision in LABELS),
-            *(_scored(rows[decision].image_miou) for decision in (ARGMAX, IMAGE)),
-        )
-    return table
+    rows = {(row.loss, row.decision): row for row in comparison.decisions}
+
+    def of(decision: str) -> list[DecisionSummary]:
+        return [rows[loss, decision] for loss in comparison.losses]
+
+    pooled = [
+        Column(LABELS[decision].replace(" ", "\n"), [_scored(row.miou) for row in of(decision)], rank)
+        for rank, decision in enumerate(LABELS)
+    ]
+    images = [
+        Column(f"images:\n{LABELS[decision]}", [_scored(row.image_miou) for row in of(decision)], rank)
+        for rank, decision in ((5, ARGMAX), (4, IMAGE))
+    ]
+    title = "By decision, in %: test mIoU, then image mIoU; + and − are points on argmax of the same runs"
+    return fitted(title, "loss", comparison.losses, [*pooled, *images], width)
+
+
+def _mean(comparison: Comparison, row: LossSummary) -> str:
+    """Write the mean, with a sign where it is the highest."""
+    if not comparison.differences:
+        return _number(row.mean)
+    return f"{'*' if row.loss in comparison.highest else ''}{_number(row.mean)}"
+
+
+def _differences(comparison: Comparison) -> list[Column]:
+    """Return the differences from the baseline, their intervals, and what these show; none for one seed or loss."""
+    if not comparison.differences:
+        return []
+    differences: Sequence[Difference] = comparison.differences
+    columns = [Column("differ-\nence", ["", *(signed(row.mean) for row in differences)])]
+    if len(comparison.seeds) > 1:
+        columns.append(Column("95 %\ninterval", ["", *map(_interval, differences)]))
+        columns.append(Column("shown", ["", *(row.shows for row in differences)]))
+    return columns
+
+
+def _interval(row: Difference) -> str:
+    return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 def _scored(measured: Measured) -> str:

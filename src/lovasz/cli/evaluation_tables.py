@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from lovasz.cli.tables import titled
+from lovasz.cli.tables import Column, fitted, titled
 from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
@@ -83,14 +83,15 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     for sentence in outcome.warnings:
         console.print(f"Warning: {sentence}", style="bold", soft_wrap=not console.is_terminal, markup=False)
     console.print(_means(evaluation, scores))
-    console.print(_classes(evaluation, scores))
+    console.print(_classes(evaluation, scores, console.width))
     if evaluation.boundaries is not None and scores.boundary is not None:
-        console.print(_boundaries(evaluation.names, scores, scores.boundary, evaluation.boundaries.reach))
+        reach = evaluation.boundaries.reach
+        console.print(_boundaries(evaluation.names, scores, scores.boundary, reach, console.width))
     if evaluation.scored is not None:
         if (said := decided(evaluation.scored)) not in outcome.warnings:
             console.print(said, soft_wrap=True, markup=False)
-        console.print(_thresholds(evaluation.names, outcome.curves))
-    alarms = _false_alarms(evaluation, scores)
+        console.print(_thresholds(evaluation.names, outcome.curves, console.width))
+    alarms = _false_alarms(evaluation, scores, console.width)
     if alarms is not None:
         console.print(alarms)
     worst = [index for index in scores.images.argsort()[:5].tolist() if not math.isnan(scores.images[index])]
@@ -103,8 +104,9 @@ def _means(evaluation: Evaluation, scores: Scores) -> Table:
     empty = "" if scores.empty == "skip" else f", --empty {scores.empty}"
     counted = f"{_count(evaluation.counted, 'image')}, {_count(scores.pixels, 'pixel')} that count"
     table = titled(f"{counted}; in %{empty}")
-    for column in ("", "mean", "worst case"):
-        table.add_column(column, justify="right" if column else "left")
+    table.add_column("", overflow="fold")
+    for column in ("mean", "worst case"):
+        table.add_column(column, justify="right", no_wrap=True)
     number = "1 class" if scores.averaged == 1 else f"{scores.averaged:,} classes"
     table.add_row(f"IoU of the data set, mean over {number} (mIoU)", _percent(scores.miou))
     if scores.background >= 0:
@@ -122,53 +124,57 @@ def _means(evaluation: Evaluation, scores: Scores) -> Table:
     return table
 
 
-def _classes(evaluation: Evaluation, scores: Scores) -> Table:
+def _classes(evaluation: Evaluation, scores: Scores, width: int) -> Table:
     """Return the table of the classes."""
-    table = titled("Each class, in %")
-    table.add_column("class", overflow="fold", max_width=24, min_width=8)
-    for column in ("pixels", "images", "IoU", "preci-\nsion", "recall", "IoU of\nimages", "worst\ncase"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, one in zip(evaluation.names, scores.classes, strict=True):
-        shown = map(_percent, (one.iou, one.precision, one.recall, one.image_iou, one.worst))
-        table.add_row(Text(name), f"{one.pixels:,}", f"{one.images:,}", *shown)
-    return table
+    classes = scores.classes
+    columns = [
+        Column("pixels", [f"{one.pixels:,}" for one in classes], 6),
+        Column("images", [f"{one.images:,}" for one in classes], 5),
+        Column("IoU", [_percent(one.iou) for one in classes]),
+        Column("preci-\nsion", [_percent(one.precision) for one in classes], 3),
+        Column("recall", [_percent(one.recall) for one in classes], 3),
+        Column("IoU of\nimages", [_percent(one.image_iou) for one in classes], 1),
+        Column("worst\ncase", [_percent(one.worst) for one in classes], 2),
+    ]
+    return fitted("Each class, in %", "class", evaluation.names, columns, width)
 
 
-def _boundaries(names: Sequence[str], scores: Scores, boundary: BoundaryScores, reach: str) -> Table:
+def _boundaries(names: Sequence[str], scores: Scores, boundary: BoundaryScores, reach: str, width: int) -> Table:
     """Return the table of the boundary IoU beside the IoU of each class; in one with the others it is too wide."""
-    table = titled(f"Boundaries of each class, within {reach}, in %")
-    table.add_column("class", overflow="fold", max_width=24, min_width=8)
-    for column in ("IoU", "boundary\nIoU"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, one, value in zip(names, scores.classes, boundary.classes, strict=True):
-        table.add_row(Text(name), _percent(one.iou), _percent(value))
-    return table
+    columns = [
+        Column("IoU", [_percent(one.iou) for one in scores.classes]),
+        Column("boundary\nIoU", [_percent(value) for value in boundary.classes]),
+    ]
+    return fitted(f"Boundaries of each class, within {reach}, in %", "class", names, columns, width)
 
 
-def _thresholds(names: Sequence[str], curves: Sequence[ClassCurve]) -> Table:
+def _thresholds(names: Sequence[str], curves: Sequence[ClassCurve], width: int) -> Table:
     """Return the table of what the scores show beyond the labels."""
-    table = titled("Each class against the rest by its scores, in %")
-    table.add_column("class", overflow="fold", max_width=24, min_width=8)
-    for column in ("IoU,\nusual", "best\nthreshold", "IoU\nthere", "average\nprecision", "calibration\nerror"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in curves:
-        threshold = "–" if math.isnan(one.best_threshold) else f"{one.best_threshold:.3g}"
-        shown = map(_percent, (one.best_iou, one.average_precision, one.calibration_error))
-        table.add_row(Text(names[one.label]), _percent(one.usual_iou), threshold, *shown)
-    return table
+    columns = [
+        Column("IoU,\nusual", [_percent(one.usual_iou) for one in curves], 1),
+        Column(
+            "best\nthreshold",
+            ["–" if math.isnan(one.best_threshold) else f"{one.best_threshold:.3g}" for one in curves],
+        ),
+        Column("IoU\nthere", [_percent(one.best_iou) for one in curves]),
+        Column("average\nprecision", [_percent(one.average_precision) for one in curves], 2),
+        Column("calibration\nerror", [_percent(one.calibration_error) for one in curves], 3),
+    ]
+    title = "Each class against the rest by its scores, in %"
+    return fitted(title, "class", [names[one.label] for one in curves], columns, width)
 
 
-def _false_alarms(evaluation: Evaluation, scores: Scores) -> Table | None:
+def _false_alarms(evaluation: Evaluation, scores: Scores, width: int) -> Table | None:
     """Return the table of the classes that are predicted in images without them; None if there is none."""
-    table = titled("False alarms, in images without the class")
-    table.add_column("class", overflow="fold", max_width=24, min_width=8)
-    for column in ("images\nwithout", "predicted\nin", "pixels"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for name, one in zip(evaluation.names, scores.classes, strict=True):
-        if one.false_alarms:
-            numbers = (one.absent, one.false_alarms, one.false_alarm_pixels)
-            table.add_row(Text(name), *(f"{number:,}" for number in numbers))
-    return table if table.row_count else None
+    found = [(name, one) for name, one in zip(evaluation.names, scores.classes, strict=True) if one.false_alarms]
+    if not found:
+        return None
+    columns = [
+        Column("images\nwithout", [f"{one.absent:,}" for _, one in found]),
+        Column("predicted\nin", [f"{one.false_alarms:,}" for _, one in found]),
+        Column("pixels", [f"{one.false_alarm_pixels:,}" for _, one in found]),
+    ]
+    return fitted("False alarms, in images without the class", "class", [name for name, _ in found], columns, width)
 
 
 def print_pairing(console: Console, pairs: Pairs) -> None:

@@ -6,7 +6,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from lovasz.cli.comparison_tables import class_tables, decision_table, summary_table
+from lovasz.cli.comparison_tables import class_tables, decision_table, legend, summary_table
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import find
 from lovasz.study.data.pairs import Layout
@@ -19,6 +19,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.loss_table import write_table
 from lovasz.study.summary.results import write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train.claims import team
@@ -142,16 +143,19 @@ class Session:
         self.console.print()
 
     def _print_results(self, comparison: Comparison, out: Path) -> None:
-        paths = [out / name for name in ("results.csv", "results.json", "report.html")]
-        for write, path in zip((write_csv, write_json, write_report), paths, strict=True):
+        paths = [out / name for name in ("results.csv", "results.json", "table.tex", "table.md", "report.html")]
+        for write, path in zip((write_csv, write_json, write_table, write_table, write_report), paths, strict=True):
             write(comparison, path)
         console = self.console
         console.print()
-        console.print(summary_table(comparison))
-        console.print(decision_table(comparison))
+        console.print(summary_table(comparison, console.width))
+        for sentence in legend(comparison):
+            self._say(sentence, style="dim")
+        console.print()
+        console.print(decision_table(comparison, console.width))
         for sentence in comparison.decision_notes:
             self._say(sentence, style="dim")
-        for table in class_tables(comparison):
+        for table in class_tables(comparison, console.width):
             console.print(table)
         for loss, found in comparison.tried.items():
             rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())

@@ -19,13 +19,13 @@ from lovasz.study.data.constant import Constants
 from lovasz.study.data.examine import examine, resized
 from lovasz.study.data.pairs import Layout, LayoutError, Pair
 from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
+from lovasz.study.io.class_colours import background_of, class_colours
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
 from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
 from lovasz.study.io.masks import read_mask
-from lovasz.study.io.palette import palette
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 
@@ -155,7 +155,8 @@ def load_folder(
     return Data(
         name=printable(path.stem if path.is_file() else path.resolve().name),
         class_names=classes.names,
-        colours=classes.colours or tuple(palette(num_classes)),
+        colours=classes.colours
+        or tuple(class_colours(num_classes, background_of(classes.names, found["pixels"][TRAIN]))),
         channels=len(reading.mean),
         dims=dims,
         sizes=(size,) if size else tuple(sorted(sizes)),

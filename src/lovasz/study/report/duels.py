@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lovasz.study.report.gallery import Map, maps_of
+from lovasz.study.report.errors import Regarded
+from lovasz.study.report.gallery import Map, maps_of, regarded_in
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.summary.rivals import Contest, Rival
 from lovasz.study.summary.stats import signed
@@ -33,7 +34,9 @@ class Duel:
     maps: list[Map]
 
 
-def duels(evaluation: Evaluation, contest: Contest, colours: Sequence[str], photos: dict[str, Path]) -> list[Duel]:
+def duels(
+    evaluation: Evaluation, contest: Contest, colours: Sequence[str], photos: dict[str, Path], background: int
+) -> list[Duel]:
     """Draw the images on which each of the others differs most from the baseline, as many as there is room for.
 
     Args:
@@ -41,6 +44,7 @@ def duels(evaluation: Evaluation, contest: Contest, colours: Sequence[str], phot
         contest: The comparison.
         colours: A colour for each class.
         photos: Photos by name.
+        background: The class that is no thing; -1 for none.
     """
     found: list[Duel] = []
     size = 0
@@ -49,7 +53,8 @@ def duels(evaluation: Evaluation, contest: Contest, colours: Sequence[str], phot
         for image in np.argsort(-gaps, kind="stable")[:SHOWN].tolist():
             if not gaps[image]:
                 break
-            duel = _duel(evaluation, contest.baseline, rival, image, colours, photos)
+            about = regarded_in(evaluation, image, background)
+            duel = _duel(evaluation, contest.baseline, rival, image, colours, photos, about)
             size += sum(len(drawn.source) for drawn in duel.maps)
             if size > BUDGET:
                 return found
@@ -64,10 +69,11 @@ def _duel(
     image: int,
     colours: Sequence[str],
     photos: dict[str, Path],
+    about: Regarded,
 ) -> Duel:
     name = evaluation.pairs.files[image][0]
-    maps, note = maps_of(evaluation, image, colours, photos.get(name))
-    others, other_note = maps_of(rival.evaluation, int(rival.places[image]), colours, None)
+    maps, note = maps_of(evaluation, image, colours, photos.get(name), about)
+    others, other_note = maps_of(rival.evaluation, int(rival.places[image]), colours, None, about)
     said = f"{rival.name} − {baseline}: {signed(100 * rival.image_differences[image])} points"
     drawn = [_called(one, baseline) for one in maps] + [
         _called(one, rival.name) for one in others if one.what != "truth"

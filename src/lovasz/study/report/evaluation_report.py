@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 
 from lovasz.study.environment import versions
+from lovasz.study.io.class_colours import class_colours
 from lovasz.study.io.classes import Classes, numbered
 from lovasz.study.io.disk import naming, write_text
-from lovasz.study.io.palette import palette
 from lovasz.study.io.text import printable
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused
 from lovasz.study.report.duels import duels
+from lovasz.study.report.errors import COLOURS, STRIPE
 from lovasz.study.report.gallery import gallery
-from lovasz.study.report.maps import LINES, RIGHT, WRONG
+from lovasz.study.report.maps import LINES
 from lovasz.study.report.page import render
 from lovasz.study.report.ranges import (
     class_ranges,
@@ -76,7 +77,7 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
     evaluation, scores = outcome.evaluation, outcome.scores
     if scores is None:
         raise ValueError("outcome must have scores, got none")
-    colours = classes.colours or palette(evaluation.num_classes)
+    colours = classes.colours or class_colours(evaluation.num_classes, scores.background)
     shown = _shown(evaluation)
     page = render(
         "evaluation.html.j2",
@@ -104,7 +105,8 @@ def write_report(outcome: Outcome, classes: Classes, photos: dict[str, Path], wo
         charts=[] if evaluation.scored is None else threshold_charts(evaluation.scored, outcome.curves),
         decided="" if evaluation.scored is None else decided(evaluation.scored),
         **_resampled(outcome, colours, photos, worst),
-        keys={"right": RIGHT, "wrong": WRONG, "void": LINES},
+        keys={"errors": COLOURS, "stripe": STRIPE, "void": LINES},
+        single=_single(evaluation, scores),
         versions=versions(),
     )
     with naming(path):
@@ -133,14 +135,20 @@ def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path]
             "subgroup_rows": subgroup_ranges(outcome.subgroups),
         }
     if outcome.contest is not None:
-        axis = difference_axis(outcome.contest)
+        axis, background = difference_axis(outcome.contest), scores.background
+        differ = duels(outcome.evaluation, outcome.contest, colours, photos, background) if worst else []
         found |= {
             "axis": axis,
             "against": [(rival, rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
             "against_said": verdict(outcome.contest),
-            "against_items": duels(outcome.evaluation, outcome.contest, colours, photos) if worst else [],
+            "against_items": differ,
         }
     return found
+
+
+def _single(evaluation: Evaluation, scores: Scores) -> bool:
+    """Return whether the maps of errors are all of one class, beside the background."""
+    return scores.background >= 0 and evaluation.num_classes == 2
 
 
 def _maps(evaluation: Evaluation) -> list[str]:

@@ -13,7 +13,8 @@ from lovasz.study.io.images import read_image
 from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.palette import rgb
 from lovasz.study.report import page
-from lovasz.study.report.maps import LINES, RIGHT, WRONG, numbers
+from lovasz.study.report.errors import Regarded, error_kinds, error_picture, regarded
+from lovasz.study.report.maps import LINES, numbers
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scored import read_image as read_pair
@@ -109,7 +110,8 @@ def _item(
     listed = sorted(
         ((int(label), float(iou[label])) for label in np.flatnonzero(counts[:, 1])), key=lambda one: one[1]
     )
-    maps, note = maps_of(evaluation, image, colours, photos.get(name))
+    about = regarded_in(evaluation, image, scores.background)
+    maps, note = maps_of(evaluation, image, colours, photos.get(name), about)
     return Item(
         name=name,
         miou=float(scores.images[image]),
@@ -121,8 +123,14 @@ def _item(
     )
 
 
+def regarded_in(evaluation: Evaluation, image: int, background: int) -> Regarded:
+    """Return the classes whose errors the map of an image tells apart: of single ones that with most errors."""
+    right, labelled, predicted = evaluation.rows[image].T
+    return regarded(evaluation.names, background, int((labelled + predicted - 2 * right).argmax()))
+
+
 def maps_of(
-    evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None
+    evaluation: Evaluation, image: int, colours: Sequence[str], photo: Path | None, about: Regarded
 ) -> tuple[list[Map], str]:
     scoring = None if evaluation.scored is None else evaluation.scored.scoring
     read = read_pair(evaluation.pairs, image, evaluation.labellings, scoring)
@@ -143,7 +151,7 @@ def maps_of(
         return [], f"no picture: the masks have the shape {target.shape}"
     step = -(-max(target.shape[:2]) // SIDE)
     place = (slice(None, None, step), slice(None, None, step), *place[1:])
-    prediction, target, void, wrong = prediction[place], target[place], void[place], wrong[place]
+    prediction, target, void = prediction[place], target[place], void[place]
     classes = evaluation.num_classes
     maps = [
         Map("truth", *_classes(np.where(void, classes, target), colours)),
@@ -151,7 +159,7 @@ def maps_of(
             "prediction",
             *_classes(np.where((prediction < 0) | (prediction >= classes), classes, prediction), colours),
         ),
-        Map("errors", _png(np.where(void, 2, wrong), [RIGHT, WRONG], 2), []),
+        Map(f"errors, of {about.name}", error_picture(error_kinds(prediction, target, void, about.labels)), []),
     ]
     if photo is not None:
         try:

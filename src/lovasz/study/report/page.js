@@ -1,5 +1,45 @@
-// Tables that sort, galleries that filter, matrices that arrow keys walk through. Without it the page is whole.
+// Tables that sort and scroll, folded sections that links open, galleries that filter, matrices that arrow keys walk
+// through. Without it the page is whole.
 "use strict";
+
+for (const box of document.querySelectorAll(".scroll")) {
+  const mark = () => {
+    const rest = box.scrollWidth - box.clientWidth - box.scrollLeft;
+    box.dataset.more = [box.scrollLeft > 1 && "left", rest > 1 && "right"].filter(Boolean).join(" ");
+  };
+  box.addEventListener("scroll", mark, { passive: true });
+  new ResizeObserver(mark).observe(box);
+  mark();
+}
+
+const unfold = () => {
+  const target = document.getElementById(location.hash.slice(1));
+  if (target?.matches("details") && !target.open) {
+    target.open = true;
+    target.scrollIntoView();
+  }
+};
+addEventListener("hashchange", unfold);
+// A link to where the page already is changes no hash.
+document.querySelector("nav").addEventListener("click", (event) => {
+  const target = document.getElementById(event.target.closest("a")?.hash.slice(1) ?? "");
+  if (target?.matches("details")) target.open = true;
+});
+addEventListener("DOMContentLoaded", unfold);
+
+// Paper cannot be unfolded.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll("details:not([open])")) {
+    folded.open = true;
+    folded.dataset.folded = "";
+  }
+});
+addEventListener("afterprint", () => {
+  for (const opened of document.querySelectorAll("details[data-folded]")) {
+    opened.open = false;
+    delete opened.dataset.folded;
+  }
+});
 
 for (const table of document.querySelectorAll("table[data-sortable]")) {
   const headers = [...table.tHead.rows[0].cells];

@@ -42,18 +42,4 @@ document.addEventListener("DOMContentLoaded", () => {
       readout.textContent = `label ${names[row]}, predicted as ${names[column]}: ${share} of it`;
     });
   }
-
-  // Paper cannot be unfolded.
-  addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("details:not([open])")) {
-      folded.open = true;
-      folded.dataset.folded = "";
-    }
-  });
-  addEventListener("afterprint", () => {
-    for (const opened of document.querySelectorAll("details[data-folded]")) {
-      opened.open = false;
-      delete opened.dataset.folded;
-    }
-  });
 });

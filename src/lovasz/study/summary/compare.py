@@ -107,6 +107,12 @@ class Comparison:
         return [summary.loss for summary in self.summaries]
 
     @property
+    def highest(self) -> list[str]:
+        """Name the loss of the highest mean test mIoU, to the decimal that is shown; several if they are equal."""
+        means = {row.loss: round(row.mean, 1) for row in self.summaries if math.isfinite(row.mean)}
+        return [loss for loss, mean in means.items() if mean == max(means.values())]
+
+    @property
     def over_large(self) -> str:
         """Name the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
         number = len(self.large)

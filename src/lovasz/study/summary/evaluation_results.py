@@ -1,4 +1,4 @@
-"""The tables of an evaluation as files: results.json, images.csv, confusion.csv."""
+"""The tables of an evaluation as files: results.json, images.csv, confusion.csv, and two to paste."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lovasz.study.environment import versions
-from lovasz.study.io.disk import naming, replaced
+from lovasz.study.io.disk import naming, replaced, write_text
 from lovasz.study.io.labels import listed
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
@@ -15,7 +15,9 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores
+from lovasz.study.summary.class_table import class_table
 from lovasz.study.summary.image_rows import image_rows
+from lovasz.study.summary.paste import FORMATS
 from lovasz.study.summary.resample_tables import (
     contest_record,
     difference_rows,
@@ -92,7 +94,7 @@ class Outcome:
 
 
 def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
-    """Write the three files, of scores five; of a result that is not complete the tables are ``*.partial.csv``.
+    """Write the five files, of scores seven; of a result that is not complete the tables are ``*.partial.*``.
 
     Tables of the other kind, from an earlier evaluation, are deleted.
 
@@ -123,6 +125,21 @@ def write_tables(outcome: Outcome, folder: Path) -> list[Path]:
                 write_rows(file, lines(scored, outcome.evaluation.names))
             paths.append(path)
     paths += _write_resampled(outcome, folder)
+    return paths + _paste(outcome, folder)
+
+
+def _paste(outcome: Outcome, folder: Path) -> list[Path]:
+    """Write the classes as tables to paste; those of an earlier evaluation are deleted."""
+    paths = []
+    for name, text in FORMATS.items():
+        partial = name.replace(".", ".partial.")
+        for one in (name, partial):
+            (folder / one).unlink(missing_ok=True)
+        if outcome.scores is not None:
+            path = folder / (name if outcome.complete else partial)
+            with naming(path):
+                write_text(path, text(class_table(outcome.evaluation, outcome.scores)))
+            paths.append(path)
     return paths
 
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 NOT_CORRECTED = "Each interval stands alone: they are not corrected for several comparisons."
+# Seeds with which an interval is so wide that its width must be explained, and those it is compared with.
+FEW, MORE = 3, (5, 10)
+# Points by which the mIoU of two losses can differ at most.
+POSSIBLE = 100.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,18 @@ class Difference:
             return False
         return self.low > 0 or self.high < 0
 
+    @property
+    def shows(self) -> str:
+        """What the interval supports in a word: higher, lower, or open where it holds zero or there is none."""
+        if not self.decided:
+            return "open"
+        return "higher" if self.mean > 0 else "lower"
+
+    @property
+    def beyond_possible(self) -> bool:
+        """Whether the interval reaches a difference that no two mIoUs have."""
+        return self.low is not None and self.high is not None and not -POSSIBLE <= self.low <= self.high <= POSSIBLE
+
 
 def paired_difference(
     loss: str, baseline: str, scores: Sequence[float], baseline_scores: Sequence[float]
@@ -58,8 +74,6 @@ def paired_difference(
     Raises:
         ValueError: If the numbers of seeds differ or there are none.
     """
-    from scipy import stats
-
     n = len(scores)
     if n == 0 or n != len(baseline_scores):
         raise ValueError(f"scores must be one a seed for both losses, got {n} and {len(baseline_scores)}")
@@ -68,9 +82,51 @@ def paired_difference(
     low = high = None
     # Differences that do not vary at all (to rounding) would give an interval of no width.
     if deviation is not None and deviation > 1e-12:
-        half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * deviation / math.sqrt(n)
+        half = _half_width(n) * deviation
         low, high = mean - half, mean + half
     return Difference(loss, baseline, values, mean, low, high)
+
+
+def wide_intervals(differences: Sequence[Difference]) -> str:
+    """Say why the intervals are as wide as they are, where few seeds make them so; else nothing.
+
+    Args:
+        differences: Each loss against the baseline.
+    """
+    known = [difference for difference in differences if difference.low is not None]
+    if not known:
+        return ""
+    n = len(known[0].values)
+    beyond = [difference.loss for difference in known if difference.beyond_possible]
+    sentences = []
+    if n <= FEW:
+        narrower = ", ".join(f"{_half_width(n) / _half_width(more):.1f} times with {more} seeds" for more in MORE)
+        sentences.append(
+            f"{n} seeds give wide intervals: with {n - 1} degree{'' if n == 2 else 's'} of freedom Student's t is "
+            f"{_student(n):.1f} standard errors. At the same standard deviation they would be narrower: {narrower}."
+        )
+    if beyond:
+        sentences.append(
+            f"That of {_listed(beyond)} reaches beyond the {POSSIBLE:.0f} points that are possible: {n} seeds "
+            "leave the difference open."
+        )
+    return " ".join(sentences)
+
+
+def _student(n: int) -> float:
+    """Return half the width of the interval of a mean of n values, in standard errors."""
+    from scipy import stats
+
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
+
+
+def _half_width(n: int) -> float:
+    """Return the same in standard deviations of the values."""
+    return _student(n) / math.sqrt(n)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def spread(values: Sequence[float]) -> float | None:
@@ -119,11 +175,12 @@ def verdict(
             sentences.append(f"{over}: {_points(further[index])}.")
         entries.append(" ".join(sentences))
     if len(open_losses) > 1:
-        listed = ", ".join(open_losses[:-1]) + f" and {open_losses[-1]}"
         entries.append(
-            f"Over all classes the intervals of {listed} include 0, so no difference is shown "
+            f"Over all classes the intervals of {_listed(open_losses)} include 0, so no difference is shown "
             f"between them and {differences[0].baseline}."
         )
+    if why := wide_intervals(differences):
+        entries.append(why)
     if len(differences[0].values) == 1:
         entries.append("One seed allows no interval: another seed may reverse any order.")
     return entries

@@ -1,0 +1,50 @@
+"""The classes of an evaluation as a table to paste."""
+
+import math
+
+from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.scores import ClassScores, Scores
+from lovasz.study.summary.paste import PasteTable
+
+HEADER = ("Class", "pixels", "IoU", "Dice", "precision", "recall", "image IoU", "worst case")
+EMPTY = {
+    "skip": "",
+    "zero": ", and 0 where it is only predicted",
+    "one": ", and of the others: 0 where it is predicted, else 1",
+}
+
+
+def class_table(evaluation: Evaluation, scores: Scores) -> PasteTable:
+    """Return the scores of every class, then the means."""
+    rows = [
+        [name, *map(_percent, _scores(one, scores))]
+        for name, one in zip(evaluation.names, scores.classes, strict=True)
+    ]
+    means = [scores.miou, scores.dice, math.nan, math.nan, scores.class_miou, scores.class_worst]
+    return PasteTable("evaluate", _caption(evaluation, scores), HEADER, rows, ["Mean", "", *map(_percent, means)])
+
+
+def _scores(one: ClassScores, scores: Scores) -> list[float]:
+    share = one.pixels / scores.pixels if scores.pixels else math.nan
+    return [share, one.iou, one.dice, one.precision, one.recall, one.image_iou, one.worst]
+
+
+def _caption(evaluation: Evaluation, scores: Scores) -> list[str]:
+    said = [
+        f"In %. IoU, Dice, precision and recall over all pixels of {_images(evaluation.counted)}; image IoU: the "
+        f"mean over the images that hold the class{EMPTY[scores.empty]}; worst case: the mean, over q = 10, 20 .. "
+        "100, of the mean over its lowest q % (Wang et al., 2023). A dash is left out of the means."
+    ]
+    if evaluation.stopped:
+        said.append(f"Partial: interrupted after {evaluation.counted:,} of {evaluation.images:,} images.")
+    if evaluation.problems:
+        said.append(f"Names left out: {len(evaluation.problems):,}.")
+    return said
+
+
+def _images(number: int) -> str:
+    return "1 image" if number == 1 else f"{number:,} images"
+
+
+def _percent(share: float) -> str:
+    return "–" if math.isnan(share) else f"{100 * share:.2f}"

@@ -1,0 +1,72 @@
+"""The losses of a comparison as a table to paste."""
+
+import math
+from pathlib import Path
+
+from lovasz.study.io.disk import write_text
+from lovasz.study.summary.compare import Comparison, LossSummary
+from lovasz.study.summary.paste import FORMATS, PasteTable
+from lovasz.study.summary.stats import NOT_CORRECTED, Difference, signed, wide_intervals
+
+
+def write_table(comparison: Comparison, path: Path) -> None:
+    """Write ``table.tex`` or ``table.md``."""
+    write_text(path, FORMATS[path.name](loss_table(comparison)))
+
+
+def loss_table(comparison: Comparison) -> PasteTable:
+    """Return mean and standard deviation of each loss, and its difference from the baseline with the interval."""
+    several, many = bool(comparison.differences), len(comparison.seeds) > 1
+    header = ["Loss", "Test mIoU"]
+    if comparison.over_large:
+        header.append(f"mIoU of {len(comparison.large)} classes")
+    header += [f"− {comparison.losses[0]}"] * several + ["95 % interval"] * (several and many)
+    differences = {row.loss: row for row in comparison.differences}
+    rows = []
+    for row in comparison.summaries:
+        cells = [row.loss, _mean(row)]
+        if comparison.over_large:
+            cells.append(_number(row.large_mean))
+        found = differences.get(row.loss)
+        cells += ["" if found is None else signed(found.mean)] * several
+        cells += ["" if found is None else _interval(found)] * (several and many)
+        rows.append(cells)
+    return PasteTable("compare", _caption(comparison, several, many), header, rows)
+
+
+def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
+    n, data = len(comparison.seeds), comparison.data
+    of_seeds = f"mean ± standard deviation over {n} seeds" if many else "one seed"
+    said = [f"Test mIoU in % on {data.name}, over {_classes(data.num_classes)}: {of_seeds}."]
+    if comparison.over_large:
+        said.append(f"Beside it the mean over the {comparison.over_large}.")
+    if several:
+        said.append(f"Differences from {comparison.losses[0]} are in points, seed by seed.")
+    if several and many:
+        said.append(
+            f"The interval of their mean (Student's t, {n} seeds) covers what the seed changes: initial weights, "
+            "dropout, order and augmentation of the images; not other data, networks or schedules."
+        )
+        said += [NOT_CORRECTED] if len(comparison.differences) > 1 else []
+        said += filter(None, [wide_intervals(comparison.differences)])
+    return said + [
+        f"{row.loss} diverged with seed {', '.join(map(str, row.diverged))}."
+        for row in comparison.summaries
+        if row.diverged
+    ]
+
+
+def _mean(row: LossSummary) -> str:
+    return _number(row.mean) + ("" if row.spread is None else f" ± {row.spread:.1f}")
+
+
+def _interval(row: Difference) -> str:
+    return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "–"
+
+
+def _classes(number: int) -> str:
+    return "1 class" if number == 1 else f"{number} classes"
