@@ -241,7 +241,8 @@ def test_the_figures_say_what_the_page_says():
     assert f"falls from {rows[0][2]:.0e} to {rows[-1][2]:.0e}".replace("e-0", "e-") in page
     thresholds, score, (best, highest) = figures.head()
     assert best < 0.5
-    assert highest == score.nan_to_num().max() > score[int((thresholds < 0.5).sum())] + 0.05
+    assert 0 <= score.nan_to_num().max() - highest < 1e-3  # the highest that is certain
+    assert highest > score[int((thresholds < 0.5).sum())] + 0.05
     mid = dict(figures.stages())["mid"]
     assert f"the area is its loss, {mid.loss().item():.2f}" in page
 
