@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from lovasz.cli.app import app
+from lovasz.study.summary.stats import signed
 from tests.cli.commands import assert_refused
 from tests.study.masks import VOID, draw, write
 
@@ -101,6 +103,10 @@ def test_other_predictions_are_compared_with_the_first(folder: Path) -> None:
     page = (folder / "out" / "report.html").read_text()
     assert page.index("Against predictions") < page.index("Class by class")
     assert page.count("better: prediction") > 0
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.partition("<td>better</td>")[2])[:3]
+    points = [signed(100 * gap[end]) for end in ("difference", "low", "high")]
+    assert cells[:2] == [f"<b>{points[0]}</b>", f"{points[1]} to {points[2]}"]
+    assert cells[2] == f"{100 * other['scores']['miou']:.2f}"
 
 
 def test_others_that_lack_images_are_compared_on_those_that_all_have(folder: Path) -> None:

@@ -139,7 +139,7 @@ def _resampled(outcome: Outcome, colours: Sequence[str], photos: dict[str, Path]
         differ = duels(outcome.evaluation, outcome.contest, colours, photos, background) if worst else []
         found |= {
             "axis": axis,
-            "against": [(rival, rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
+            "against": [(rival, *rival_ranges(rival, axis)) for rival in outcome.contest.rivals],
             "against_said": verdict(outcome.contest),
             "against_items": differ,
         }

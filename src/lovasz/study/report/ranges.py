@@ -105,19 +105,17 @@ def difference_axis(contest: Contest) -> Axis:
     return Axis(-most, most)
 
 
-def rival_ranges(rival: Rival, axis: Axis) -> list[Range]:
-    """Return a row for each mean difference that is a number, and for that of the IoU of each class."""
-    means = [
-        _range(MEANS[name], -1, value, rival.intervals[name], axis)
+def rival_ranges(rival: Rival, axis: Axis) -> tuple[Range, list[Range]]:
+    """Return the row of the mIoU, and a row for each difference that is a number: of the means, of classes' IoU."""
+    means = {
+        name: _range(MEANS[name], -1, value, rival.intervals[name], axis)
         for name, value in rival.differences.items()
-        if not math.isnan(value)
-    ]
+    }
     classes = [
         _range("", label, values["iou"], ends["iou"], axis)
         for label, (values, ends) in enumerate(zip(rival.class_differences, rival.class_intervals, strict=True))
-        if not math.isnan(values["iou"])
     ]
-    return means + classes
+    return means["miou"], [row for row in (*means.values(), *classes) if not math.isnan(row.value)]
 
 
 def _range(name: str, label: int, value: float, ends: Interval | None, axis: Axis) -> Range:

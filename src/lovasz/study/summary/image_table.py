@@ -12,7 +12,7 @@ from lovasz.study.score.rows import Rows
 from lovasz.study.score.scores import WORST, Scores, image_iou, image_miou
 from lovasz.study.summary.resampling import MOST_UNITS, Scored
 
-MEANS = ("accuracy", "miou", "foreground_miou", "dice", "image_miou", "class_miou")
+MEANS = ("miou", "foreground_miou", "image_miou", "class_miou", "dice", "accuracy")
 OF_CLASSES = ("iou", "dice", "precision", "recall", "image_iou")
 # The same of boundaries, where they were counted.
 BOUNDARY_MEANS, BOUNDARY_OF_CLASSES = ("boundary_iou", "image_boundary_iou"), ("boundary_iou",)
@@ -89,12 +89,12 @@ class ImageTable:
         foreground = iou.clone()
         foreground[:, self.background if self.background >= 0 else slice(None)] = torch.nan
         means = [
-            right.sum(1) / labelled.sum(1),
             iou.nanmean(1),
             foreground.nanmean(1),
-            dice.nanmean(1),
             whole / images / self.scale,
             image.nanmean(1),
+            dice.nanmean(1),
+            right.sum(1) / labelled.sum(1),
         ]
         return means, of_classes
 

@@ -20,7 +20,7 @@ def covers(units: Units, resamples: int) -> str:
     drawn = f"{units.number:,} {units.noun}{'' if units.number == 1 else 's'}"
     return (
         f"95 % intervals: {drawn} drawn {resamples:,} times with replacement. They cover what other "
-        f"{units.noun}s of the same kind would change, with these predictions' network kept as it is"
+        f"{units.noun}s of the same kind would change; the network stays the same"
     )
 
 
