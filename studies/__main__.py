@@ -1,5 +1,6 @@
 """``python -m studies NAME [--data PATH]``: one study, or with ``tables`` what docs/evidence.md is to hold.
 
+``python -m studies NAME --ceiling`` searches, with the runs that are there, what a decision could gain at most.
 Options of ``lovasz compare`` may follow; the results of such a study are its own and are not kept.
 """
 
@@ -9,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import gradient, tables
+from studies import ceiling, gradient, tables
 
 FOLDER = Path(__file__).parent
 
@@ -20,12 +21,16 @@ def main() -> None:
     names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
     parser.add_argument("name", choices=[*names, "gradient", "tables"])
     parser.add_argument("--data", type=Path, help="folder of the images and masks; the scene is embedded")
+    parser.add_argument("--ceiling", action="store_true", help="only what a decision could gain, from kept runs")
     parser.add_argument("--out", type=Path, help="folder of the runs (default: lovasz-compare-NAME)")
     given, more = parser.parse_known_args()
     if given.name == "tables":
         tables.write(FOLDER.parent / "docs" / "evidence.md")
     elif given.name == "gradient":
         gradient.write(FOLDER / "results" / "gradient.csv")
+    elif given.ceiling:
+        out = given.out or Path(f"lovasz-compare-{given.name}")
+        ceiling.write(out, FOLDER / "results" / f"{given.name}.csv")
     else:
         out = given.out or Path(f"lovasz-compare-{given.name}")
         command = [sys.executable, "-m", "lovasz", "compare", "--config", str(FOLDER / f"{given.name}.yaml")]

@@ -13,6 +13,8 @@ from studies import figures
 RESULTS = Path(__file__).parent / "results"
 STUDIES = ("scene", "camvid", "nuclei", "camvid-full")
 BASELINE = "ce"
+# Columns of the test mIoU by the rule fitted on validation, by that fitted on training images, and per image.
+DECIDED = ("test_miou_val_rule", "test_miou_train_rule", "test_miou_image_decision")
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -45,6 +47,8 @@ def tables() -> dict[str, list[str]]:
         if rows:
             found[study] = losses_table(rows)
             found[f"{study}-classes"] = classes_table(rows)
+            if DECIDED[0] in rows[0]:
+                found[f"{study}-decisions"] = decisions_table(rows, read(f"{study}-ceiling"))
             if "lovasz-exact" in losses_of(rows):
                 found[f"{study}-exact"] = exact_table(rows)
     rows = read("gradient")
@@ -107,6 +111,25 @@ def classes_table(rows: list[dict[str, str]]) -> list[str]:
             gap = difference(rows, loss, column)
             cells.append(f"**{signed(gap.mean)}**" if gap.decided else signed(gap.mean))
         lines.append(f"| {column[4:]} | {mean(scores(rows, BASELINE, column)):.1f} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) -> list[str]:
+    """One line a loss: what each decision adds to argmax, and what the loss adds to cross-entropy, decided alike."""
+    columns = ["loss", "argmax", "rule (val)", "rule (train)", "per image"]
+    if ceilings:
+        columns.append("ceiling")
+    columns += ["− ce, both by rule (val)", "argmax − ce by rule (val)"]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for loss in losses_of(rows):
+        usual = scores(rows, loss)
+        gains = [paired_difference(loss, "argmax", scores(rows, loss, column), usual) for column in DECIDED]
+        if ceilings:
+            gains.append(paired_difference(loss, "argmax", scores(ceilings, loss, "ceiling"), usual))
+        ruled = paired_difference(loss, BASELINE, usual, scores(rows, BASELINE, DECIDED[0]))
+        over = ["", ""] if loss == BASELINE else [interval(difference(rows, loss, DECIDED[0])), interval(ruled)]
+        cells = [f"`{loss}`", f"{mean(usual):.1f}", *map(interval, gains), *over]
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 

@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
+from lovasz import scores
 from lovasz.study.summary.stats import signed
 from lovasz.study.train.config import make_config
 from studies import __main__ as study
-from studies import gradient, tables
+from studies import ceiling, gradient, tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
@@ -123,3 +125,29 @@ def test_a_study_with_other_settings_is_not_kept(
     assert asked[0][1:6] == ["-m", "lovasz", "compare", "--config", str(tmp_path / "scene.yaml")]
     assert (tmp_path / "results" / "scene.csv").exists() is not bool(more)
     assert ("makes it another study" in capsys.readouterr().out) is bool(more)
+
+
+def test_the_ceiling_of_two_classes_is_that_of_the_best_threshold() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = (torch.rand(150, generator=generator) < 0.2).long()
+    logits = torch.randn(2, 150, generator=generator)
+    logits[1] += target - 1.5
+    gaps = (logits[0] - logits[1]).sort().values
+    best = max(
+        float(scores.iou(scores.class_counts(_confusion(logits[1] + place > logits[0], target))).nanmean())
+        for place in [gaps[0] - 1, *((gaps[1:] + gaps[:-1]) / 2), gaps[-1] + 1]
+    )
+    argmax = float(scores.iou(scores.class_counts(_confusion(logits[1] > logits[0], target))).nanmean())
+    assert ceiling.ceiling(logits, target) == pytest.approx(best, abs=0.01)
+    assert best > argmax + 0.03
+
+
+def test_the_ceiling_is_never_below_the_argmax() -> None:
+    generator = torch.Generator().manual_seed(1)
+    target = torch.randint(0, 4, (400,), generator=generator)
+    logits = torch.nn.functional.one_hot(target, 4).T * 20.0
+    assert ceiling.ceiling(logits, target) == 1
+
+
+def _confusion(decided: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return torch.bincount(2 * target + decided.long(), minlength=4).view(2, 2)

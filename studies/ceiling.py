@@ -1,0 +1,127 @@
+"""What a decision could gain at most: weights of the classes, searched on the test images themselves.
+
+No rule may look at them; the ceiling says how much of the test mIoU is left to the decision.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from lovasz import scores
+from lovasz.cli.session import load
+from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
+from lovasz.study.train import network, store
+from lovasz.study.train.config import make_config
+from lovasz.study.train.predict import logits_of
+from lovasz.study.train.settings import from_record
+from lovasz.study.train.store import Run
+
+# Places of one weight that are tried at once, and rounds over all classes.
+PLACES, ROUNDS = 200, 4
+# Pixels that the search looks at, evenly spread; what it finds is scored on all.
+SEARCHED = 1_000_000
+
+
+def write(folder: Path, results: Path) -> None:
+    """Search for every run of the results of a study whose weights the folder holds.
+
+    Args:
+        folder: That of the study's runs.
+        results: Its kept results; the ceilings go beside them, to ``NAME-ceiling.csv``.
+    """
+    console = Console(quiet=True)
+    config = make_config({}, folder / "config.yaml", True)
+    data = load(console, config, folder)
+    with open(results, newline="", encoding="utf-8") as text:
+        wanted = {(row["loss"], int(row["seed"]), float(row["lr"])) for row in csv.DictReader(text)}
+    with open(results.with_name(f"{results.stem}-ceiling.csv"), "w", newline="", encoding="utf-8") as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["loss", "seed", "test_miou", "ceiling"])
+        for run, place in _runs(folder):
+            settings = run.settings
+            if (settings.label, settings.seed, settings.lr) in wanted:
+                logits, target = _test_pixels(settings.network, data, place / store.LAST, config.crop)
+                found = ceiling(logits, target)
+                rows.writerow([settings.label, settings.seed, run.test_miou / 100, found])
+                print(
+                    f"{settings.label}, seed {settings.seed}: {run.test_miou:.2f} to {100 * found:.2f}", flush=True
+                )
+
+
+def ceiling(logits: Tensor, target: Tensor) -> float:
+    """Return the highest mIoU that a search over weights of the classes finds, a fraction of 1.
+
+    One weight after the other is set to its best: of pixels by how far the class is below the highest other one,
+    counts by label and by that other class say what each place of the weight would make of every class.
+
+    Args:
+        logits: (C, P).
+        target: (P,), classes.
+    """
+    number, step = len(logits), -(-len(target) // SEARCHED)
+    some, labels = logits[:, ::step].contiguous(), target[::step].contiguous()
+    weights = torch.zeros(number, 1, dtype=logits.dtype)
+    best = _miou(some.argmax(0), labels, number)
+    for _ in range(ROUNDS):
+        before = best
+        for label in range(number):
+            moved = weights.clone()
+            moved[label] += _best_place(some + weights, labels, label)
+            score = _miou((some + moved).argmax(0), labels, number)
+            if score > best:
+                best, weights = score, moved
+        if best <= before:
+            break
+    return max(_miou(logits.argmax(0), target, number), _miou((logits + weights).argmax(0), target, number))
+
+
+def _best_place(logits: Tensor, target: Tensor, label: int) -> float:
+    """Return the change of one weight that is best by counts at some places."""
+    number = len(logits)
+    own, others = logits[label], logits.clone()
+    others[label] = -torch.inf
+    highest, other = others.max(0)
+    needed = highest - own  # the class is decided where its weight is changed by more
+    ends = torch.quantile(needed[:: max(1, len(needed) // 100_000)], torch.linspace(0, 1, PLACES + 1)[1:-1])
+    ends = ends.unique()
+    place = torch.bucketize(needed, ends)
+    cells = torch.bincount(
+        (place * number + target) * number + other, minlength=(len(ends) + 1) * number * number
+    ).view(-1, number, number)
+    taken = cells.cumsum(0)[:-1]  # of each end, the pixels below it: by label and by what they were
+    confusion = cells.sum(0)[None] - taken
+    confusion[:, :, label] = taken.sum(2)
+    counts = torch.stack([scores.class_counts(one) for one in confusion])
+    return float(ends[int(scores.iou(counts).nanmean(1).argmax())])
+
+
+def _miou(preds: Tensor, target: Tensor, number: int) -> float:
+    confusion = torch.bincount(target * number + preds, minlength=number * number).view(number, number)
+    return float(scores.iou(scores.class_counts(confusion)).nanmean())
+
+
+def _runs(folder: Path) -> Iterator[tuple[Run, Path]]:
+    for place in sorted(folder.glob(f"runs/[!.]*/{store.RECORD}")):
+        settings = from_record(json.loads(place.read_text(encoding="utf-8"))["settings"])
+        run = store.load(folder, settings)
+        if run is not None:
+            yield run, place.parent
+
+
+@torch.inference_mode()
+def _test_pixels(name: str, data: Data, weights: Path, crop: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities (C, P) and labels (P,) of all test pixels that count."""
+    built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
+    built.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    logits, targets = [], []
+    for index in range(len(data.parts[TEST].samples)):
+        image, target = data.parts[TEST].samples[index]
+        counts = target != IGNORE_INDEX
+        logits.append(logits_of(built, image[None], crop)[0].float().log_softmax(0)[:, counts])
+        targets.append(target[counts])
+    return torch.cat(logits, 1), torch.cat(targets)
