@@ -115,7 +115,7 @@ def classes_table(rows: list[dict[str, str]]) -> list[str]:
 
 
 def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) -> list[str]:
-    """One line a loss: what each decision adds to argmax, and what the loss adds to cross-entropy, decided alike."""
+    """One line a loss: what each decision adds to argmax, and the loss to cross-entropy, both by the rule (val)."""
     columns = ["loss", "argmax", "rule (val)", "rule (train)", "per image"]
     if ceilings:
         columns.append("ceiling")
