@@ -8,6 +8,9 @@ import torch
 from scipy import special, stats
 from scipy.stats._resampling import BootstrapResult
 
+from lovasz.study.processes import Ranks
+from lovasz.study.score.evaluation import evaluate
+from lovasz.study.score.pairing import pair
 from lovasz.study.score.scores import score
 from lovasz.study.summary import resampling
 from lovasz.study.summary.image_table import MEANS, OF_CLASSES, ImageTable, side_by_side, table_of
@@ -16,7 +19,7 @@ from lovasz.study.summary.rivals import contest
 from lovasz.study.summary.score_intervals import score_intervals
 from lovasz.study.summary.subgroups import check_columns, subgroups
 from tests.study.evaluated import NAMES, blobs, count
-from tests.study.masks import write
+from tests.study.masks import VOID, write
 
 IMAGES = 12
 
@@ -54,6 +57,16 @@ def expected(found) -> dict[str, float]:
 def test_weights_of_one_give_the_scores_themselves(evaluated, table):
     scores = table.scores(torch.ones(1, IMAGES).double())[0]
     assert values(table, scores) == pytest.approx(expected(evaluated[1]), abs=1e-12, nan_ok=True)
+
+
+def test_a_class_that_is_ignored_has_no_score(tmp_path):
+    predictions, targets = write(tmp_path, blobs(IMAGES, 5))
+    pairs, ignored = pair(predictions, targets), frozenset({VOID, 1})
+    found = evaluate(pairs, NAMES, ignored, 2, threading.Event(), lambda done, left_out: None, Ranks())
+    alone = table_of(found, score(found), np.arange(IMAGES), IMAGES)
+    scores = alone.scores(torch.ones(1, IMAGES).double())[0]
+    assert np.isnan(values(alone, scores)["iou 1"])
+    assert values(alone, scores) == pytest.approx(expected(score(found)), abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("empty", ["skip", "zero", "one"])
