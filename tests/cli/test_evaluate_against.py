@@ -212,6 +212,8 @@ def test_predictions_of_one_name_are_told_apart_by_their_folders(folder: Path) -
 def test_lists_are_compared_by_name(folder: Path) -> None:
     for which in ("predictions", "better"):
         rows = "".join(f"{name},{which}/{name}.png,targets/{name}.png\n" for name in names(folder))
+        rows += f"again,{which}x.png,targets/{names(folder)[0]}.png\n"  # another prediction of the same target
+        shutil.copy(folder / which / f"{names(folder)[0]}.png", folder / f"{which}x.png")
         (folder / f"{which}.csv").write_text("name,prediction,target\n" + rows)
     words = [
         "evaluate",
@@ -224,4 +226,17 @@ def test_lists_are_compared_by_name(folder: Path) -> None:
     ]
     result = CliRunner().invoke(app, list(map(str, words)), prog_name="lovasz")
     assert result.exit_code == 0, result.output
-    assert results(folder)["against"]["others"][0]["wins"] == 16
+    assert results(folder)["against"]["images"] == 17
+    assert results(folder)["against"]["others"][0]["wins"] == 17
+
+
+def test_a_loss_is_shown_as_surely_as_a_gain(folder: Path) -> None:
+    words = ["evaluate", folder / "better", folder / "targets", *OPTIONS, "--out", folder / "out"]
+    result = CliRunner().invoke(
+        app, [*map(str, words), "--against", str(folder / "predictions")], prog_name="lovasz"
+    )
+    assert "predictions has a lower mIoU than better on images of this kind: −" in " ".join(result.stdout.split())
+    cells = re.findall(
+        r"<td[^>]*>(.*?)</td>", (folder / "out" / "report.html").read_text().partition("<td>predictions</td>")[2]
+    )
+    assert re.fullmatch(r"<b>−[\d.]+</b>", cells[0])
