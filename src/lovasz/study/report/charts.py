@@ -144,7 +144,7 @@ def curves(comparison: Comparison, width: int) -> Curves:
 
 
 def forest(comparison: Comparison, width: int) -> Forest:
-    """Places each difference: a dot for the mean, a bar for the interval, a tick a seed.
+    """Places each difference: a dot for the mean, a bar for the interval, a thin line for both sources, a tick a seed.
 
     A name stands left of its row, a long one and on a narrow chart above it. An interval wider than 25 points to
     either side, as two seeds may give, is clipped there unless a seed lies further out.
@@ -153,7 +153,8 @@ def forest(comparison: Comparison, width: int) -> Forest:
     left, row_height, lift = (130, 46, -5) if beside else (14, 62, 16)
     points = [value for row in comparison.differences for value in row.values if math.isfinite(value)]
     limits = min([-CLIP, *points]), max([CLIP, *points])
-    bounds = [end for row in comparison.differences for end in (row.low, row.high) if end is not None]
+    intervals = [*comparison.differences, *comparison.both]
+    bounds = [end for row in intervals for end in (row.low, row.high) if end is not None]
     ends = [0.0, *points, *(min(max(end, limits[0]), limits[1]) for end in bounds)]
     margin = 0.05 * (max(ends) - min(ends)) or 1.0
     low, high = min(ends) - margin, max(ends) + margin
@@ -161,11 +162,11 @@ def forest(comparison: Comparison, width: int) -> Forest:
     def x(value: float) -> float:
         return left + (width - left - 24) * (value - low) / (high - low)
 
+    def drawn(low: float | None, high: float | None) -> list[float] | None:
+        return None if low is None or high is None else [x(max(low, limits[0])), x(min(high, limits[1]))]
+
     rows: list[dict[str, Any]] = []
-    for index, difference in enumerate(comparison.differences):
-        interval = None
-        if difference.low is not None and difference.high is not None:
-            interval = [x(max(difference.low, limits[0])), x(min(difference.high, limits[1]))]
+    for index, (difference, both) in enumerate(zip(comparison.differences, comparison.both, strict=True)):
         y = row_height - 22 + index * row_height
         rows.append(
             {
@@ -173,10 +174,11 @@ def forest(comparison: Comparison, width: int) -> Forest:
                 "y": y,
                 "name_y": y - lift,
                 "mean": x(difference.mean) if math.isfinite(difference.mean) else None,
-                "interval": interval,
+                "interval": drawn(difference.low, difference.high),
+                "both": drawn(both.low, both.high),
                 "clipped": (
-                    difference.low is not None and difference.low < limits[0],
-                    difference.high is not None and difference.high > limits[1],
+                    any(one.low is not None and one.low < limits[0] for one in (difference, both)),
+                    any(one.high is not None and one.high > limits[1] for one in (difference, both)),
                 ),
                 "seeds": [x(value) for value in difference.values if math.isfinite(value)],
             }
