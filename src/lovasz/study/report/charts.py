@@ -9,6 +9,8 @@ import numpy as np
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.report.squares import path
 from lovasz.study.summary.compare import Comparison, LossSummary
+from lovasz.study.summary.stats import Difference
+from lovasz.study.summary.two_sources import TwoSources
 
 # Okabe and Ito's colours, told apart with any colour vision; black and yellow are replaced, as
 # they vanish on a dark or a light page. Dashes and markers say the same without colour.
@@ -55,7 +57,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Forest:
-    """Paired differences with their intervals on one axis through zero."""
+    """Paired differences with their intervals, over seeds and over both sources, on one axis through zero."""
 
     width: int
     height: int
@@ -144,7 +146,7 @@ def curves(comparison: Comparison, width: int) -> Curves:
 
 
 def forest(comparison: Comparison, width: int) -> Forest:
-    """Places each difference: a dot for the mean, a bar for the interval, a thin line for both sources, a tick a seed.
+    """Places each difference: a dot for the mean, a bar and a thin line for its intervals, a tick a seed.
 
     A name stands left of its row, a long one and on a narrow chart above it. An interval wider than 25 points to
     either side, as two seeds may give, is clipped there unless a seed lies further out.
@@ -153,7 +155,7 @@ def forest(comparison: Comparison, width: int) -> Forest:
     left, row_height, lift = (130, 46, -5) if beside else (14, 62, 16)
     points = [value for row in comparison.differences for value in row.values if math.isfinite(value)]
     limits = min([-CLIP, *points]), max([CLIP, *points])
-    intervals = [*comparison.differences, *comparison.both]
+    intervals: list[Difference | TwoSources] = [*comparison.differences, *comparison.both]
     bounds = [end for row in intervals for end in (row.low, row.high) if end is not None]
     ends = [0.0, *points, *(min(max(end, limits[0]), limits[1]) for end in bounds)]
     margin = 0.05 * (max(ends) - min(ends)) or 1.0
