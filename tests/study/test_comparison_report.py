@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from lovasz.study.data.parts import TEST
-from lovasz.study.report.charts import forest
+from lovasz.study.report.charts import curves, forest
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
 from lovasz.study.summary.stats import signed
@@ -93,6 +93,7 @@ def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
         assert re.search(rf"\d {name} [+−][\d.]+ ([\d.–]+ ){{3}}{pixels} ", text), name
     for sentence in comparison.verdict:
         assert sentence in text
+    assert "9 runs took 90 s: training steps 40 %, validation 30 %" in text
     for said in (
         *data.notes,
         data.credit,
@@ -164,6 +165,18 @@ def test_both_sources_of_chance_have_a_column_and_a_line(tmp_path: Path) -> None
     clipped = page_of(with_both(comparison, -90.0, 20.0), tmp_path)[1]
     assert "−90.0 to +20.0" in clipped.said()
     assert "Arrows" in clipped.said()
+
+
+def test_curves_of_other_validations_have_their_mean_where_they_meet() -> None:
+    comparison = made_up(("ce", "lovasz"), 2)
+    runs = dict(comparison.runs)
+    whole = runs["ce", 0].curve
+    runs["ce", 0] = replace(runs["ce", 0], curve=whole[1::2])
+    runs["lovasz", 1] = replace(runs["lovasz", 1], curve=whole[-1:])
+    lines = curves(replace(comparison, runs=runs), 720).lines
+    assert [line.path.count(" L") + 1 for line in lines[:3]] == [10, 20, 10]
+    # A curve of one point is seen.
+    assert [line.path.endswith(" h10") for line in lines[3:]] == [False, True, True]
 
 
 @pytest.mark.parametrize(("images", "seeds"), [(1, 3), (4, 3), (8, 1)])

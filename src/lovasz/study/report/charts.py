@@ -1,6 +1,7 @@
 """The report's charts: numbers placed on a plane, for the template to draw as SVG."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from lovasz.study.report.squares import path
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.stats import Difference
 from lovasz.study.summary.two_sources import TwoSources
+from lovasz.study.train.store import Point
 
 # Okabe and Ito's colours, told apart with any colour vision; black and yellow are replaced, as
 # they vanish on a dark or a light page. Dashes and markers say the same without colour.
@@ -125,12 +127,10 @@ def curves(comparison: Comparison, width: int) -> Curves:
     for loss in comparison.losses:
         seeds = [comparison.runs[loss, seed].curve for seed in comparison.seeds]
         drawn = [([(point.step, point.miou) for point in seed], False) for seed in seeds]
-        means = [sum(point.miou for point in points) / len(points) for points in zip(*seeds, strict=True)]
-        drawn.append(([(point.step, mean) for point, mean in zip(seeds[0], means, strict=True)], True))
+        drawn.append((_mean_curve(seeds), True))
         for curve, is_mean in drawn:
             places = [(x(step), y(100 * miou)) for step, miou in curve if math.isfinite(miou)]
-            path = "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""
-            lines.append(Line(loss, path, is_mean))
+            lines.append(Line(loss, _line(places), is_mean))
     return Curves(
         width=width,
         height=height,
@@ -143,6 +143,21 @@ def curves(comparison: Comparison, width: int) -> Curves:
         bottom=height - bottom,
         switch=x(steps / 2) if "ce>lovasz" in comparison.losses else None,
     )
+
+
+def _mean_curve(seeds: Sequence[Sequence[Point]]) -> list[tuple[int, float]]:
+    """Return the mean over seeds after each step that all of them were validated after."""
+    found = [{point.step: point.miou for point in seed} for seed in seeds]
+    steps = [step for step in found[0] if all(step in one for one in found)]
+    return [(step, sum(one[step] for one in found) / len(found)) for step in steps]
+
+
+def _line(places: Sequence[tuple[float, float]]) -> str:
+    """Return the SVG path of a curve; a curve of one point is a short bar."""
+    if len(places) == 1:
+        ((x, y),) = places
+        return f"M{x - 5:.1f} {y:.1f} h10"
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in places) if places else ""
 
 
 def forest(comparison: Comparison, width: int) -> Forest:
