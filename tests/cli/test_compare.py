@@ -99,6 +99,8 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert sum("lovasz against ce" in line or "test mIoU than" in line for line in lines) == 1
     assert "Made by its test." in result.stdout
     assert "Fourth" in result.stdout
+    assert sum(bool(re.search(r"of 4: \w+, seed .* \(\d+ s\)$", line)) for line in lines) == 4
+    assert sum(bool(re.match(r"4 runs took \d+ s: training steps \d+ %, validation ", line)) for line in lines) == 1
     assert NOT_CORRECTED not in result.stdout
     names = ["results.csv", "results.json", "table.tex", "table.md", "report.html"]
     names.append("config.yaml")
@@ -169,6 +171,8 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--precision", "16"], ["--precision", "'32' or 'bf16'", "got '16'"]),
         (["--weight-decay", "-1"], ["--weight-decay must be a number of at least 0, got -1.0"]),
         (["--weight-decay", "nan"], ["--weight-decay must be a number of at least 0, got nan"]),
+        (["--validations", "0"], ["--validations must be at least 1, got 0"]),
+        (["--validations", "21"], ["--validations must be at most 20, got 21"]),
         (["--logger", "wandb"], ["--logger", "'csv' or 'tensorboard'", "got 'wandb'"]),
         (["--network", "resnet"], ["--network", "unet-small", "MODULE:FUNCTION", "got 'resnet'"]),
         (["--network", "smp:Unet"], ["smp:MODEL/ENCODER"]),
@@ -255,6 +259,22 @@ def test_settings_that_are_not_whole_are_not_resumed(
         assert_refused(invoke("compare", "--resume", str(tmp_path)), f"{file} {what}", f"--out {tmp_path}\n")
         assert file.read_text() == content
     assert trained == []
+
+
+def test_settings_of_before_there_were_validations_are_resumed(
+    tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
+) -> None:
+    """And a finished run serves whatever their number, as its result does not depend on it."""
+    options = ("--loss", "ce", "--seeds", "1", "--steps", "4", "--out", str(tmp_path))
+    assert invoke("compare", *options).exit_code == 0
+    file = tmp_path / "config.yaml"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "validations" not in line))
+    for more, points in ((("--seeds", "2"), [4, 4]), (("--seeds", "3", "--validations", "2"), [4, 4, 2])):
+        again = invoke("compare", "--resume", str(tmp_path), *more)
+        assert again.exit_code == 0, again.output
+        runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+        assert [len(run["curve"]) for run in runs] == points
+    assert [settings.seed for settings in trained] == [0, 1, 2]
 
 
 WORKER = """#!/bin/sh
@@ -367,15 +387,15 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     words = (
         "--data d --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --loss dice --loss ce --seeds 2 "
         "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
-        "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 "
+        "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 --validations 7 "
         "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
     )
     assert invoke("compare", *words.split()).exit_code == 0
     wanted = Config(
         data=Path("d"), classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), losses=("dice", "ce"), seeds=2,
         network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd", lr=(0.1, 0.2),
-        schedule="poly", weight_decay=0.5, precision="bf16", accelerator="cpu", devices=2, threads=1, workers=3,
-        logger="tensorboard",
+        schedule="poly", weight_decay=0.5, precision="bf16", validations=7, accelerator="cpu", devices=2,
+        threads=1, workers=3, logger="tensorboard",
     )  # fmt: skip
     assert asked == [wanted]
     assert {"num_classes", "steps"} == {name for name in Config.model_fields if getattr(wanted, name) is None}

@@ -107,6 +107,19 @@ def test_the_highest_mean_and_what_the_intervals_support_are_marked() -> None:
     assert [sentence.split(":")[0] for sentence in legend(found)] == ["*", "Difference"]
 
 
+def test_the_interval_over_seeds_and_images_is_shown_where_there_is_room() -> None:
+    found = made_up(("ce", "lovasz"), 3, pictures(4, 8))
+    found = replace(found, both=[replace(found.both[0], low=-241.3, high=286.4)])
+    for width in (50, 80, 120):
+        text = printed(width, summary_table(found, width))
+        assert ("−241.3 to +286.4" in text) == (width > 80)
+        assert ("seeds and images" in text.partition("Too narrow for: ")[2]) == (width <= 80)
+    assert legend(found)[-1] == "Seeds and images: 95 % interval over other seeds and other test images together."
+    alone = made_up(("ce", "lovasz"), 3)  # of one test image
+    assert "images" not in printed(120, summary_table(alone, 120))
+    assert not any("images" in sentence for sentence in legend(alone))
+
+
 def test_one_seed_shows_a_difference_and_no_interval() -> None:
     found = made_up(("ce", "lovasz"), 1)
     text = printed(80, summary_table(found, 80))

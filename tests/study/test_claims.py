@@ -61,7 +61,7 @@ def results(out: Path) -> Any:
     """The runs of a comparison without their times."""
     runs = json.loads((out / "results.json").read_text())["runs"]
     for run in runs:
-        for name in ("seconds_per_step", "loss_share", "loss_mib"):
+        for name in ("seconds", "seconds_per_step", "loss_share", "loss_mib"):
             del run[name]
     return runs
 

@@ -1,6 +1,7 @@
 """The report of a comparison: what it says, what it draws, and how large it may be."""
 
 import base64
+import html
 import io
 import math
 import re
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image
 
 from lovasz.study.data.parts import TEST
-from lovasz.study.report.charts import forest
+from lovasz.study.report.charts import curves, forest
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.stats import signed
 from lovasz.study.train.store import Run
 from tests.study.made_up import LOSSES, made_up, pictures
 
@@ -91,6 +93,7 @@ def test_report_tells_every_loss_class_and_number(tmp_path: Path) -> None:
         assert re.search(rf"\d {name} [+−][\d.]+ ([\d.–]+ ){{3}}{pixels} ", text), name
     for sentence in comparison.verdict:
         assert sentence in text
+    assert "9 runs took 90 s: training steps 40 %, validation 30 %" in text
     for said in (
         *data.notes,
         data.credit,
@@ -136,6 +139,52 @@ def test_wide_interval_is_clipped_and_its_numbers_stay(tmp_path: Path) -> None:
     _, page = page_of(comparison, tmp_path)
     assert "−60.0 to +64.0" in page.said()
     assert "Arrows" in page.said()
+
+
+def with_both(comparison: Comparison, low: float, high: float) -> Comparison:
+    """The same with this interval over seeds and images for every loss."""
+    return replace(comparison, both=[replace(row, low=low, high=high) for row in comparison.both])
+
+
+def test_both_sources_of_chance_have_a_column_and_a_line(tmp_path: Path) -> None:
+    comparison = made_up(data=pictures(4, images=8))
+    source, page = page_of(comparison, tmp_path)
+    section = source.partition('<section id="differences">')[2].partition("</section>")[0]
+    for row, both in zip(comparison.differences, comparison.both, strict=True):
+        assert both.low is not None
+        assert both.high is not None
+        cells = re.findall(r"<td[^>]*>([^<]*)</td>", section.partition(f"<td>{html.escape(row.loss)}</td>")[2])
+        assert cells[1] == f"{signed(row.low or 0)} to {signed(row.high or 0)}"
+        assert cells[2] == f"{signed(both.low)} to {signed(both.high)}"
+    assert section.count('class="both"') == 2 * len(comparison.both)
+    assert "Thin line: 95 % interval over seeds and test images." in page.said()
+    assert "covers which 8 images the test part holds" in page.said()
+    for row in forest(with_both(comparison, -90.0, 20.0), 720).rows:
+        assert row["both"][0] <= row["interval"][0]
+        assert row["clipped"][0]
+    clipped = page_of(with_both(comparison, -90.0, 20.0), tmp_path)[1]
+    assert "−90.0 to +20.0" in clipped.said()
+    assert "Arrows" in clipped.said()
+
+
+def test_curves_of_other_validations_have_their_mean_where_they_meet() -> None:
+    comparison = made_up(("ce", "lovasz"), 2)
+    runs = dict(comparison.runs)
+    whole = runs["ce", 0].curve
+    runs["ce", 0] = replace(runs["ce", 0], curve=whole[1::2])
+    runs["lovasz", 1] = replace(runs["lovasz", 1], curve=whole[-1:])
+    lines = curves(replace(comparison, runs=runs), 720).lines
+    assert [line.path.count(" L") + 1 for line in lines[:3]] == [10, 20, 10]
+    # A curve of one point is seen.
+    assert [line.path.endswith(" h10") for line in lines[3:]] == [False, True, True]
+
+
+@pytest.mark.parametrize(("images", "seeds"), [(1, 3), (4, 3), (8, 1)])
+def test_one_seed_or_few_images_show_no_interval_over_both(images: int, seeds: int, tmp_path: Path) -> None:
+    source, page = page_of(made_up(("ce", "lovasz"), seeds, pictures(4, images)), tmp_path)
+    assert "seeds and images" not in page.said()
+    assert 'class="both"' not in source
+    assert ("Fewer than 5 test images allow no interval" in page.said()) == (seeds > 1)
 
 
 def test_the_highest_mean_and_what_the_intervals_support_are_marked(tmp_path: Path) -> None:

@@ -151,16 +151,17 @@ def test_decisions_are_kept_and_older_runs_are_read_without(
     for name, decided in run.tested.decided.items():
         np.testing.assert_array_equal(again.tested.decided[name].counts, decided.counts)
         np.testing.assert_array_equal(again.tested.decided[name].images, decided.images)
-    store.save(tmp_path, replace(run, rules=None, tested=replace(run.tested, decided={})))
+    assert again.seconds == run.seconds
+    store.save(tmp_path, replace(run, rules=None, seconds=None, tested=replace(run.tested, decided={})))
     place = store.finished(tmp_path, run.settings)
     record = json.loads((place / store.RECORD).read_text())
-    del record["rules"]  # as it was written before
+    del record["rules"], record["seconds"]  # as it was written before
     (place / store.RECORD).write_text(json.dumps(record))
     lines = [line for line in store.sums(place).splitlines(True) if store.SUMS not in line]
     (place / store.SUMS).write_text("".join(lines))
     old = store.load(tmp_path, run.settings)
     assert old is not None
-    assert (old.rules, old.tested.decided) == (None, {})
+    assert (old.rules, old.seconds, old.tested.decided) == (None, None, {})
 
 
 def test_older_runs_are_blank_and_said_so(tmp_path: Path) -> None:

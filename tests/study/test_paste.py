@@ -102,6 +102,21 @@ def test_losses_with_their_differences(seeds: int, tmp_path: Path) -> None:
     assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in latex
 
 
+def test_both_sources_of_chance_have_a_column_and_the_caption_says_what_each_covers() -> None:
+    comparison = made_up(("ce", "lovasz"), 3, pictures(4, images=8))
+    (both,) = comparison.both
+    table = loss_table(comparison)
+    assert list(table.header[-2:]) == ["95 % interval", "over seeds and images"]
+    assert table.rows[0][-2:] == ["", ""]
+    assert table.rows[1][-1] == f"{signed(both.low or 0)} to {signed(both.high or 0)}"
+    caption = " ".join(table.caption)
+    assert "covers what the seed changes" in caption
+    assert "covers the choice of the 8 test images too" in caption
+    for other in (made_up(("ce", "lovasz"), 3), made_up(("ce", "lovasz"), 1, pictures(4, images=8))):
+        assert "over seeds and images" not in [*loss_table(other).header, *loss_table(other).caption]
+        assert {len(row) for row in loss_table(other).rows} == {len(loss_table(other).header)}
+
+
 def test_large_classes_and_divergence_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lovasz.study.summary.compare.LARGE_CLASS", 25)
     comparison = made_up(("ce", "lovasz"), 3)

@@ -11,6 +11,7 @@ import pytest
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST
 from lovasz.study.summary.compare import summarise
+from lovasz.study.summary.durations import duration, said_of_time
 from lovasz.study.summary.results import write_csv, write_json
 from tests.study.made_up import LOSSES, made_up
 
@@ -91,9 +92,37 @@ def test_csv_holds_one_line_a_run(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [(row["loss"], int(row["seed"])) for row in rows] == list(comparison.runs)
     for row, run in zip(rows, comparison.runs.values(), strict=True):
+        assert float(row["seconds"]) == 10.0
         assert 100 * float(row["test_miou"]) == pytest.approx(run.test_miou)
         ious = [float(row[f"iou {name}"]) for name in comparison.data.class_names]
         assert np.mean(ious) == pytest.approx(float(row["test_miou"]))
+
+
+def test_time_is_told_by_part_and_older_runs_are_left_out(tmp_path: Path) -> None:
+    comparison = made_up(("ce", "lovasz"), 2)
+    runs = list(comparison.runs.values())
+    assert said_of_time(runs) == (
+        "4 runs took 40 s: training steps 40 %, validation 30 %, fitting of decisions 20 %, test part 5 %, "
+        "the rest (reading training images, keeping states) 5 %."
+    )
+    old = [replace(run, seconds=None) for run in runs]
+    assert said_of_time([runs[0], *old[1:]]).startswith("1 of 4 runs took 10 s: ")
+    assert said_of_time(runs[:1]).startswith("1 run took 10 s: ")
+    assert said_of_time(old) == ""
+    assert [duration(seconds) for seconds in (0.4, 119, 121, 7000, 7300)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "117 min",
+        "2.0 h",
+    ]
+    older = summarise(comparison.data, comparison.config, old)
+    write_csv(older, tmp_path / "results.csv")
+    write_json(older, tmp_path / "results.json")
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert (record["seconds"], record["runs"][0]["seconds"]) == ({}, None)
+    with open(tmp_path / "results.csv", newline="", encoding="utf-8") as file:
+        assert [row["seconds"] for row in csv.DictReader(file)] == 4 * [""]
 
 
 def test_json_holds_everything(tmp_path: Path) -> None:
@@ -104,6 +133,8 @@ def test_json_holds_everything(tmp_path: Path) -> None:
     assert [summary["loss"] for summary in record["summaries"]] == list(LOSSES)
     assert [difference["baseline"] for difference in record["differences"]] == ["ce", "ce"]
     assert len(record["runs"]) == 9
+    assert record["runs"][0]["seconds"]["validation"] == 3.0
+    assert record["seconds"] == {name: 9 * seconds for name, seconds in record["runs"][0]["seconds"].items()}
     assert record["runs"][0]["curve"][-1]["step"] == 40
     assert record["data"]["test_pixels"] == comparison.data.parts[TEST].pixels
     assert record["config"]["lr"] == [0.01, 0.02]

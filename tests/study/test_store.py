@@ -479,6 +479,9 @@ def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path, monkeypatc
     for one, other in zip(found[killed], found[whole], strict=True):
         assert one.curve == other.curve
         assert one.val_counts == other.val_counts
+        assert one.seconds is not None
+        assert one.seconds["steps"] >= sum(one.step_seconds)  # those of before the kill, too
+        assert (one.seconds["memory"] > 0) == (one.settings.seed == 0)
         assert len(one.step_seconds) == len(other.step_seconds) == 39
         for name in ("best.pt", "last.pt"):
             weights, expected = (

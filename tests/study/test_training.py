@@ -1,6 +1,7 @@
 """One training run: what it records, and that it is repeatable."""
 
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ import torch
 from lovasz import lovasz_softmax
 from lovasz.study.data.iou import confusion, iou_per_class, mean_iou
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
+from lovasz.study.train import training
+from lovasz.study.train.clock import PARTS
 from lovasz.study.train.config import Config, make_config
 from lovasz.study.train.losses import DESCRIPTIONS, ce_lovasz
 from lovasz.study.train.network import build_network
 from lovasz.study.train.order import Order
 from lovasz.study.train.predict import evaluate
+from lovasz.study.train.rounds import rounds_of
 from lovasz.study.train.runs import plan
 from lovasz.study.train.store import Run
 from lovasz.study.train.training import train
@@ -121,6 +125,63 @@ def test_rounds_are_even_and_end_at_the_last_step(quietly: Callable[..., Run]) -
     assert (len(points), points[-1]) == (20, 43)
     assert set(np.diff([0, *points])) == {2, 3}
     assert run.curve[-1].miou == pytest.approx(run.val_miou / 100)
+
+
+@pytest.mark.parametrize(
+    ("validations", "validated"), [(1, [5]), (2, [3, 5]), (4, [2, 3, 4, 5]), (20, [1, 2, 3, 4, 5])]
+)
+def test_validations_are_even_and_follow_the_last_step(
+    validations: int, validated: list[int], quietly: Callable[..., Run]
+) -> None:
+    run, whole = quietly(validations=validations), quietly()
+    assert [point.step for point in run.curve] == validated
+    assert run.curve[-1].miou == pytest.approx(run.val_miou / 100)
+    # Nothing that is tested depends on it.
+    assert run.settings == whole.settings
+    assert run.val_counts == whole.val_counts
+    np.testing.assert_array_equal(run.tested.predictions[0], whole.tested.predictions[0])
+    assert {point.step: point.miou for point in run.curve}.items() <= {p.step: p.miou for p in whole.curve}.items()
+    since = validated[-2] if len(validated) > 1 else 0
+    assert run.curve[-1].loss == pytest.approx(np.mean([point.loss for point in whole.curve[since:]]))
+
+
+def test_validation_sees_no_more_images_than_the_training(scene: Data) -> None:
+    """Unless it is asked to: of 30 validation images, 5 steps of 6 images allow one pass, 43 of 4 five."""
+    (settings,) = plan(CONFIG, scene, threads=1).runs
+    many = replace(scene, parts=scene.parts | {VAL: Part([], 30 * scene.parts[VAL].samples, [])})
+    for steps, batch, devices, asked, passes in (
+        (5, 6, 1, None, 1), (5, 6, 1, 3, 3), (43, 4, 1, None, 5), (43, 2, 2, None, 5), (1, 1, 1, None, 1),
+        (900, 1, 1, None, 20), (900, 1, 1, 7, 7), (3, 30, 1, 20, 3),
+    ):  # fmt: skip
+        rounds = rounds_of(replace(settings, steps=steps, batch=batch, devices=devices), asked, many)
+        validated = [turn for turn in range(rounds.number) if rounds.validated(turn)]
+        assert (len(validated), validated[-1]) == (passes, rounds.number - 1)
+        gaps = np.diff([-1, *validated])
+        assert max(gaps) - min(gaps) <= 1
+
+
+def test_every_second_of_a_run_is_of_one_part(quietly: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    started = time.perf_counter()
+    run = quietly(steps=4)
+    passed = time.perf_counter() - started
+    assert run.seconds is not None
+    assert list(run.seconds) == list(PARTS)
+    assert 0.5 * passed < sum(run.seconds.values()) <= passed
+    assert run.seconds["steps"] >= sum(run.step_seconds)
+    assert run.seconds["memory"] == 0  # it is measured by who saves the run
+    assert all(run.seconds[part] > 0 for part in PARTS if part != "memory")
+    for part, name in (("validation", "confusion"), ("rules", "fitted_rules"), ("test", "evaluate")):
+        done = getattr(training, name)
+
+        def slowly(*given: object, done: Callable[..., object] = done) -> object:
+            time.sleep(0.3)
+            return done(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, name, slowly)
+            slow = quietly(steps=4, validations=2).seconds
+        assert slow is not None
+        assert slow[part] >= (0.6 if part == "validation" else 0.3)
 
 
 def test_same_settings_give_the_same_run_whatever_ran_before(quietly: Callable[..., Run]) -> None:

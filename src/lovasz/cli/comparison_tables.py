@@ -10,6 +10,7 @@ from lovasz.study.data.parts import TEST
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.decisions import ARGMAX, LABELS, DecisionSummary, Measured
 from lovasz.study.summary.stats import Difference, signed
+from lovasz.study.summary.two_sources import TwoSources
 from lovasz.study.train.decide import IMAGE
 
 # Characters of the table of classes beside its losses, and around each of these.
@@ -39,9 +40,9 @@ def summary_table(comparison: Comparison, width: int) -> Table:
         Column("val\nmIoU", [_number(row.val) for row in rows], 3),
         Column("ms /\nstep", [f"{1000 * row.seconds_per_step:.0f}" for row in rows], 4),
         Column("loss\nshare", [f"{100 * row.loss_share:.0f} %" for row in rows], 5),
-        Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 6),
-        Column("min", [_number(min(row.scores)) for row in rows], 7),
-        Column("max", [_number(max(row.scores)) for row in rows], 7),
+        Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 7),
+        Column("min", [_number(min(row.scores)) for row in rows], 8),
+        Column("max", [_number(max(row.scores)) for row in rows], 8),
     ]
     names = [row.loss + (" (diverged)" if row.diverged else "") for row in rows]
     return fitted(title, "loss", names, columns, width)
@@ -57,6 +58,8 @@ def legend(comparison: Comparison) -> list[str]:
             f"Difference: from {comparison.losses[0]}, seed by seed; higher, lower: its interval leaves out 0; "
             "open: it does not."
         )
+    if comparison.over_images:
+        said.append("Seeds and images: 95 % interval over other seeds and other test images together.")
     return said
 
 
@@ -110,11 +113,13 @@ def _differences(comparison: Comparison) -> list[Column]:
     columns = [Column("differ-\nence", ["", *(signed(row.mean) for row in differences)])]
     if len(comparison.seeds) > 1:
         columns.append(Column("95 %\ninterval", ["", *map(_interval, differences)]))
+        if comparison.over_images:
+            columns.append(Column("seeds and\nimages", ["", *map(_interval, comparison.both)], 6))
         columns.append(Column("shown", ["", *(row.shows for row in differences)]))
     return columns
 
 
-def _interval(row: Difference) -> str:
+def _interval(row: Difference | TwoSources) -> str:
     return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
 
 

@@ -19,6 +19,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.durations import duration, said_of_time, whole
 from lovasz.study.summary.loss_table import write_table
 from lovasz.study.summary.results import write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
@@ -109,11 +110,12 @@ class Session:
     def on_finish(self, run: Run) -> None:
         """Print one line a run."""
         self.finished.add(run.settings)
-        seconds = sum(run.step_seconds)
+        seconds = whole(run)
+        time = f"{sum(run.step_seconds):.0f} s of steps" if seconds is None else duration(seconds)
         self.console.print(
             f"{len(self.finished)} of {self.number}: {run.settings.label}, seed {run.settings.seed}"
             f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
-            f"({seconds:.0f} s){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
+            f"({time}){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
         )
 
@@ -160,6 +162,8 @@ class Session:
         for loss, found in comparison.tried.items():
             rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())
             self._say(f"{loss}: val mIoU by learning rate, {rates}", style="dim")
+        if time := said_of_time(comparison.runs.values()):
+            self._say(time, style="dim")
         for sentence in comparison.verdict:
             self._say(sentence, style="bold")
         if len(comparison.differences) > 1 and len(comparison.seeds) > 1:

@@ -1,6 +1,7 @@
 """The report's charts: numbers placed on a plane, for the template to draw as SVG."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.report.squares import path
 from lovasz.study.summary.compare import Comparison, LossSummary
+from lovasz.study.summary.stats import Difference
+from lovasz.study.summary.two_sources import TwoSources
+from lovasz.study.train.store import Point
 
 # Okabe and Ito's colours, told apart with any colour vision; black and yellow are replaced, as
 # they vanish on a dark or a light page. Dashes and markers say the same without colour.
@@ -55,7 +59,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Forest:
-    """Paired differences with their intervals on one axis through zero."""
+    """Paired differences with their intervals, over seeds and over both sources, on one axis through zero."""
 
     width: int
     height: int
@@ -123,12 +127,10 @@ def curves(comparison: Comparison, width: int) -> Curves:
     for loss in comparison.losses:
         seeds = [comparison.runs[loss, seed].curve for seed in comparison.seeds]
         drawn = [([(point.step, point.miou) for point in seed], False) for seed in seeds]
-        means = [sum(point.miou for point in points) / len(points) for points in zip(*seeds, strict=True)]
-        drawn.append(([(point.step, mean) for point, mean in zip(seeds[0], means, strict=True)], True))
+        drawn.append((_mean_curve(seeds), True))
         for curve, is_mean in drawn:
             places = [(x(step), y(100 * miou)) for step, miou in curve if math.isfinite(miou)]
-            path = "M" + " L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""
-            lines.append(Line(loss, path, is_mean))
+            lines.append(Line(loss, _line(places), is_mean))
     return Curves(
         width=width,
         height=height,
@@ -143,8 +145,23 @@ def curves(comparison: Comparison, width: int) -> Curves:
     )
 
 
+def _mean_curve(seeds: Sequence[Sequence[Point]]) -> list[tuple[int, float]]:
+    """Return the mean over seeds after each step that all of them were validated after."""
+    found = [{point.step: point.miou for point in seed} for seed in seeds]
+    steps = [step for step in found[0] if all(step in one for one in found)]
+    return [(step, sum(one[step] for one in found) / len(found)) for step in steps]
+
+
+def _line(places: Sequence[tuple[float, float]]) -> str:
+    """Return the SVG path of a curve; a curve of one point is a short bar."""
+    if len(places) == 1:
+        ((x, y),) = places
+        return f"M{x - 5:.1f} {y:.1f} h10"
+    return "M" + " L".join(f"{x:.1f} {y:.1f}" for x, y in places) if places else ""
+
+
 def forest(comparison: Comparison, width: int) -> Forest:
-    """Places each difference: a dot for the mean, a bar for the interval, a tick a seed.
+    """Places each difference: a dot for the mean, a bar and a thin line for its intervals, a tick a seed.
 
     A name stands left of its row, a long one and on a narrow chart above it. An interval wider than 25 points to
     either side, as two seeds may give, is clipped there unless a seed lies further out.
@@ -153,7 +170,8 @@ def forest(comparison: Comparison, width: int) -> Forest:
     left, row_height, lift = (130, 46, -5) if beside else (14, 62, 16)
     points = [value for row in comparison.differences for value in row.values if math.isfinite(value)]
     limits = min([-CLIP, *points]), max([CLIP, *points])
-    bounds = [end for row in comparison.differences for end in (row.low, row.high) if end is not None]
+    intervals: list[Difference | TwoSources] = [*comparison.differences, *comparison.both]
+    bounds = [end for row in intervals for end in (row.low, row.high) if end is not None]
     ends = [0.0, *points, *(min(max(end, limits[0]), limits[1]) for end in bounds)]
     margin = 0.05 * (max(ends) - min(ends)) or 1.0
     low, high = min(ends) - margin, max(ends) + margin
@@ -161,11 +179,11 @@ def forest(comparison: Comparison, width: int) -> Forest:
     def x(value: float) -> float:
         return left + (width - left - 24) * (value - low) / (high - low)
 
+    def drawn(low: float | None, high: float | None) -> list[float] | None:
+        return None if low is None or high is None else [x(max(low, limits[0])), x(min(high, limits[1]))]
+
     rows: list[dict[str, Any]] = []
-    for index, difference in enumerate(comparison.differences):
-        interval = None
-        if difference.low is not None and difference.high is not None:
-            interval = [x(max(difference.low, limits[0])), x(min(difference.high, limits[1]))]
+    for index, (difference, both) in enumerate(zip(comparison.differences, comparison.both, strict=True)):
         y = row_height - 22 + index * row_height
         rows.append(
             {
@@ -173,10 +191,11 @@ def forest(comparison: Comparison, width: int) -> Forest:
                 "y": y,
                 "name_y": y - lift,
                 "mean": x(difference.mean) if math.isfinite(difference.mean) else None,
-                "interval": interval,
+                "interval": drawn(difference.low, difference.high),
+                "both": drawn(both.low, both.high),
                 "clipped": (
-                    difference.low is not None and difference.low < limits[0],
-                    difference.high is not None and difference.high > limits[1],
+                    any(one.low is not None and one.low < limits[0] for one in (difference, both)),
+                    any(one.high is not None and one.high > limits[1] for one in (difference, both)),
                 ),
                 "seeds": [x(value) for value in difference.values if math.isfinite(value)],
             }

@@ -18,6 +18,8 @@ from lovasz.study.report.maps import GAINED, LOST, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.decisions import LABELS
+from lovasz.study.summary.durations import said_of_time
+from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.stats import NOT_CORRECTED, signed, wide_intervals
 from lovasz.study.train import losses, network
 from lovasz.study.train.config import write_config
@@ -68,6 +70,8 @@ def write_report(comparison: Comparison, path: Path) -> None:
         curves={name: curves(comparison, width) for name, width in WIDTHS.items()},
         forests=forests,
         clipped=any(any(row["clipped"]) for row in forests["wide"].rows),
+        fewest=FEWEST,
+        time=said_of_time(comparison.runs.values()),
         not_corrected=NOT_CORRECTED,
         wide=wide_intervals(comparison.differences),
         best=best,

@@ -119,6 +119,11 @@ class Comparison:
         return _over_large(number) if 0 < number < self.data.num_classes else ""
 
     @property
+    def over_images(self) -> bool:
+        """Whether a difference has an interval over seeds and test images together."""
+        return any(row.low is not None for row in self.both)
+
+    @property
     def seeds(self) -> list[int]:
         """The seeds each loss was trained with."""
         return sorted({seed for _, seed in self.runs})

@@ -3,10 +3,18 @@
 import math
 from pathlib import Path
 
+from lovasz.study.data.parts import TEST
 from lovasz.study.io.disk import write_text
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.paste import FORMATS, PasteTable
 from lovasz.study.summary.stats import NOT_CORRECTED, Difference, signed, wide_intervals
+from lovasz.study.summary.two_sources import TwoSources
+
+# What the second interval covers, of so many test images.
+OVER_IMAGES = (
+    "That over seeds and images covers the choice of the {:,} test images too: the variance of the mean over seeds "
+    "plus that of resampled images, with Satterthwaite's degrees of freedom. It takes the images for independent."
+)
 
 
 def write_table(comparison: Comparison, path: Path) -> None:
@@ -21,7 +29,9 @@ def loss_table(comparison: Comparison) -> PasteTable:
     if comparison.over_large:
         header.append(f"mIoU of {len(comparison.large)} classes")
     header += [f"− {comparison.losses[0]}"] * several + ["95 % interval"] * (several and many)
+    header += ["over seeds and images"] * comparison.over_images
     differences = {row.loss: row for row in comparison.differences}
+    both = dict(zip(differences, comparison.both, strict=True))
     rows = []
     for row in comparison.summaries:
         cells = [row.loss, _mean(row)]
@@ -30,6 +40,7 @@ def loss_table(comparison: Comparison) -> PasteTable:
         found = differences.get(row.loss)
         cells += ["" if found is None else signed(found.mean)] * several
         cells += ["" if found is None else _interval(found)] * (several and many)
+        cells += ["" if found is None else _interval(both[row.loss])] * comparison.over_images
         rows.append(cells)
     return PasteTable("compare", _caption(comparison, several, many), header, rows)
 
@@ -47,6 +58,7 @@ def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
             f"The interval of their mean (Student's t, {n} seeds) covers what the seed changes: initial weights, "
             "dropout, order and augmentation of the images; not other data, networks or schedules."
         )
+        said += [OVER_IMAGES.format(len(data.parts[TEST].samples))] * comparison.over_images
         said += [NOT_CORRECTED] if len(comparison.differences) > 1 else []
         said += filter(None, [wide_intervals(comparison.differences)])
     return said + [
@@ -60,7 +72,7 @@ def _mean(row: LossSummary) -> str:
     return _number(row.mean) + ("" if row.spread is None else f" ± {row.spread:.1f}")
 
 
-def _interval(row: Difference) -> str:
+def _interval(row: Difference | TwoSources) -> str:
     return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
 
 

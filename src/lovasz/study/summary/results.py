@@ -14,6 +14,7 @@ from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import write_rows
 from lovasz.study.summary.compare import LARGE_CLASS, Comparison
 from lovasz.study.summary.decisions import ARGMAX, decided_by, mean_of_images, pooled_miou
+from lovasz.study.summary.durations import total, whole
 from lovasz.study.train.decide import DECISIONS, IMAGE
 from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
@@ -24,10 +25,10 @@ def write_csv(comparison: Comparison, path: Path) -> None:
 
     IoUs are fractions of 1; a class that never occurs is empty. ``test_miou_large`` is the mean
     over the classes with at least ``LARGE_CLASS`` test pixels, empty if there are none. What a run does not
-    have of a decision is empty.
+    have of a decision is empty; so are its seconds if they were not counted.
     """
     columns = ["loss", "seed", "steps", "lr", "test_miou", "test_miou_large", "val_miou"]
-    columns += ["seconds_per_step", "loss_share", "loss_mib", "diverged"]
+    columns += ["seconds", "seconds_per_step", "loss_share", "loss_mib", "diverged"]
     columns += [f"test_miou_{decision}" for decision in DECISIONS]
     columns += ["image_miou", f"image_miou_{IMAGE}"]
     columns += [f"iou {name}" for name in comparison.data.class_names]
@@ -36,7 +37,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         settings = run.settings
         row: list[Any] = [settings.label, settings.seed, settings.steps, settings.lr]
         row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
-        row += [run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
+        row += [whole(run), run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
         row += [_known(pooled_miou(decided_by(run, decision))) for decision in DECISIONS]
         row += [_known(mean_of_images(decided_by(run, decision))) for decision in (ARGMAX, IMAGE)]
         rows.append(row + _ious(run.tested))
@@ -79,6 +80,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
                 },
                 "rules": {decision: asdict(rule) for decision, rule in (run.rules or {}).items()},
                 "curve": [point._asdict() for point in run.curve],
+                "seconds": run.seconds,
                 "seconds_per_step": run.seconds_per_step,
                 "loss_share": run.loss_share,
                 "loss_mib": run.loss_mib,
@@ -86,6 +88,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
             }
             for run in comparison.runs.values()
         ],
+        "seconds": total(comparison.runs.values()),
         "learning_rates_tried": comparison.tried,
         "config": comparison.config.model_dump(mode="json"),
         "data": {

@@ -18,6 +18,10 @@ from lovasz.study.train import losses
 from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.network import check_network
 from lovasz.study.train.options import Option, default, flag, wrong
+from lovasz.study.train.rounds import ROUNDS
+
+# Settings that a whole file of an earlier version does not hold.
+LATER = ("validations",)
 
 
 # The scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses: 86.3 here,
@@ -123,6 +127,16 @@ class Config(BaseModel):
     ] = "cosine"
     weight_decay: Annotated[float, Option("training", "X"), Field(description="", ge=0, allow_inf_nan=False)] = 1e-4
     precision: Annotated[Literal["32", "bf16"], Option("training", "NAME"), Field(description="32 or bf16.")] = "32"
+    validations: Annotated[
+        int | None,
+        Option("training", "N"),
+        Field(
+            description="Validation passes along a training, evenly spread, one after its last step. "
+            f"[default: {ROUNDS}, fewer if they would see more images than the training]",
+            ge=1,
+            le=ROUNDS,
+        ),
+    ] = None
     accelerator: Annotated[
         Literal["auto", "cpu", "cuda", "mps"],
         Option("machine", "NAME"),
@@ -239,7 +253,7 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
             raise ValueError(f"--config {file} cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"--config {file} must hold names and values, got {type(values).__name__}")
-        absent = [name for name in Config.model_fields if name not in values]
+        absent = [name for name in Config.model_fields if name not in values and name not in LATER]
         if whole and absent:
             what = f"does not hold {', '.join(absent)}" if values else "is empty"
             raise ValueError(

@@ -74,6 +74,8 @@ class Run:
         diverged: Whether the last loss was not a finite number.
         tested: What it did on the test part.
         rules: Rules for the data set, by decision; None of a run that was finished before there were any.
+        seconds: Seconds of each part of the run (`lovasz.study.train.clock`), over all commands that worked on it;
+            None of a run that was finished before they were counted.
     """
 
     settings: Settings
@@ -85,6 +87,7 @@ class Run:
     diverged: bool
     tested: Tested
     rules: dict[str, FittedRule] | None = None
+    seconds: dict[str, float] | None = None
 
     @property
     def test_counts(self) -> Tensor:

@@ -19,6 +19,7 @@ from lovasz.study.data.iou import confusion, mean_iou
 from lovasz.study.data.parts import TRAIN, VAL, Data
 from lovasz.study.processes import machines
 from lovasz.study.train import store
+from lovasz.study.train.clock import REST, RULES, STEPS, TEST, VALIDATION, Clock
 from lovasz.study.train.config import Config
 from lovasz.study.train.decide import decisions, fitted_rules
 from lovasz.study.train.keeping import Keeper, StateIO
@@ -26,24 +27,23 @@ from lovasz.study.train.losses import named_loss
 from lovasz.study.train.network import build_network, logits_for_training
 from lovasz.study.train.order import Order, mixed
 from lovasz.study.train.predict import evaluate, logits_of
+from lovasz.study.train.rounds import rounds_of
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Point, Run
-
-# A training is cut into so many rounds at most: after each it is validated and can be resumed.
-ROUNDS = 20
 
 
 class Training(pl.LightningModule):
     """Trains the network with one loss and times that loss."""
 
-    def __init__(self, settings: Settings, config: Config, data: Data) -> None:
+    def __init__(self, settings: Settings, config: Config, data: Data, clock: Clock) -> None:
         super().__init__()
         # The backward pass is run in two parts, so that the loss can be timed by itself.
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
         self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
         self.loss = named_loss(settings.loss, data.parts[TRAIN].pixels)
-        self.rounds = min(ROUNDS, settings.steps)
+        self.rounds = rounds_of(settings, config.validations, data)
+        self.clock = clock
         self.done = 0
         self.step_seconds: list[float] = []
         self.loss_seconds: list[float] = []
@@ -73,15 +73,11 @@ class Training(pl.LightningModule):
         )
         return [optimizer], [schedule]
 
-    def first_step(self, turn: int) -> int:
-        """Return the first step of a round."""
-        return turn * self.settings.steps // self.rounds
-
     def train_dataloader(self) -> Any:
         """Return the batches of this round and process."""
-        settings, rank = self.settings, self.trainer.global_rank
+        settings, rank, rounds = self.settings, self.trainer.global_rank, self.rounds
         batches = []
-        for step in range(self.first_step(self.current_epoch), self.first_step(self.current_epoch + 1)):
+        for step in range(rounds.first_step(self.current_epoch), rounds.first_step(self.current_epoch + 1)):
             first = (step * settings.devices + rank) * settings.batch
             batches.append(range(first, first + settings.batch))
         return DataLoader(Order(self.data, settings), batch_sampler=batches, num_workers=self.workers)  # type: ignore[arg-type]
@@ -95,6 +91,11 @@ class Training(pl.LightningModule):
         ]
         return DataLoader(samples, batch_size=None, sampler=share, num_workers=self.workers)  # type: ignore[arg-type]
 
+    def on_train_epoch_start(self) -> None:
+        """Have Lightning validate after this round, or not."""
+        validated = self.rounds.validated(self.current_epoch)
+        self.trainer.check_val_every_n_epoch = 1 if validated else self.rounds.number + 1
+
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """One step: forward, loss, loss backward, network backward, update."""
         image, target = batch
@@ -103,6 +104,7 @@ class Training(pl.LightningModule):
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         started = self._now()
+        self.clock.lap(REST)
         optimizer.zero_grad()
         logits, target = logits_for_training(self.network, image, target)
         # From here to the logits' gradient is the loss, and nothing but the loss.
@@ -118,6 +120,15 @@ class Training(pl.LightningModule):
         self.step_seconds.append(self._now() - started)
         self.loss_seconds.append(loss_ended - loss_started)
         self.losses.append(float(loss.detach()))
+        self.clock.lap(STEPS)
+
+    def on_validation_start(self) -> None:
+        """Begin to time it."""
+        self.clock.lap(REST)
+
+    def on_validation_end(self) -> None:
+        """Note its time."""
+        self.clock.lap(VALIDATION)
 
     def on_validation_epoch_start(self) -> None:
         """Begins a point of the validation curve."""
@@ -144,6 +155,8 @@ class Training(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what has been measured so far."""
+        self.clock.lap(REST)
+        checkpoint["seconds"] = dict(self.clock.seconds)
         checkpoint["measured"] = (
             self.done, self.step_seconds, self.loss_seconds, self.losses, [tuple(point) for point in self.curve],
             self.counts, self.best,
@@ -151,6 +164,7 @@ class Training(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take it up again."""
+        self.clock.add(checkpoint["seconds"])
         (
             self.done, self.step_seconds, self.loss_seconds, self.losses, curve, self.counts, self.best,
         ) = checkpoint["measured"]  # fmt: skip
@@ -181,7 +195,7 @@ def train(
 
     Args:
         settings: What to train; ``threads`` and ``accelerator`` must be in force already.
-        config: What does not change the result: loggers, workers; and the network's own name.
+        config: What does not change the result: loggers, workers, validations; and the network's own name.
         data: The data.
         folder: Where runs are kept; the unfinished one is in a hidden folder there.
         on_step: Called after each step with the number of steps done.
@@ -194,17 +208,17 @@ def train(
         DamagedRunError: If the state of the unfinished run cannot be read.
         KeyboardInterrupt: If Ctrl-C ended the training.
     """
-    draft = store.begin(folder, settings)
+    draft, clock = store.begin(folder, settings), Clock()
     with _quiet():
         pl.seed_everything(settings.seed, verbose=False)
-        training = Training(settings, config, data)
+        training = Training(settings, config, data, clock)
         trainer: Any = pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices // machines(),
             num_nodes=machines(),
             strategy="ddp" if settings.devices > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-            max_epochs=training.rounds,
+            max_epochs=training.rounds.number,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -235,8 +249,12 @@ def train(
         store.write_curve(draft / store.CURVE, training.curve)
     timed = slice(1, None) if settings.steps > 1 else slice(None)
     network = training.network.eval().to(device)
+    clock.lap(REST)
     # Of processes that train together the first decides for all images: so the result is that of one process.
     rules = fitted_rules(network, data, settings.crop) if keep else {}
+    clock.lap(RULES)
+    tested = evaluate(network, data, settings.crop, decisions(rules, device) if keep else {})
+    clock.lap(TEST)
     return Run(
         settings=settings,
         curve=training.curve,
@@ -245,8 +263,9 @@ def train(
         loss_seconds=training.loss_seconds[timed],
         loss_mib=None,
         diverged=not math.isfinite(training.losses[-1]),
-        tested=evaluate(network, data, settings.crop, decisions(rules, device) if keep else {}),
+        tested=tested,
         rules=rules,
+        seconds=clock.seconds,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from lovasz.study.data.parts import Data
 from lovasz.study.train import network, store
 from lovasz.study.train.claims import Team, claim
+from lovasz.study.train.clock import MEMORY
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -122,8 +123,10 @@ def _trained(settings: Settings, config: Config, data: Data, folder: Path, liste
     run = train(settings, config, data, folder, listener.on_step, True)
     if settings.seed == 0:
         shape, fine = sizes_of_loss(settings, config, data)
+        started = time.perf_counter()
         mib = loss_mib(settings.loss, shape, settings.accelerator, settings.precision, fine)
-        run = replace(run, loss_mib=mib)
+        spent = {MEMORY: time.perf_counter() - started}
+        run = replace(run, loss_mib=mib, seconds=(run.seconds or {}) | spent)
     store.save(folder, run)
     return run
 
