@@ -1,4 +1,4 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, decide, evaluate, gpu, pairing, reduce, scaling, small, upsample.
+"""`python -m benchmarks NAME`: accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, scaling, small, upsample.
 `registers` compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and
 prints them.
 """
@@ -7,7 +7,7 @@ import argparse
 
 import torch
 
-from . import accuracy, cpu, decide, evaluate, gpu, pairing, reduce, registers, results, scaling, upsample
+from . import accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, registers, results, scaling, upsample
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = (
         "accuracy",
+        "coverage",
         "cpu",
         "decide",
         "evaluate",
@@ -32,17 +33,21 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="cpu, decide, evaluate, gpu, pairing, scaling, small, upsample: smaller inputs, few repeats",
+        help="coverage, cpu, decide, evaluate, gpu, pairing, scaling, small, upsample: smaller inputs, few repeats",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
     )
-    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, decide, gpu, small, upsample: timed rounds")
+    parser.add_argument(
+        "--repeats", type=int, metavar="N", help="coverage, cpu, decide, gpu, small, upsample: timed rounds"
+    )
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
         results.draw()
         print("\n".join(results.table()))
+    elif args.name == "coverage":
+        coverage.print_table(args.csv, args.quick)
     elif args.name == "cpu":
         repeats = args.repeats or (3 if args.quick else 11)
         cpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, args.all_peers))
