@@ -1,4 +1,6 @@
-"""`python -m benchmarks NAME`: accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, scaling, small, upsample.
+"""`python -m benchmarks NAME`: accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, resample, scaling,
+small, upsample.
+
 `registers` compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and
 prints them.
 """
@@ -7,7 +9,21 @@ import argparse
 
 import torch
 
-from . import accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, registers, results, scaling, upsample
+from . import (
+    accuracy,
+    coverage,
+    cpu,
+    decide,
+    evaluate,
+    gpu,
+    pairing,
+    reduce,
+    registers,
+    resample,
+    results,
+    scaling,
+    upsample,
+)
 
 
 def main() -> None:
@@ -23,6 +39,7 @@ def main() -> None:
         "pairing",
         "reduce",
         "registers",
+        "resample",
         "scaling",
         "small",
         "upsample",
@@ -33,14 +50,12 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="coverage, cpu, decide, evaluate, gpu, pairing, scaling, small, upsample: smaller inputs, few repeats",
+        help="smaller inputs, few repeats, of all but accuracy, reduce and registers",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
     )
-    parser.add_argument(
-        "--repeats", type=int, metavar="N", help="coverage, cpu, decide, gpu, small, upsample: timed rounds"
-    )
+    parser.add_argument("--repeats", type=int, metavar="N", help="cpu, decide, gpu, small, upsample: timed rounds")
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
     if args.name == "figure":
@@ -64,6 +79,8 @@ def main() -> None:
         reduce.print_table(args.csv)
     elif args.name == "registers":
         registers.print_table(args.csv)
+    elif args.name == "resample":
+        resample.print_table(args.csv, args.quick)
     elif args.name == "scaling":
         scaling.print_scaling(args.csv, args.quick)
     elif args.name == "small":

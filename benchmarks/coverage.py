@@ -28,7 +28,7 @@ SIZES = {10: 2_000, 30: 2_000, 100: 2_000, 1_000: 1_000}
 PAIRS = {10: 1_500, 30: 1_500, 100: 1_500, 1_000: 600}
 GROUPS = {10: 2_500, 30: 2_500, 100: 1_200}
 #: Of a sample of so many images so many hold the rare class.
-RARE_AMONG, HELD = 100, {number: 1_500 for number in (2, 3, 4, 5, 6, 8)}
+RARE_AMONG, HELD = 100, dict.fromkeys((2, 3, 4, 5, 6, 8), 1_500)
 #: How alike images of a group are.
 ALIKE = 0.8
 SCORES = ("mIoU", "image mIoU", *(f"class in {100 * share:.0f} %" for share in SHARES[[0, 2, 3, 4]]))
