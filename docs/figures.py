@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import published, regimes
+from benchmarks import published, regimes, results
 from benchmarks.accuracy import value_and_gradient
 from lovasz import Counts, count, lovasz_sigmoid
 from lovasz._math import binning, decision, jaccard
@@ -267,6 +267,40 @@ def two_decisions(theme: Theme) -> Any:
     return figure
 
 
+def coverages() -> dict[str, dict[str, list[tuple[int, float, float]]]]:
+    """By setting and method: number of units, coverage of the mIoU and its standard error, in percent."""
+    found: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
+    for r in results.read("coverage"):
+        if r["score"] == "mIoU":
+            numbers = int(r["number"]), 100 * float(r["coverage"]), 100 * float(r["standard_error"])
+            found.setdefault(r["setting"], {}).setdefault(r["method"], []).append(numbers)
+    return found
+
+
+def coverage(theme: Theme) -> Any:
+    """How often intervals of the mIoU hold the truth: by method, and of images that come in groups."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    found = coverages()
+    ways = ((theme.first, "-", "o"), (theme.third, ":", "^"), (theme.second, "--", "s"))
+    for axis, lines in (
+        (left, [(found["images"][name], name) for name in ("shipped", "percentile", "BCa")]),
+        (right, [(found[f"groups, {what} drawn"]["shipped"], f"{what} drawn") for what in ("groups", "images")]),
+    ):
+        for (rows, name), (colour, dash, marker) in zip(lines, ways, strict=False):
+            numbers, hits, errors = zip(*rows, strict=True)
+            axis.errorbar(numbers, hits, errors, fmt=dash + marker, color=colour, linewidth=2, label=name)
+        axis.axhline(95, color=theme.soft, linewidth=1)
+        axis.set(xscale="log", ylabel="intervals that hold the truth, %")
+        numbers = [number for number, _, _ in lines[0][0]]
+        axis.set_xticks(numbers, [f"{number:,}" for number in numbers])
+        axis.minorticks_off()
+        axis.grid(color=theme.grid)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, frameon=False, fontsize=10)
+    left.set(xlabel="images", ylim=(80, 100))
+    right.set(xlabel="groups of ten images", ylim=(0, 100))
+    return figure
+
+
 def draw(folder: Path) -> None:
     """Writes every figure, light and dark; a file that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -275,6 +309,7 @@ def draw(folder: Path) -> None:
         "jaccard-curve": jaccard_curve,
         "certified-band": certified_band,
         "decision": two_decisions,
+        "coverage": coverage,
         "gradient-error": partial(gradient_error, found=gradient_errors()),
     }
     for name, make in figures.items():
