@@ -4,7 +4,7 @@ Samples are drawn from a population of images that are made up; each gets interv
 several ways, and the score of the whole population is in them or not.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -177,7 +177,7 @@ class Setting(NamedTuple):
     drawn: Drawn
     truth: NDArray[np.float64]
     samples: dict[int, int]
-    methods: dict[str, Method]
+    methods: Mapping[str, Method]
     scores: Sequence[str] = SCORES
 
 

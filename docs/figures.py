@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import torch
@@ -19,28 +19,14 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import published, regimes, results
+import coverage_figure
+from themes import THEMES, Theme
+
+from benchmarks import published, regimes
 from benchmarks.accuracy import value_and_gradient
 from lovasz import Counts, count, lovasz_sigmoid
 from lovasz._math import binning, decision, jaccard
 from lovasz.measures import JACCARD
-
-
-class Theme(NamedTuple):
-    """Colours of a page and, from Okabe and Ito's palette, of what is drawn on it."""
-
-    ink: str
-    soft: str
-    grid: str
-    first: str
-    second: str
-    third: str
-
-
-THEMES = {
-    "light": Theme("#1c1e21", "#5d636b", "#dfe2e5", "#0072b2", "#d55e00", "#00785a"),
-    "dark": Theme("#e6e8ea", "#a5acb5", "#3a3f46", "#56b4e9", "#e69f00", "#3fc9a2"),
-}
 
 #: Twelve pixels of one class: their errors, and which of them are foreground.
 ERRORS = (0.93, 0.84, 0.73, 0.58, 0.52, 0.44, 0.33, 0.27, 0.21, 0.12, 0.07, 0.03)
@@ -267,40 +253,6 @@ def two_decisions(theme: Theme) -> Any:
     return figure
 
 
-def coverages() -> dict[str, dict[str, list[tuple[int, float, float]]]]:
-    """By setting and method: number of units, coverage of the mIoU and its standard error, in percent."""
-    found: dict[str, dict[str, list[tuple[int, float, float]]]] = {}
-    for r in results.read("coverage"):
-        if r["score"] == "mIoU":
-            numbers = int(r["number"]), 100 * float(r["coverage"]), 100 * float(r["standard_error"])
-            found.setdefault(r["setting"], {}).setdefault(r["method"], []).append(numbers)
-    return found
-
-
-def coverage(theme: Theme) -> Any:
-    """How often intervals of the mIoU hold the truth: by method, and of images that come in groups."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    found = coverages()
-    ways = ((theme.first, "-", "o"), (theme.third, ":", "^"), (theme.second, "--", "s"))
-    for axis, lines in (
-        (left, [(found["images"][name], name) for name in ("shipped", "percentile", "BCa")]),
-        (right, [(found[f"groups, {what} drawn"]["shipped"], f"{what} drawn") for what in ("groups", "images")]),
-    ):
-        for (rows, name), (colour, dash, marker) in zip(lines, ways, strict=False):
-            numbers, hits, errors = zip(*rows, strict=True)
-            axis.errorbar(numbers, hits, errors, fmt=dash + marker, color=colour, linewidth=2, label=name)
-        axis.axhline(95, color=theme.soft, linewidth=1)
-        axis.set(xscale="log", ylabel="intervals that hold the truth, %")
-        numbers = [number for number, _, _ in lines[0][0]]
-        axis.set_xticks(numbers, [f"{number:,}" for number in numbers])
-        axis.minorticks_off()
-        axis.grid(color=theme.grid)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, frameon=False, fontsize=10)
-    left.set(xlabel="images", ylim=(80, 100))
-    right.set(xlabel="groups of ten images", ylim=(0, 100))
-    return figure
-
-
 def draw(folder: Path) -> None:
     """Writes every figure, light and dark; a file that would not change is left alone."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +261,7 @@ def draw(folder: Path) -> None:
         "jaccard-curve": jaccard_curve,
         "certified-band": certified_band,
         "decision": two_decisions,
-        "coverage": coverage,
+        "coverage": coverage_figure.coverage,
         "gradient-error": partial(gradient_error, found=gradient_errors()),
     }
     for name, make in figures.items():

@@ -135,11 +135,12 @@ def coverage_difference() -> str:
 def coverage_groups() -> str:
     """Return the same of images in groups, drawn one by one and by group."""
     head = ["score", "groups", "images", "one by one", "width", "by group", "width"]
-    apart, together = (_covered(f"groups, {what} drawn", "shipped") for what in ("images", "groups"))
+    ways = [_covered(f"groups, {what} drawn", "shipped") for what in ("images", "groups")]
     rows = [
         [score, f"{number:,}", f"{number * TOGETHER:,}",
-         *(_percent(one[score, number], column) for one in (apart, together) for column in ("coverage", "width"))]
-        for score, number in sorted(together, key=lambda item: SCORES.index(item[0]))
+         *(_percent(way[score, number], column) if (score, number) in way else "–"
+           for way in ways for column in ("coverage", "width"))]
+        for score, number in sorted(ways[0], key=lambda item: SCORES.index(item[0]))
     ]  # fmt: skip
     return _table(head, rows)
 
