@@ -1,4 +1,6 @@
-"""`python -m benchmarks NAME`: accuracy, cpu, decide, evaluate, gpu, pairing, reduce, scaling, small, upsample.
+"""`python -m benchmarks NAME`: accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, resample, scaling,
+small, upsample.
+
 `registers` compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and
 prints them.
 """
@@ -7,7 +9,21 @@ import argparse
 
 import torch
 
-from . import accuracy, cpu, decide, evaluate, gpu, pairing, reduce, registers, results, scaling, upsample
+from . import (
+    accuracy,
+    coverage,
+    cpu,
+    decide,
+    evaluate,
+    gpu,
+    pairing,
+    reduce,
+    registers,
+    resample,
+    results,
+    scaling,
+    upsample,
+)
 
 
 def main() -> None:
@@ -15,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = (
         "accuracy",
+        "coverage",
         "cpu",
         "decide",
         "evaluate",
@@ -22,6 +39,7 @@ def main() -> None:
         "pairing",
         "reduce",
         "registers",
+        "resample",
         "scaling",
         "small",
         "upsample",
@@ -32,7 +50,7 @@ def main() -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="cpu, decide, evaluate, gpu, pairing, scaling, small, upsample: smaller inputs, few repeats",
+        help="smaller inputs, few repeats, of all but accuracy, reduce and registers",
     )
     parser.add_argument(
         "--only", nargs="+", default=(), metavar="NAME", help="cpu, gpu: cases that begin like this"
@@ -43,6 +61,8 @@ def main() -> None:
     if args.name == "figure":
         results.draw()
         print("\n".join(results.table()))
+    elif args.name == "coverage":
+        coverage.print_table(args.csv, args.quick)
     elif args.name == "cpu":
         repeats = args.repeats or (3 if args.quick else 11)
         cpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, args.all_peers))
@@ -59,6 +79,8 @@ def main() -> None:
         reduce.print_table(args.csv)
     elif args.name == "registers":
         registers.print_table(args.csv)
+    elif args.name == "resample":
+        resample.print_table(args.csv, args.quick)
     elif args.name == "scaling":
         scaling.print_scaling(args.csv, args.quick)
     elif args.name == "small":

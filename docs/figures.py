@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import torch
@@ -19,28 +19,14 @@ import matplotlib.pyplot as plt
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+import coverage_figure
+from themes import THEMES, Theme
+
 from benchmarks import published, regimes
 from benchmarks.accuracy import value_and_gradient
 from lovasz import Counts, count, lovasz_sigmoid
 from lovasz._math import binning, decision, jaccard
 from lovasz.measures import JACCARD
-
-
-class Theme(NamedTuple):
-    """Colours of a page and, from Okabe and Ito's palette, of what is drawn on it."""
-
-    ink: str
-    soft: str
-    grid: str
-    first: str
-    second: str
-    third: str
-
-
-THEMES = {
-    "light": Theme("#1c1e21", "#5d636b", "#dfe2e5", "#0072b2", "#d55e00", "#00785a"),
-    "dark": Theme("#e6e8ea", "#a5acb5", "#3a3f46", "#56b4e9", "#e69f00", "#3fc9a2"),
-}
 
 #: Twelve pixels of one class: their errors, and which of them are foreground.
 ERRORS = (0.93, 0.84, 0.73, 0.58, 0.52, 0.44, 0.33, 0.27, 0.21, 0.12, 0.07, 0.03)
@@ -275,6 +261,7 @@ def draw(folder: Path) -> None:
         "jaccard-curve": jaccard_curve,
         "certified-band": certified_band,
         "decision": two_decisions,
+        "coverage": coverage_figure.coverage,
         "gradient-error": partial(gradient_error, found=gradient_errors()),
     }
     for name, make in figures.items():

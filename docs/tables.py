@@ -5,6 +5,8 @@ import statistics
 from benchmarks import decide as deciding
 from benchmarks import results
 from benchmarks import upsample as coarse
+from benchmarks.coverage import SCORES
+from benchmarks.population import TOGETHER
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -80,6 +82,84 @@ def decide_machine() -> str:
     return results.read("decide")[0]["machine"]
 
 
+#: Intervals that fewer samples have are too few for their coverage to be told.
+LEAST_SHARE = 0.05
+METHODS = ("shipped", "percentile", "Student", "BCa")
+
+
+def _covered(setting: str, method: str) -> dict[tuple[str, int], dict[str, str]]:
+    """Return the rows of one setting and method that are shown, by score and number."""
+    return {
+        (r["score"], int(r["number"])): r
+        for r in results.read("coverage")
+        if (r["setting"], r["method"]) == (setting, method) and float(r["share"]) >= LEAST_SHARE
+    }
+
+
+def _percent(row: dict[str, str], column: str, digits: int = 1) -> str:
+    return f"{100 * float(row[column]):.{digits}f}"
+
+
+def coverage_range(setting: str, method: str) -> str:
+    """Return the lowest and the highest coverage of a method."""
+    found = [float(r["coverage"]) for r in _covered(setting, method).values()]
+    return f"{100 * min(found):.0f} to {100 * max(found):.0f} %"
+
+
+def _coverage(setting: str) -> str:
+    """Return the coverage of every method, of samples of images."""
+    head = ["score", "images", "width", "as shipped", "percentiles", "at n − 1", "BCa"]
+    by = {method: _covered(setting, method) for method in METHODS}
+    rows = [
+        [
+            score,
+            f"{number:,}",
+            _percent(row, "width"),
+            *(_percent(by[m][score, number], "coverage") for m in METHODS),
+        ]
+        for (score, number), row in sorted(by["shipped"].items(), key=lambda item: SCORES.index(item[0][0]))
+    ]
+    return _table(head, rows)
+
+
+def coverage() -> str:
+    """Return how often intervals of a score hold the truth: rows of `python -m benchmarks coverage`."""
+    return _coverage("images")
+
+
+def coverage_difference() -> str:
+    """Return how often intervals of the difference of two models do."""
+    return _coverage("difference")
+
+
+def coverage_groups() -> str:
+    """Return the same of images in groups, drawn one by one and by group."""
+    head = ["score", "groups", "images", "one by one", "width", "by group", "width"]
+    ways = [_covered(f"groups, {what} drawn", "shipped") for what in ("images", "groups")]
+    rows = [
+        [score, f"{number:,}", f"{number * TOGETHER:,}",
+         *(_percent(way[score, number], column) if (score, number) in way else "–"
+           for way in ways for column in ("coverage", "width"))]
+        for score, number in sorted(ways[0], key=lambda item: SCORES.index(item[0]))
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def coverage_rare() -> str:
+    """Return the same of a rare class, by how many images hold it, without the minimum of the library."""
+    found = _covered("rare", "without minimum")
+    return _table(
+        ["images with the class", "coverage", "width"],
+        [[str(number), _percent(r, "coverage"), _percent(r, "width")] for (_, number), r in found.items()],
+    )
+
+
+def coverage_error() -> str:
+    """Return the largest standard error of a coverage that a page shows."""
+    shown = [r for r in results.read("coverage") if float(r["share"]) >= LEAST_SHARE]
+    return f"{100 * max(float(r['standard_error']) for r in shown):.1f}"
+
+
 def small() -> str:
     """Where the time of a small input goes."""
     rows = results.read("small")
@@ -105,5 +185,17 @@ def scaling() -> str:
 
 def substitutions() -> dict[str, str]:
     """What the pages may name between double braces."""
-    made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling)
-    return {table.__name__: table() for table in made}
+    made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
+            coverage, coverage_difference, coverage_groups, coverage_rare, coverage_error)  # fmt: skip
+    ranges = {
+        "coverage_shipped": ("images", "shipped"),
+        "coverage_percentile": ("images", "percentile"),
+        "coverage_student": ("images", "Student"),
+        "coverage_bca": ("images", "BCa"),
+        "coverage_of_differences": ("difference", "shipped"),
+        "coverage_one_by_one": ("groups, images drawn", "shipped"),
+        "coverage_by_group": ("groups, groups drawn", "shipped"),
+    }
+    return {table.__name__: table() for table in made} | {
+        name: coverage_range(*which) for name, which in ranges.items()
+    }

@@ -11,9 +11,10 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 import torch
 
-from benchmarks import results
+from benchmarks import coverage, population, results
 from lovasz import _fitting
 from lovasz._inputs.arguments import parse_bins
+from lovasz.study.summary import image_table, resample_tables, resampling, score_intervals, subgroups
 from lovasz.study.summary.stats import signed
 from studies import tables as study_tables
 from tests.pages.browser import chromium, open_page
@@ -26,7 +27,7 @@ import tables
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
-RAN_HERE = ("decisions", "index", "tutorial", "how")  # the pages whose code this file runs
+RAN_HERE = ("decisions", "index", "intervals", "tutorial", "how")  # the pages whose code this file runs
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +220,7 @@ def test_the_figures_are_the_same_bytes_each_time(site, tmp_path, monkeypatch):
     for folder in ("first", "second"):
         figures.draw(tmp_path / folder)
     drawn = sorted((tmp_path / "first").iterdir())
-    assert len(drawn) == 10
+    assert len(drawn) == 12
     for file in drawn:
         assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes(), file.name
         built = site / "_images" / file.name  # by another process
@@ -288,6 +289,44 @@ def test_a_row_of_a_table_is_a_row_that_was_kept():
     for case in dict.fromkeys(r["case"] for r in rows):
         ours = [f"{float(r['ratio']):.2f}" for r in rows if (r["case"], r["implementation"]) == (case, "lovasz")]
         assert re.search(rf"\| {re.escape(case)} \| .* \| {' '.join(ours)} \|", tables.speed()), case
+
+
+def test_the_page_on_intervals_shows_the_kept_rows(site):
+    """Against the file itself, read without the code that makes the tables."""
+    source = (DOCS / "intervals.md").read_text()
+    shown = [line for name in ("coverage", "coverage_difference", "coverage_groups", "coverage_rare")
+             if f"{{{{ {name} }}}}" in source for line in getattr(tables, name)().splitlines()[3:]]  # fmt: skip
+    words = " ".join(re.sub(r"<[^>]+>", " ", (site / "intervals.html").read_text()).split())
+    assert all(" ".join(line.replace("|", " ").split()) in words for line in shown)
+    with (ROOT / "benchmarks" / "results" / "coverage.csv").open() as file:
+        kept = [r for r in csv.DictReader(file) if float(r["share"]) >= 0.05]
+    assert len(shown) > 50
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown]
+    for r in kept:
+        number, coverage = f"{int(r['number']):,}", f"{100 * float(r['coverage']):.1f}"
+        start = [number] if r["setting"] == "rare" else [r["score"], number]
+        assert any(row[: len(start)] == start and coverage in row for row in rows), r
+    for setting, method in (("images", "shipped"), ("images", "percentile"), ("images", "Student"),
+                            ("images", "BCa"), ("difference", "shipped"), ("groups, images drawn", "shipped"),
+                            ("groups, groups drawn", "shipped")):  # fmt: skip
+        found = [float(r["coverage"]) for r in kept if (r["setting"], r["method"]) == (setting, method)]
+        assert f"{100 * min(found):.0f} to {100 * max(found):.0f} %" in words, (setting, method)
+    assert f"at most {max(100 * float(r['standard_error']) for r in kept):.1f} %" in words
+
+
+def test_the_page_on_intervals_says_what_the_code_does():
+    source = " ".join((DOCS / "intervals.md").read_text().split())
+    assert f"`--resamples` times ({resampling.RESAMPLES:,})" in source
+    assert f"{score_intervals.RANKED:,} resamples, the worst case" in source
+    assert f"Of more than {resampling.MOST_UNITS:,} images" in source
+    assert f"More than {image_table.MOST_CLASSES:,} classes have none" in source
+    assert f"at least {resampling.FEWEST} images, or groups" in source
+    assert f"With fewer than {resample_tables.FEW} images" in source
+    assert f"(at most {subgroups.MOST_VALUES})" in source
+    assert f"{coverage.IMAGES:,} images are made up, with classes in 100, 90, 50, 20 and 5 %" in source
+    assert (100 * population.SHARES).tolist() == [100, 90, 50, 20, 5]
+    assert f"correlated by {coverage.ALIKE}" in source
+    assert f"Of samples of {coverage.RARE_AMONG} images" in source
 
 
 def test_every_number_of_the_readme_is_a_kept_one():
