@@ -45,19 +45,17 @@ def voxel_spacing(path: Path) -> tuple[float, ...]:
     """Return `voxel_sizes` in mm; a header that leaves the unit open means mm.
 
     Raises:
-        UnreadableFileError: If the header has another unit, or a size is not positive and finite.
+        UnreadableFileError: If the header has another unit.
     """
     import nibabel
 
     volume: Any = nibabel.load(path)
     spacing = voxel_sizes(path)
-    told = " x ".join(f"{size:.6g}" for size in spacing)
     code = int(volume.header["xyzt_units"]) % 8
     if code not in MILLIMETRES:
+        told = " x ".join(f"{size:.6g}" for size in spacing)
         unit = OTHER_UNITS.get(code, f"of the unknown unit {code}")
         raise UnreadableFileError(path, f"has a voxel spacing of {told} {unit}; expected mm")
-    if not all(0 < size < np.inf for size in spacing):
-        raise UnreadableFileError(path, f"has a voxel spacing of {told} mm; expected finite numbers above 0")
     return spacing
 
 

@@ -109,7 +109,10 @@ def image_surfaces(
         box = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
         # Beyond the box there is no pixel of the class; nor, to MONAI, beyond an array.
         edges = get_mask_edges(*(side[box] == label + 1 for side in sides), crop=False)
-        distances = [get_surface_distance(*pair, spacing=steps) for pair in (edges, edges[::-1])]
+        distances = [get_surface_distance(one, other, spacing=steps) for one, other in (edges, edges[::-1])]
         within = sum(int((one <= np.float32(tolerance.distance)).sum()) for one in distances)
-        values[label] = within / sum(map(len, distances)), max(np.percentile(one, PERCENTILE) for one in distances)
+        values[label] = (
+            within / sum(map(len, distances)),
+            max(np.percentile(one.astype(np.float64), PERCENTILE) for one in distances),
+        )
     return values

@@ -16,7 +16,7 @@ SURFACE = ("nsd", "hd95")
 
 
 def image_rows(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
-    """Yield a row for each image counted: name, pixels, accuracy, IoU, counts; if asked, of boundaries and surfaces."""
+    """Yield a row for each image counted: name, pixels, accuracy, IoU, counts; boundaries and surfaces if asked."""
     parts = [("", evaluation.rows)]
     if evaluation.boundaries is not None:
         parts.append(("boundary_", evaluation.boundaries.rows))
