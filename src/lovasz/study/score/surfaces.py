@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from lovasz.study.io.labels import Labels
@@ -88,6 +87,7 @@ def image_surfaces(
         image for one that is in one of them alone.
     """
     from monai.metrics.utils import get_mask_edges, get_surface_distance
+    from scipy.ndimage import find_objects
 
     # Along an axis of length 1 every pixel would be at the edge of the image.
     axes = [axis for axis, size in enumerate(target.shape) if size > 1] or [0]
@@ -99,7 +99,7 @@ def image_surfaces(
     sides = [((side.astype(np.int32) + 1) * counted).reshape(shape) for side in (prediction, target)]
 
     values = np.full((num_classes, 2), np.nan)
-    places = zip(*(scipy.ndimage.find_objects(side, num_classes) for side in sides), strict=True)
+    places = zip(*(find_objects(side, num_classes) for side in sides), strict=True)
     for label, (first, second) in enumerate(places):
         if label in ignored or (first is None and second is None):
             continue
