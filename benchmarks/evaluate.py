@@ -1,7 +1,7 @@
 """What `lovasz evaluate` costs on 2,000 masks, beside decoding alone and torchmetrics with a DataLoader.
 
-With boundaries, too; and the same masks once more in colours, mapped, and as TIFF, each beside decoding those files
-alone.
+With boundaries and with surfaces, too; and the same masks once more in colours, mapped, and as TIFF, each
+beside decoding those files alone.
 """
 
 import concurrent.futures
@@ -36,6 +36,7 @@ from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation, evaluate
 from lovasz.study.score.pairing import Pairs, pair
 from lovasz.study.score.scores import score
+from lovasz.study.score.surfaces import Tolerance
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
 from . import measure, results
@@ -46,6 +47,8 @@ BATCH = 16
 REPEATS = 3
 #: Of boundaries, as published: this fraction of the diagonal, here 12 pixels.
 WIDTH = 0.02
+#: Of surfaces.
+TOLERANCE = Tolerance(3, "px")
 
 
 class EvaluateRow(NamedTuple):
@@ -160,11 +163,18 @@ def ways(pairs: Pairs, out: Path, workers: int) -> dict[str, Way]:
 
         return run
 
-    def counted(files: Pairs = pairs, labelling: Labelling = AS_STORED, width: float | None = None) -> Evaluation:
+    def counted(
+        files: Pairs = pairs,
+        labelling: Labelling = AS_STORED,
+        width: float | None = None,
+        tolerance: Tolerance | None = None,
+    ) -> Evaluation:
         stop = threading.Event()
         void = frozenset({VOID}) | labelling.ignored
         ranks, both = Ranks(), (labelling, labelling)
-        return evaluate(files, names, void, workers, stop, lambda done, left_out: None, ranks, both, width=width)
+        return evaluate(
+            files, names, void, workers, stop, lambda done, left_out: None, ranks, both, None, width, tolerance
+        )
 
     def with_tables(width: float | None = None) -> float:
         found = counted(width=width)
@@ -189,6 +199,7 @@ def ways(pairs: Pairs, out: Path, workers: int) -> dict[str, Way]:
         "lovasz, with its tables": Way(ours, with_tables, plain),
         "lovasz, boundaries": Way(ours, lambda: score(counted(width=WIDTH)).miou, plain),
         "lovasz, their tables": Way(ours, lambda: with_tables(WIDTH), plain),
+        "lovasz, surfaces": Way(ours, lambda: score(counted(tolerance=TOLERANCE)).miou, plain),
         "torchmetrics": Way(theirs, lambda: peer(True), plain),
         "torchmetrics, unchecked": Way(theirs, lambda: peer(False), plain),
         "lovasz, labels mapped": Way(ours, lambda: score(counted(labelling=by_map)).miou, plain),

@@ -61,6 +61,12 @@ def test_version() -> None:
             2,
             "lovasz: compare needs monai, tensorly, from the study extra",
         ),
+        (
+            {"monai"},
+            ["evaluate", "a", "b", "--surface", "2px"],
+            2,
+            "lovasz: evaluate needs monai, from the study extra: pip install 'lovasz[study]'",
+        ),
         (set(EXTRA) - {"typer", "rich", "pydantic"}, ["info"], 0, ""),
         (
             {"yaml"},
@@ -69,7 +75,18 @@ def test_version() -> None:
             "lovasz: compare needs yaml, from the study extra",
         ),
     ],
-    ids=["typer", "help", "plain-info", "plain-version", "rich", "lightning", "monai-tensorly", "info", "yaml"],
+    ids=[
+        "typer",
+        "help",
+        "plain-info",
+        "plain-version",
+        "rich",
+        "lightning",
+        "monai-tensorly",
+        "monai",
+        "info",
+        "yaml",
+    ],
 )
 def test_missing_extra(absent: set[str], arguments: list[str], code: int, said: str) -> None:
     with python(WITHOUT.format(absent=absent, arguments=arguments)) as child:

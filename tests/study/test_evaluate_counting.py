@@ -236,6 +236,14 @@ def test_rows_are_kept_on_disk() -> None:
     assert not any(isinstance(value, np.ndarray) for value in vars(kept).values())
 
 
+def test_rows_of_two_numbers_a_class_keep_every_bit() -> None:
+    kept, values = rows.Rows(3, 2, fields=2), np.array([[0.1, np.nan], [-0.0, 1e300]])
+    kept[2] = values.view(np.int64)
+    ((places, found),) = kept.blocks()
+    assert places.tolist() == [2]
+    assert found.view(np.float64).tobytes() == kept[2].tobytes() == values.tobytes()
+
+
 def _rank(rank: int, world: int, folder: Path) -> tuple[np.ndarray, int, list[list[int]]]:
     rows.BUFFER = 1000
     found = run(folder, ranks=Ranks(rank, world))

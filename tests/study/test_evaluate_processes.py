@@ -87,8 +87,9 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     spoil(predictions, targets)
     other = tmp_path / "other"
     shutil.copytree(predictions, other)
-    sorted(other.iterdir())[3].unlink()
+    sorted(other.iterdir())[5].unlink()
     arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--boundary", "2px", "--against", other)
+    arguments += ("--surface", "2px")
     arguments += ("--group", r"\d$", "--out")
     alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
     assert alone.communicate(timeout=100)[1] == ""
@@ -103,6 +104,7 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     assert one.pop("command") != two.pop("command")
     assert one == two
     assert 0 < one["scores"]["boundary_iou"] < 1
+    assert 0 < one["scores"]["nsd"] < 1 < one["scores"]["hd95"]
     assert one["intervals"]["unit"] == "group"
     assert one["against"]["others"][0]["differences"]["boundary_iou"]["difference"] is not None
 

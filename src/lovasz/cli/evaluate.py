@@ -11,6 +11,7 @@ from lovasz.cli.evaluation_inputs import make_classes, make_labellings, make_pai
 from lovasz.cli.evaluation_resamples import make_resample_options, rival_pairs
 from lovasz.cli.evaluation_run import Job, run
 from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
+from lovasz.cli.evaluation_surface import parse_tolerance, with_spacing
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.disk import check_writable
@@ -106,6 +107,14 @@ def evaluate(
             help="Also boundary IoU, within this distance of other classes: 0.02 of the diagonal, or 5px.",
         ),
     ] = None,
+    surface: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOLERANCE",
+            help="Also HD95 and NSD (normalized surface Dice) at this tolerance: 2mm, by the spacing of NIfTI "
+            "targets, or 3px.",
+        ),
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of photos of the same names, for the report.")
     ] = None,
@@ -156,7 +165,7 @@ def evaluate(
 
     - torchrun --nproc-per-node 8 -m lovasz evaluate predictions masks --num-classes 150
     """
-    absent = missing(("jinja2", "PIL", "scipy"))
+    absent = missing(("jinja2", "PIL", "scipy", *(() if surface is None else ("monai",))))
     if absent:
         _fail(f"evaluate needs {', '.join(absent)}, from the study extra: {INSTALL}")
     try:
@@ -169,6 +178,7 @@ def evaluate(
         if max_values < 1:
             raise ValueError(f"--max-values must be at least 1, got {max_values}")
         width = None if boundary is None else parse_width(boundary)
+        tolerance = None if surface is None else parse_tolerance(surface)
         ignored = frozenset(ignore or ())
         target_map = None if label_map is None else parse_map(label_map)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -185,6 +195,8 @@ def evaluate(
         if not pairs.files and not pairs.problems:
             held = "holds" if targets is None else f"and {targets} hold"
             raise ValueError(" ".join([f"{predictions} {held} no masks.", *pairs.told()]).rstrip("."))
+        if tolerance is not None:
+            tolerance = with_spacing(tolerance, pairs)
         check_writable(out)
         wanted = None
         if scores is not None:
@@ -218,6 +230,7 @@ def evaluate(
                 wanted,
                 images_drawn,
                 width,
+                tolerance,
             )
         )
     except KeyboardInterrupt:  # the second, or while the results were written

@@ -24,6 +24,7 @@ from lovasz.study.report.evaluation_report import write_report
 from lovasz.study.score.evaluation import Evaluation, evaluate, nothing
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import score
+from lovasz.study.score.surfaces import Tolerance
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
 
 
@@ -44,6 +45,7 @@ class Job:
         scores: What predictions are that are scores; None for masks.
         resamples: How images are drawn, and other predictions.
         width: Of boundary regions; None for none.
+        tolerance: Of the surfaces of the baseline; None for none.
     """
 
     pairs: Pairs
@@ -58,6 +60,7 @@ class Job:
     scores: ScoreOptions | None
     resamples: ResampleOptions
     width: float | int | None
+    tolerance: Tolerance | None
 
     @property
     def every(self) -> list[Pairs]:
@@ -124,6 +127,7 @@ def _counted(job: Job, stop: threading.Event, ranks: Ranks, console: Console) ->
                     job.labellings,
                     scoring,
                     job.width,
+                    None if found else job.tolerance,
                 )
             )
     return found

@@ -22,6 +22,8 @@ from lovasz.study.processes import Ranks
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import BoundaryScores, Scores
+from lovasz.study.score.surface_scores import SurfaceScores
+from lovasz.study.score.surfaces import Tolerance
 from lovasz.study.summary.evaluation_results import Outcome, never_held
 from lovasz.study.summary.score_curves import ClassCurve, decided
 from lovasz.study.summary.surprises import foreground
@@ -87,6 +89,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
     if evaluation.boundaries is not None and scores.boundary is not None:
         reach = evaluation.boundaries.reach
         console.print(_boundaries(evaluation.names, scores, scores.boundary, reach, console.width))
+    if evaluation.surfaces is not None and scores.surface is not None:
+        console.print(_surfaces(evaluation.names, scores.surface, evaluation.surfaces.tolerance, console.width))
     if evaluation.scored is not None:
         if (said := decided(evaluation.scored)) not in outcome.warnings:
             console.print(said, soft_wrap=True, markup=False)
@@ -121,6 +125,12 @@ def _means(evaluation: Evaluation, scores: Scores) -> Table:
         reach = f"Boundary IoU ({evaluation.boundaries.reach}), mean over classes"
         table.add_row(reach, _percent(scores.boundary.iou))
         table.add_row("  of each image, mean over images", _percent(scores.boundary.image_iou))
+    if evaluation.surfaces is not None and scores.surface is not None:
+        tolerance = evaluation.surfaces.tolerance
+        others = "" if scores.background < 0 else f" without {foreground(evaluation, scores)}"
+        table.add_row(Text(f"NSD at {tolerance}, mean over classes{others}"), _percent(scores.surface.nsd))
+        distance = _distance(scores.surface.hd95)
+        table.add_row(Text(f"  HD95 in {tolerance.unit}, of the same classes"), distance)
     return table
 
 
@@ -146,6 +156,15 @@ def _boundaries(names: Sequence[str], scores: Scores, boundary: BoundaryScores, 
         Column("boundary\nIoU", [_percent(value) for value in boundary.classes]),
     ]
     return fitted(f"Boundaries of each class, within {reach}, in %", "class", names, columns, width)
+
+
+def _surfaces(names: Sequence[str], surface: SurfaceScores, tolerance: Tolerance, width: int) -> Table:
+    """Return the table of NSD and HD95 of each class."""
+    columns = [
+        Column("NSD, %", [_percent(nsd) for nsd, _ in surface.classes]),
+        Column(f"HD95, {tolerance.unit}", [_distance(hd95) for _, hd95 in surface.classes]),
+    ]
+    return fitted(f"Surfaces of each class, NSD at {tolerance}, mean over images", "class", names, columns, width)
 
 
 def _thresholds(names: Sequence[str], curves: Sequence[ClassCurve], width: int) -> Table:
@@ -204,6 +223,10 @@ def print_problems(console: Console, evaluation: Evaluation, go_on: bool) -> Non
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _distance(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
 
 
 def _percent(value: float) -> str:

@@ -11,6 +11,9 @@ from lovasz.study.io.kinds import VOLUMES, UnreadableFileError, suffix
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.text import printable
 
+# Units of a NIfTI header: none, which is read as mm, and mm; the others by name.
+MILLIMETRES, OTHER_UNITS = (0, 2), {1: "m", 3: "µm"}
+
 
 def check_same_place(path: Path, other: Path) -> None:
     """Check that two volumes hold the same voxels of the same body: that their affines agree.
@@ -26,6 +29,34 @@ def check_same_place(path: Path, other: Path) -> None:
             f"lies elsewhere in space than {printable(other)}: their affines differ; resample one to the grid of "
             "the other",
         )
+
+
+def voxel_sizes(path: Path) -> tuple[float, ...]:
+    """Return the size of voxels along each axis as volumes are read, in the unit of the header.
+
+    The header alone is read.
+    """
+    import nibabel
+
+    return tuple(map(float, nibabel.affines.voxel_sizes(_canonical_affine(path))))
+
+
+def voxel_spacing(path: Path) -> tuple[float, ...]:
+    """Return `voxel_sizes` in mm; a header that leaves the unit open means mm.
+
+    Raises:
+        UnreadableFileError: If the header has another unit.
+    """
+    import nibabel
+
+    volume: Any = nibabel.load(path)
+    spacing = voxel_sizes(path)
+    code = int(volume.header["xyzt_units"]) % 8
+    if code not in MILLIMETRES:
+        told = " x ".join(f"{size:.6g}" for size in spacing)
+        unit = OTHER_UNITS.get(code, f"of the unknown unit {code}")
+        raise UnreadableFileError(path, f"has a voxel spacing of {told} {unit}; expected mm")
+    return spacing
 
 
 def volume_like(path: Path, labels: Labels, kind: str) -> bytes:

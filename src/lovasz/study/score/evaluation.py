@@ -14,6 +14,7 @@ from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.masks import AS_STORED
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
+from lovasz.study.io.volumes import voxel_spacing
 from lovasz.study.processes import Ranks
 from lovasz.study.score.boundaries import Boundaries, boundary_counts
 from lovasz.study.score.images import Image
@@ -21,6 +22,7 @@ from lovasz.study.score.ordered import in_order
 from lovasz.study.score.pairing import Pairs, Problem
 from lovasz.study.score.rows import Rows
 from lovasz.study.score.scored import Scored, ScoreTally, Scoring, read_image
+from lovasz.study.score.surfaces import Surfaces, Tolerance, image_surfaces, import_monai
 from lovasz.study.score.tally import LabelError, class_counts, confusion
 
 # Images a thread takes at a time, so that handing them out costs little beside reading them.
@@ -44,6 +46,7 @@ class Evaluation:
         scored: What predictions that are scores were counted to be; None for masks.
         never: Values that the map of the predictions names and no prediction holds; the same of the targets.
         boundaries: What was counted of boundary regions; None if it was not asked for.
+        surfaces: What was measured of surfaces; None if it was not asked for.
     """
 
     pairs: Pairs
@@ -58,6 +61,7 @@ class Evaluation:
     never: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
     scored: Scored | None = None
     boundaries: Boundaries | None = None
+    surfaces: Surfaces | None = None
 
     @property
     def images(self) -> int:
@@ -94,10 +98,10 @@ class _Seen:
 
 @dataclass
 class _Chunk:
-    """What one thread found in a few images: of each its counts, and if asked for those of its boundaries."""
+    """What one thread found in a few images: of each its number and a row for each of `_kept`."""
 
     confusion: NDArray[np.int64]
-    counts: list[tuple[int, NDArray[np.int64], NDArray[np.int64] | None]]
+    rows: list[tuple[int, list[NDArray[np.int64]]]]
     problems: list[Problem]
     seen: _Seen = field(default_factory=_Seen)
     tried: int = 0
@@ -114,6 +118,7 @@ def evaluate(
     labellings: tuple[Labelling, Labelling] = (AS_STORED, AS_STORED),
     scoring: Scoring | None = None,
     width: float | None = None,
+    tolerance: Tolerance | None = None,
 ) -> Evaluation:
     """Count every pair of masks; each of several processes takes every n-th.
 
@@ -132,6 +137,7 @@ def evaluate(
         labellings: How what predictions and targets store becomes labels.
         scoring: What predictions are that are scores; None for masks.
         width: Of the boundary regions to count, a fraction of the diagonal or pixels; None for none.
+        tolerance: Of the surfaces to measure; None for none.
 
     Returns:
         What all processes counted: all of it on the first; on the others without the rows.
@@ -143,12 +149,11 @@ def evaluate(
     mine = range(ranks.rank, len(pairs.files), ranks.world_size)
     size = min(CHUNK, max(1, len(mine) // (8 * workers)))
     total = np.zeros((len(names), len(names)), dtype=np.int64)
-    rows, problems, tried = Rows(len(mine), len(names)), [], 0
-    boundaries = None if width is None else Boundaries(width, Rows(len(mine), len(names)))
+    kept, problems, tried = _kept(len(mine), len(names), width, tolerance), [], 0
     seen, checked = _Seen(), False
     tally = None if scoring is None else ScoreTally(scoring, len(names), ignored)
 
-    counter = _Counter(pairs, len(names), ignored, labellings, stop, scoring, tally, width)
+    counter = _Counter(pairs, len(names), ignored, labellings, stop, scoring, tally, width, tolerance)
     chunks = (mine[first : first + size] for first in range(0, len(mine), size))
     taken = itertools.takewhile(lambda _: not stop.is_set(), chunks)
     for chunk in in_order(counter.chunk, taken, workers, 3 * workers):
@@ -156,10 +161,9 @@ def evaluate(
         problems += chunk.problems
         tried += chunk.tried
         seen.add(chunk.seen)
-        for image, counts, of_boundaries in chunk.counts:
-            rows[image // ranks.world_size] = counts
-            if boundaries is not None and of_boundaries is not None:
-                boundaries.rows[image // ranks.world_size] = of_boundaries
+        for image, found in chunk.rows:
+            for rows, row in zip(kept, found, strict=True):
+                rows[image // ranks.world_size] = row
         on_images(chunk.tried, len(problems))
         if ranks.world_size == 1 and not (seen.palettes.agree or checked):  # of several all must go on together
             _check_palettes(pairs, scoring)
@@ -169,23 +173,34 @@ def evaluate(
     if not (seen.palettes.agree or checked):
         _check_palettes(pairs, scoring)
     counted, done = ranks.sum(np.array([tried - len(problems), tried])).tolist()
-    found = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
-    if boundaries is not None:
-        boundaries = Boundaries(boundaries.width, boundaries.rows.to_first(ranks, len(pairs.files)))
+    left_out = sorted(itertools.chain(*ranks.all(problems)), key=lambda problem: problem.name)
+    merged = iter([rows.to_first(ranks, len(pairs.files)) for rows in kept])
     return Evaluation(
         pairs,
         names,
         ignored,
         ranks.sum(total),
-        rows.to_first(ranks, len(pairs.files)),
-        pairs.problems + found,
+        next(merged),
+        pairs.problems + left_out,
         counted,
         stopped=done < len(pairs.files),
         labellings=labellings,
         scored=None if tally is None else tally.summed(ranks),
         never=(labellings[0].never(seen.named[0]), labellings[1].never(seen.named[1])),
-        boundaries=boundaries,
+        boundaries=None if width is None else Boundaries(width, next(merged)),
+        surfaces=None if tolerance is None else Surfaces(tolerance, next(merged)),
     )
+
+
+def _kept(images: int, num_classes: int, width: float | None, tolerance: Tolerance | None) -> list[Rows]:
+    """Return where rows of images are kept: of counts, then of boundaries and of surfaces if they are asked for."""
+    kept = [Rows(images, num_classes)]
+    if width is not None:
+        kept.append(Rows(images, num_classes))
+    if tolerance is not None:
+        import_monai()
+        kept.append(Rows(images, num_classes, fields=2))
+    return kept
 
 
 def most_classes(workers: int, memory: int) -> int:
@@ -221,6 +236,7 @@ class _Counter:
     scoring: Scoring | None
     tally: ScoreTally | None
     width: float | None
+    tolerance: Tolerance | None
 
     def chunk(self, images: range) -> _Chunk:
         """Count a few images, one after the other."""
@@ -233,21 +249,25 @@ class _Counter:
             if isinstance(result, Problem):
                 found.problems.append(result)
                 continue
-            matrix, of_boundaries = result
+            matrix, *more = result
             found.confusion += matrix
-            found.counts.append((image, class_counts(matrix), of_boundaries))
+            found.rows.append((image, [class_counts(matrix), *more]))
         return found
 
-    def _counted(self, image: int, seen: _Seen) -> tuple[NDArray[np.int64], NDArray[np.int64] | None] | Problem:
-        """Return the counts of one pair and of its boundaries, or why there are none; decided masks are written."""
+    def _counted(self, image: int, seen: _Seen) -> list[NDArray[np.int64]] | Problem:
+        """Return the matrix of one pair and its rows beside those of counts; decided masks are written.
+
+        Returns:
+            The matrix, and what is asked for of boundaries and of surfaces; or why there are none.
+        """
         read = read_image(self.pairs, image, self.labellings, self.scoring)
         if isinstance(read, Problem):
             return read
         seen.add_masks(read)
         prediction, target = read.prediction, read.target
-        if self.width is not None and target.ndim < 2:
+        if (self.width is not None or self.tolerance is not None) and target.ndim < 2:
             shape = f"{printable(self.pairs.paths(image)[1])} has the shape {target.shape}"
-            has = f"{shape}; a boundary needs at least two axes"
+            has = f"{shape}; a {'boundary' if self.tolerance is None else 'surface'} needs at least two axes"
             return Problem(self.pairs.files[image][0], "mismatched", has)
         try:
             matrix = confusion(prediction, target, self.num_classes, self.ignored)
@@ -260,6 +280,11 @@ class _Counter:
             self.tally.take(read, matrix)
         if self.scoring is not None and self.scoring.masks is not None:
             self.scoring.masks.write(image, prediction)
-        if self.width is None:
-            return matrix, None
-        return matrix, boundary_counts(prediction, target, self.num_classes, self.ignored, self.width)
+        found = [matrix]
+        if self.width is not None:
+            found.append(boundary_counts(prediction, target, self.num_classes, self.ignored, self.width))
+        if self.tolerance is not None:
+            spacing = voxel_spacing(self.pairs.paths(image)[1]) if self.tolerance.unit == "mm" else None
+            values = image_surfaces(prediction, target, self.num_classes, self.ignored, self.tolerance, spacing)
+            found.append(values.view(np.int64))
+        return found

@@ -15,39 +15,39 @@ BUFFER = 2**24
 
 
 class Rows:
-    """One row for each image: whether it was counted, then pixels of (C, 3).
+    """One row for each image: whether it was counted, then a few int64 of each class, (C, F).
 
-    The three numbers of a class are the pixels in intersection, label and prediction, as in
+    Of counts there are F = 3, the pixels in intersection, label and prediction, as in
     ``lovasz.metrics.ImageJaccardIndex``. The file has no name and goes with the object; it lies
     where ``tempfile`` puts it (``TMPDIR``).
     """
 
-    def __init__(self, images: int, num_classes: int) -> None:
-        self.images, self.num_classes = images, num_classes
+    def __init__(self, images: int, num_classes: int, fields: int = 3) -> None:
+        self.images, self.num_classes, self.fields = images, num_classes, fields
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._file.close)
-        self._width = 1 + 3 * num_classes
+        self._width = 1 + fields * num_classes
         self._file.truncate(images * 8 * self._width)  # rows that are never written read as zeros
 
     def __setitem__(self, image: int, counts: NDArray[np.int64]) -> None:
-        """Keep the counts (C, 3) of an image."""
+        """Keep the numbers (C, F) of an image."""
         self._write(image, np.concatenate([[1], counts.reshape(-1)]))
 
     def __getitem__(self, image: int) -> NDArray[np.int64]:
-        """Return the counts (C, 3) of an image."""
+        """Return the numbers (C, F) of an image."""
         self._file.seek(8 * self._width * image)
         row = np.frombuffer(self._file.read(8 * self._width), dtype=np.int64)
-        return row[1:].reshape(-1, 3)
+        return row[1:].reshape(-1, self.fields)
 
     def blocks(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Read all rows in order, block by block.
 
         Yields:
-            The images of a block that were counted, (n,), and their counts, (n, C, 3).
+            The images of a block that were counted, (n,), and their numbers, (n, C, F).
         """
         for first, block in self._raw(max(1, BUFFER // (8 * self._width))):
             counted = np.flatnonzero(block[:, 0])
-            yield first + counted, block[counted, 1:].reshape(-1, self.num_classes, 3)
+            yield first + counted, block[counted, 1:].reshape(-1, self.num_classes, self.fields)
 
     def to_first(self, ranks: Ranks, images: int) -> "Rows":
         """Brings the rows of all processes together on the first.
@@ -61,7 +61,7 @@ class Rows:
         """
         if ranks.world_size == 1:
             return self
-        merged = Rows(images if ranks.rank == 0 else 0, self.num_classes)
+        merged = Rows(images if ranks.rank == 0 else 0, self.num_classes, self.fields)
         size = max(1, BUFFER // (8 * self._width * ranks.world_size))
         most = -(-images // ranks.world_size)
         for first, block in self._raw(size, most):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lovasz import scores as divided
 from lovasz.study.score.boundaries import Boundaries
 from lovasz.study.score.evaluation import Evaluation
+from lovasz.study.score.surface_scores import SurfaceScores, surface_scores
 
 # The worst case is the mean, over these q, of the mean over the lowest q percent.
 WORST = tuple(range(10, 101, 10))
@@ -87,6 +88,7 @@ class Scores:
         images: mIoU of each image, (N,); NaN where it was not counted or has nothing that counts.
         lowest: For each class the image where its IoU is lowest; -1 if it has none.
         boundary: The boundary IoU; None if it was not asked for.
+        surface: NSD and HD95; None if they were not asked for.
     """
 
     pixels: int
@@ -105,6 +107,7 @@ class Scores:
     images: NDArray[np.float64]
     lowest: list[int]
     boundary: BoundaryScores | None = None
+    surface: SurfaceScores | None = None
 
 
 def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
@@ -162,6 +165,7 @@ def score(evaluation: Evaluation, empty: str = "skip") -> Scores:
         images=images,
         lowest=lowest,
         boundary=None if evaluation.boundaries is None else _boundary(evaluation.boundaries, empty, ignored),
+        surface=None if evaluation.surfaces is None else surface_scores(evaluation.surfaces, background),
     )
 
 

@@ -15,6 +15,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Problem
 from lovasz.study.score.scores import Scores
+from lovasz.study.score.surfaces import Tolerance
 from lovasz.study.summary.class_table import class_table
 from lovasz.study.summary.image_rows import image_rows
 from lovasz.study.summary.paste import FORMATS
@@ -61,6 +62,8 @@ class Outcome:
         if self.scores is None:
             return []
         found, scored = surprises(self.evaluation, self.scores), self.evaluation.scored
+        if (surfaces := self.evaluation.surfaces) is not None and surfaces.tolerance.remark:
+            found.append(surfaces.tolerance.remark)
         if scored is not None:
             fitted = scored.scoring.decision.fitted
             if fitted is not None and not fitted.where:
@@ -182,6 +185,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "targets": printable(evaluation.pairs.by or evaluation.pairs.targets),
         "ignored": sorted(evaluation.ignored),
         "boundary": None if evaluation.boundaries is None else evaluation.boundaries.width,
+        "surface": None if evaluation.surfaces is None else _tolerance(evaluation.surfaces.tolerance),
         "maps": _maps(evaluation),
         "warnings": outcome.warnings,
         "scores": None,
@@ -204,6 +208,11 @@ def _record(outcome: Outcome) -> dict[str, object]:
         if (boundary := scores.boundary) is not None:
             single |= {"boundary_iou": boundary.iou, "image_boundary_iou": boundary.image_iou}
             classes = [one | {"boundary_iou": iou} for one, iou in zip(classes, boundary.classes, strict=True)]
+        if (surface := scores.surface) is not None:
+            single |= {"nsd": surface.nsd, "hd95": surface.hd95}
+            classes = [
+                one | {"nsd": nsd, "hd95": hd95} for one, (nsd, hd95) in zip(classes, surface.classes, strict=True)
+            ]
         record |= {"scores": single, "classes": classes}
     _add_resampled(record, outcome)
     return record
@@ -230,6 +239,10 @@ def never_held(evaluation: Evaluation) -> list[str]:
         )
         if labelling.label_map is not None and never
     ]
+
+
+def _tolerance(tolerance: Tolerance) -> dict[str, object]:
+    return {"tolerance": tolerance.distance, "unit": tolerance.unit}
 
 
 def _maps(evaluation: Evaluation) -> dict[str, object]:

@@ -11,21 +11,27 @@ from numpy.typing import NDArray
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou, image_miou
 
+# What `Surfaces` holds of each class, in its order.
+SURFACE = ("nsd", "hd95")
+
 
 def image_rows(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
-    """Yield a row for each image counted: name, pixels, accuracy, IoU and counts, those of boundaries if asked."""
+    """Yield a row for each image counted: name, pixels, accuracy, IoU, counts; boundaries and surfaces if asked."""
     parts = [("", evaluation.rows)]
     if evaluation.boundaries is not None:
         parts.append(("boundary_", evaluation.boundaries.rows))
     columns = (name for prefix, _ in parts for name in _columns(prefix, evaluation.names))
-    yield ["name", "pixels", "accuracy", *columns]
+    surfaces = evaluation.surfaces
+    measured = [] if surfaces is None else [f"{what}_{name}" for name in evaluation.names for what in SURFACE]
+    yield ["name", "pixels", "accuracy", *columns, *measured]
     for blocks in zip(*(rows.blocks() for _, rows in parts), strict=True):  # of all the same images
         places, counts = blocks[0]
         cells = [_cells(counted, scores.empty, evaluation.ignored) for _, counted in blocks]
         pixels, right = counts[..., 1].sum(1).tolist(), counts[..., 0].sum(1).tolist()
         for place, whole, part, *found in zip(places.tolist(), pixels, right, *cells, strict=True):
             accuracy = _cell(part / whole if whole else math.nan)
-            yield [evaluation.pairs.files[place][0], whole, accuracy, *itertools.chain(*found)]
+            values = [] if surfaces is None else map(_cell, surfaces[place].ravel().tolist())
+            yield [evaluation.pairs.files[place][0], whole, accuracy, *itertools.chain(*found), *values]
 
 
 def _columns(prefix: str, names: Sequence[str]) -> Iterator[str]:
