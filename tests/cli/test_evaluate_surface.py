@@ -392,6 +392,11 @@ def test_every_type_of_label_is_measured_alike(kind: Any, tmp_path: Path, evalua
     np.testing.assert_allclose(np.where(np.isnan(expected), np.nan, found), expected, rtol=5e-6, atol=1e-6)
 
 
+def test_the_last_of_256_classes_has_a_surface(evaluate: Any) -> None:
+    _, record = evaluate([tuple(255 * mask for mask in square((0, 3)))], "--num-classes", 256, "--surface", "3px")
+    assert (record["classes"][255]["nsd"], record["classes"][255]["hd95"]) == (1, 3)
+
+
 def test_files_that_are_left_out_have_no_row(tmp_path: Path) -> None:
     masks = blocks(20)
     predictions, targets = write(tmp_path, masks)
