@@ -113,6 +113,6 @@ def image_surfaces(
         within = sum(int((one <= np.float32(tolerance.distance)).sum()) for one in distances)
         values[label] = (
             within / sum(map(len, distances)),
-            max(np.percentile(one.astype(np.float64), PERCENTILE) for one in distances),
+            max(np.percentile(np.asarray(one, dtype=np.float64), PERCENTILE) for one in distances),
         )
     return values
