@@ -240,3 +240,17 @@ def test_a_loss_is_shown_as_surely_as_a_gain(folder: Path) -> None:
         r"<td[^>]*>(.*?)</td>", (folder / "out" / "report.html").read_text().partition("<td>predictions</td>")[2]
     )
     assert re.fullmatch(r"<b>−[\d.]+</b>", cells[0])
+
+
+def test_the_table_to_paste_has_the_intervals_and_says_what_they_cover(folder: Path) -> None:
+    evaluate(folder, "--boundary", "2px")
+    found, text = results(folder), (folder / "out" / "table.md").read_text()
+    assert "| IoU | 95 % interval | Dice |" in text
+    assert "| boundary IoU |" in text.splitlines()[2]
+    ends = found["classes"][0]["intervals"]["iou"]
+    expected = f"| {100 * found['classes'][0]['iou']:.2f} | {100 * ends['low']:.2f} to {100 * ends['high']:.2f} |"
+    assert expected in text
+    assert f"| {100 * found['classes'][0]['boundary_iou']:.2f} |" in text
+    assert f"{100 * found['intervals']['means']['miou']['low']:.2f} to" in text.partition("| Mean |")[2]
+    assert "16 images drawn 1,000 times" in text
+    assert "16 images drawn 1,000 times" in (folder / "out" / "table.tex").read_text()

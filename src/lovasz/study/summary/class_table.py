@@ -1,10 +1,13 @@
 """The classes of an evaluation as a table to paste."""
 
 import math
+from collections.abc import Sequence
 
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import ClassScores, Scores
 from lovasz.study.summary.paste import PasteTable
+from lovasz.study.summary.resample_tables import covers
+from lovasz.study.summary.score_intervals import Interval, ScoreIntervals
 
 HEADER = ("Class", "pixels", "IoU", "Dice", "precision", "recall", "image IoU", "worst case")
 EMPTY = {
@@ -14,14 +17,37 @@ EMPTY = {
 }
 
 
-def class_table(evaluation: Evaluation, scores: Scores) -> PasteTable:
-    """Return the scores of every class, then the means."""
+def class_table(evaluation: Evaluation, scores: Scores, intervals: ScoreIntervals | None = None) -> PasteTable:
+    """Return the scores of every class, then the means; that of IoU with its interval, if there are any."""
+    header = list(HEADER)
     rows = [
         [name, *map(_percent, _scores(one, scores))]
         for name, one in zip(evaluation.names, scores.classes, strict=True)
     ]
-    means = [scores.miou, scores.dice, math.nan, math.nan, scores.class_miou, scores.class_worst]
-    return PasteTable("evaluate", _caption(evaluation, scores), HEADER, rows, ["Mean", "", *map(_percent, means)])
+    shares = [scores.miou, scores.dice, math.nan, math.nan, scores.class_miou, scores.class_worst]
+    means = ["Mean", "", *map(_percent, shares)]
+    caption = _caption(evaluation, scores)
+    if scores.boundary is not None:
+        _add(
+            [header, *rows, means],
+            ["boundary IoU", *map(_percent, (*scores.boundary.classes, scores.boundary.iou))],
+        )
+    if intervals is not None:
+        ends = [*(one["iou"] for one in intervals.classes), intervals.means["miou"]]
+        place = header.index("IoU") + 1
+        _add([header, *rows, means], ["95 % interval", *map(_interval, ends)], place)
+        caption.append(f"{covers(intervals.units, intervals.resamples)}.")
+    return PasteTable("evaluate", caption, header, rows, means)
+
+
+def _add(lines: Sequence[list[str]], cells: Sequence[str], place: int | None = None) -> None:
+    """Add a column, of the header, the rows and the mean."""
+    for line, cell in zip(lines, cells, strict=True):
+        line.insert(len(line) if place is None else place, cell)
+
+
+def _interval(ends: Interval | None) -> str:
+    return "–" if ends is None else f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"
 
 
 def _scores(one: ClassScores, scores: Scores) -> list[float]:

@@ -141,7 +141,7 @@ def _paste(outcome: Outcome, folder: Path) -> list[Path]:
         if outcome.scores is not None:
             path = folder / (name if outcome.complete else partial)
             with naming(path):
-                write_text(path, text(class_table(outcome.evaluation, outcome.scores)))
+                write_text(path, text(class_table(outcome.evaluation, outcome.scores, outcome.intervals)))
             paths.append(path)
     return paths
 
