@@ -254,3 +254,17 @@ def test_the_table_to_paste_has_the_intervals_and_says_what_they_cover(folder: P
     assert f"{100 * found['intervals']['means']['miou']['low']:.2f} to" in text.partition("| Mean |")[2]
     assert "16 images drawn 1,000 times" in text
     assert "16 images drawn 1,000 times" in (folder / "out" / "table.tex").read_text()
+
+
+def test_of_four_images_no_table_of_dashes_is_shown(folder: Path) -> None:
+    for name in names(folder)[4:]:
+        for side in ("predictions", "targets"):
+            (folder / side / f"{name}.png").unlink()
+    result = evaluate(folder)
+    assert result.exit_code == 0, result.output
+    assert "Fewer than 5 images allow no interval." in " ".join(result.stdout.split())
+    assert "Intervals, in %" not in result.stdout
+    page = (folder / "out" / "report.html").read_text()
+    assert "Fewer than 5 images allow no interval." in page
+    assert "below each number" not in page
+    assert 'aria-label="IoU, %"' not in page

@@ -14,7 +14,7 @@ def test_all_ways_find_the_same_score(tmp_path: Path) -> None:
     found = {what: way.run() for what, way in ways.items()}
     assert {what for what, score in found.items() if math.isnan(score)} == {way.decoding for way in ways.values()}
     scores = [score for score in found.values() if not math.isnan(score)]
-    assert len(scores) == 9
+    assert len(scores) == 10
     assert 0.5 < scores[0] < 1
     assert all(math.isclose(score, scores[0], rel_tol=1e-5) for score in scores)
     # As real masks: blobs, with void among them.

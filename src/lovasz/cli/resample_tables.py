@@ -42,7 +42,8 @@ def print_intervals(console: Console, outcome: Outcome) -> None:
     if outcome.intervals is None or outcome.scores is None:
         return
     found = outcome.intervals
-    console.print(_means(outcome.scores, found))
+    if found.known:
+        console.print(_means(outcome.scores, found))
     console.print(
         " ".join([f"{covers(found.units, found.resamples)}.", few(found.units)]).rstrip(),
         soft_wrap=not console.is_terminal,

@@ -43,6 +43,11 @@ class ScoreIntervals:
     means: Intervals
     classes: list[Intervals]
 
+    @property
+    def known(self) -> bool:
+        """Whether any score has one."""
+        return any(self.means.values()) or any(any(one.values()) for one in self.classes)
+
 
 def means_of(scores: Scores) -> dict[str, float]:
     """Return the means of an evaluation by the names that their intervals have."""
