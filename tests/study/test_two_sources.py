@@ -73,6 +73,7 @@ def test_the_verdict_says_what_remains():
     )
     assert said_of_images([sure], 1234)[0].endswith("(1,234 images drawn again), the difference of lovasz remains.")
     assert said_of_images([sure, open_one], 12)[0].endswith("remains; of lovasz none is shown.")
+    assert said_of_images([sure, sure], 12)[0].endswith("the differences of lovasz and lovasz remain.")
     assert said_of_images([open_one], 12)[0].endswith("no difference is shown.")
 
 

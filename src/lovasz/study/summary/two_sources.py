@@ -84,7 +84,8 @@ def said_of_images(found: Sequence[TwoSources], images: int) -> list[str]:
         return [f"{start}, no difference is shown."]
     open_ones = [one.loss for one in known if not one.decided]
     rest = f"; of {_listed(open_ones)} none is shown" if open_ones else ""
-    return [f"{start}, the difference of {_listed(sure)} remains{rest}."]
+    remain = "difference of {} remains" if len(sure) == 1 else "differences of {} remain"
+    return [f"{start}, the {remain.format(_listed(sure))}{rest}."]
 
 
 def _both(loss: str, values: Sequence[float], gap: Sampled | None) -> TwoSources:
