@@ -160,6 +160,26 @@ def coverage_error() -> str:
     return f"{100 * max(float(r['standard_error']) for r in shown):.1f}"
 
 
+def resample() -> str:
+    """Return what intervals cost: rows of `python -m benchmarks resample`."""
+    rows = [
+        [
+            r["work"],
+            f"{int(r['images']):,}",
+            r["classes"],
+            f"{float(r['seconds']):.1f}",
+            f"{float(r['peak_mib']):.0f}",
+        ]
+        for r in results.read("resample")
+    ]
+    return _table(["", "images", "classes", "seconds", "peak MiB"], rows)
+
+
+def resample_machine() -> str:
+    """Return the machine of these rows."""
+    return results.read("resample")[0]["machine"]
+
+
 def small() -> str:
     """Where the time of a small input goes."""
     rows = results.read("small")
@@ -186,7 +206,8 @@ def scaling() -> str:
 def substitutions() -> dict[str, str]:
     """What the pages may name between double braces."""
     made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
-            coverage, coverage_difference, coverage_groups, coverage_rare, coverage_error)  # fmt: skip
+            coverage, coverage_difference, coverage_groups, coverage_rare, coverage_error, resample,
+            resample_machine)  # fmt: skip
     ranges = {
         "coverage_shipped": ("images", "shipped"),
         "coverage_percentile": ("images", "percentile"),

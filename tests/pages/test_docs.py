@@ -291,6 +291,18 @@ def test_a_row_of_a_table_is_a_row_that_was_kept():
         assert re.search(rf"\| {re.escape(case)} \| .* \| {' '.join(ours)} \|", tables.speed()), case
 
 
+def test_the_page_on_intervals_says_what_they_cost(site):
+    with (ROOT / "benchmarks" / "results" / "resample.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    words = " ".join(re.sub(r"<[^>]+>", " ", (site / "intervals.html").read_text()).split())
+    for r in rows:
+        cells = (
+            f"{r['work']} {int(r['images']):,} {r['classes']} {float(r['seconds']):.1f} {float(r['peak_mib']):.0f}"
+        )
+        assert cells in words, cells
+    assert rows[0]["machine"] in words
+
+
 def test_the_page_on_intervals_shows_the_kept_rows(site):
     """Against the file itself, read without the code that makes the tables."""
     source = (DOCS / "intervals.md").read_text()
