@@ -10,6 +10,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import torch
+from filelock import FileLock
 
 from benchmarks import coverage, population, results
 from lovasz import _fitting
@@ -36,7 +37,9 @@ def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("docs")
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "-d", str(out / "doctrees"),
                "-b", "html", "docs", str(out / "html")]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    # Builds draw the figures into one folder: those of two processes of pytest would read each other's halves.
+    with FileLock(tmp_path_factory.getbasetemp().parent / "site.lock"):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return out / "html"
 
