@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from lovasz.study.summary.two_sources import RESAMPLES, said_of_images, two_sources
+from lovasz.study.train.predict import Decided
 from tests.study.made_up import made_up, pictures
 
 
@@ -21,7 +22,8 @@ def runs_of(gain, seeds=4, images=12, seed_spread=0.0, image_spread=0.0, rng=Non
             hit = np.rint(1e6 * iou).astype(np.int64)
             counted = np.stack([hit, np.zeros_like(hit), 1_000_000 - hit], 1)[:, :, None]
             runs[loss, seed] = SimpleNamespace(
-                tested=SimpleNamespace(images=counted), test_miou=100 * counted[:, 0].sum() / (1e6 * images)
+                tested=Decided(np.zeros((1, 1), np.int64), counted),
+                test_miou=100 * counted[:, 0].sum() / (1e6 * images),
             )
     return runs
 

@@ -9,8 +9,8 @@ from lovasz.cli.tables import HEADER, Column, fitted
 from lovasz.study.data.parts import TEST
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.decisions import ARGMAX, LABELS, DecisionSummary, Measured
-from lovasz.study.summary.stats import Difference, signed
-from lovasz.study.summary.two_sources import TwoSources
+from lovasz.study.summary.stats import Difference, signed, tenths
+from lovasz.study.summary.two_sources import interval_text
 from lovasz.study.train.decide import IMAGE
 
 # Characters of the table of classes beside its losses, and around each of these.
@@ -33,16 +33,16 @@ def summary_table(comparison: Comparison, width: int) -> Table:
         Column("± sd", ["–" if row.spread is None else f"{row.spread:.1f}" for row in rows], 1),
         *_differences(comparison),
         *(
-            [Column(f"mean of\n{len(comparison.large)}", [_number(row.large_mean) for row in rows], 2)]
+            [Column(f"mean of\n{len(comparison.large)}", [tenths(row.large_mean) for row in rows], 2)]
             if large
             else []
         ),
-        Column("val\nmIoU", [_number(row.val) for row in rows], 3),
+        Column("val\nmIoU", [tenths(row.val) for row in rows], 3),
         Column("ms /\nstep", [f"{1000 * row.seconds_per_step:.0f}" for row in rows], 4),
         Column("loss\nshare", [f"{100 * row.loss_share:.0f} %" for row in rows], 5),
         Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 7),
-        Column("min", [_number(min(row.scores)) for row in rows], 8),
-        Column("max", [_number(max(row.scores)) for row in rows], 8),
+        Column("min", [tenths(min(row.scores)) for row in rows], 8),
+        Column("max", [tenths(max(row.scores)) for row in rows], 8),
     ]
     names = [row.loss + (" (diverged)" if row.diverged else "") for row in rows]
     return fitted(title, "loss", names, columns, width)
@@ -71,7 +71,7 @@ def class_tables(comparison: Comparison, width: int) -> list[Table]:
     pixels = Column(data.unit, [f"{number:,}" for number in data.parts[TEST].pixels], 1)
     for start in range(0, len(comparison.summaries), beside):
         losses = [
-            Column(row.loss, [_number(value) for value in row.classes])
+            Column(row.loss, [tenths(value) for value in row.classes])
             for row in comparison.summaries[start : start + beside]
         ]
         title = "Test IoU of each class in %, mean over seeds"
@@ -101,8 +101,8 @@ def decision_table(comparison: Comparison, width: int) -> Table:
 def _mean(comparison: Comparison, row: LossSummary) -> str:
     """Write the mean, with a sign where it is the highest."""
     if not comparison.differences:
-        return _number(row.mean)
-    return f"{'*' if row.loss in comparison.highest else ''}{_number(row.mean)}"
+        return tenths(row.mean)
+    return f"{'*' if row.loss in comparison.highest else ''}{tenths(row.mean)}"
 
 
 def _differences(comparison: Comparison) -> list[Column]:
@@ -112,19 +112,11 @@ def _differences(comparison: Comparison) -> list[Column]:
     differences: Sequence[Difference] = comparison.differences
     columns = [Column("differ-\nence", ["", *(signed(row.mean) for row in differences)])]
     if len(comparison.seeds) > 1:
-        columns.append(Column("95 %\ninterval", ["", *map(_interval, differences)]))
+        columns.append(Column("95 %\ninterval", ["", *map(interval_text, differences)]))
         if comparison.over_images:
-            columns.append(Column("seeds and\nimages", ["", *map(_interval, comparison.both)], 6))
+            columns.append(Column("seeds and\nimages", ["", *map(interval_text, comparison.both)], 6))
         columns.append(Column("shown", ["", *(row.shows for row in differences)]))
     return columns
-
-
-def _interval(row: Difference | TwoSources) -> str:
-    return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 def _scored(measured: Measured) -> str:

@@ -9,9 +9,9 @@ from rich.text import Text
 from lovasz.cli.tables import titled
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.evaluation_results import Outcome
-from lovasz.study.summary.resample_tables import covers, few, p_text, verdict
+from lovasz.study.summary.resample_tables import covers, few, p_text, percents, verdict
 from lovasz.study.summary.rivals import Contest
-from lovasz.study.summary.score_intervals import Interval, ScoreIntervals, means_of
+from lovasz.study.summary.score_intervals import ScoreIntervals, means_of
 from lovasz.study.summary.stats import signed
 
 # What tables call each mean.
@@ -61,7 +61,7 @@ def _means(scores: Scores, found: ScoreIntervals) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for name, value in means_of(scores).items():
         if not math.isnan(value):
-            table.add_row(LABELS[name], f"{100 * value:.2f}", _interval(found.means[name]))
+            table.add_row(LABELS[name], f"{100 * value:.2f}", percents(found.means[name]))
     return table
 
 
@@ -97,11 +97,7 @@ def _subgroups(outcome: Outcome) -> Table:
             Text(f"{one.column}: {one.value}"),
             f"{one.images:,}",
             f"{100 * one.scores['miou']:.2f}",
-            _interval(one.intervals["miou"]),
+            percents(one.intervals["miou"]),
             f"{100 * one.scores['image_miou']:.2f}",
         )
     return table
-
-
-def _interval(ends: Interval | None) -> str:
-    return "–" if ends is None else f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"

@@ -1,6 +1,7 @@
 """Rows of CSV files in which no text is a formula."""
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
@@ -22,3 +23,8 @@ def write_rows(file: IO[str], rows: Iterable[Sequence[Any]]) -> None:
         # Unquoted, a carriage return would begin a row, and what follows it a cell.
         broken = any(isinstance(cell, str) and "\r" in cell for cell in cells)
         (quoted if broken else plain).writerow(cells)
+
+
+def score_cell(value: float | None) -> str:
+    """Return a score as a cell has it, with six decimals; empty if there is none or it is no number."""
+    return "" if value is None or math.isnan(value) else f"{value:.6f}"

@@ -122,5 +122,5 @@ def _range(name: str, label: int, value: float, ends: Interval | None, axis: Axi
     low, high = (None, None) if ends is None else (100 * ends.low, 100 * ends.high)
     value = 100 * value
     places = tuple(axis.at(value if end is None else end) for end in (low, value, high))
-    sure = low is not None and high is not None and (low > 0 or high < 0)
+    sure = ends is not None and ends.decided
     return Range(name, label, value, low, high, (places[0], places[1], places[2]), sure)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lovasz import scores as divided
+from lovasz.study.io.class_colours import background_of
 from lovasz.study.score.boundaries import Boundaries
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.surface_scores import SurfaceScores, surface_scores
@@ -213,9 +214,8 @@ def _held(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 def _background(evaluation: Evaluation, labelled: NDArray[np.int64], iou: NDArray[np.float64]) -> int:
     """Return the class that the mean over the others leaves out, as `Scores` says, or -1."""
     known = np.flatnonzero(~np.isnan(iou)).tolist()
-    named = [label for label in known if evaluation.names[label].strip().lower() == "background"]
-    large = [label for label in known if 2 * labelled[label] > labelled.sum()]
-    return (named or large)[0] if (named or large) and len(known) > 1 else -1
+    found = background_of([evaluation.names[label] for label in known], labelled[known].tolist())
+    return known[found] if found >= 0 and len(known) > 1 else -1
 
 
 def _columns(evaluation: Evaluation, empty: str, ignored: Collection[int]) -> Iterator[NDArray[np.float64]]:

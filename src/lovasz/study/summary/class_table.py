@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import ClassScores, Scores
 from lovasz.study.summary.paste import PasteTable
-from lovasz.study.summary.resample_tables import covers
-from lovasz.study.summary.score_intervals import Interval, ScoreIntervals
+from lovasz.study.summary.resample_tables import covers, percents
+from lovasz.study.summary.score_intervals import ScoreIntervals
 
 HEADER = ("Class", "pixels", "IoU", "Dice", "precision", "recall", "image IoU", "worst case")
 EMPTY = {
@@ -35,7 +35,7 @@ def class_table(evaluation: Evaluation, scores: Scores, intervals: ScoreInterval
     if intervals is not None:
         ends = [*(one["iou"] for one in intervals.classes), intervals.means["miou"]]
         place = header.index("IoU") + 1
-        _add([header, *rows, means], ["95 % interval", *map(_interval, ends)], place)
+        _add([header, *rows, means], ["95 % interval", *map(percents, ends)], place)
         caption.append(f"{covers(intervals.units, intervals.resamples)}.")
     return PasteTable("evaluate", caption, header, rows, means)
 
@@ -44,10 +44,6 @@ def _add(lines: Sequence[list[str]], cells: Sequence[str], place: int | None = N
     """Add a column, of the header, the rows and the mean."""
     for line, cell in zip(lines, cells, strict=True):
         line.insert(len(line) if place is None else place, cell)
-
-
-def _interval(ends: Interval | None) -> str:
-    return "–" if ends is None else f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"
 
 
 def _scores(one: ClassScores, scores: Scores) -> list[float]:

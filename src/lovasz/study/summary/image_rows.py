@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lovasz.study.io.sheets import score_cell
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou, image_miou
 
@@ -29,8 +30,8 @@ def image_rows(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
         cells = [_cells(counted, scores.empty, evaluation.ignored) for _, counted in blocks]
         pixels, right = counts[..., 1].sum(1).tolist(), counts[..., 0].sum(1).tolist()
         for place, whole, part, *found in zip(places.tolist(), pixels, right, *cells, strict=True):
-            accuracy = _cell(part / whole if whole else math.nan)
-            values = [] if surfaces is None else map(_cell, surfaces[place].ravel().tolist())
+            accuracy = score_cell(part / whole if whole else math.nan)
+            values = [] if surfaces is None else map(score_cell, surfaces[place].ravel().tolist())
             yield [evaluation.pairs.files[place][0], whole, accuracy, *itertools.chain(*found), *values]
 
 
@@ -48,8 +49,4 @@ def _cells(counts: NDArray[np.int64], empty: str, ignored: Collection[int]) -> I
         iou.tolist(), np.moveaxis(counts, 2, 1), image_miou(iou).tolist(), strict=True
     ):
         errors = np.stack([both, predicted - both, labelled - both], axis=1)
-        yield [*map(_cell, (mean, *values)), *errors.ravel().tolist()]
-
-
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
+        yield [*map(score_cell, (mean, *values)), *errors.ravel().tolist()]

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lovasz import scores
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.rows import Rows
 from lovasz.study.score.scores import WORST, Scores, image_iou, image_miou
@@ -74,17 +75,11 @@ class ImageTable:
         """Return the means, each (R,), and the scores of classes, each (R, C)."""
         sums = (weights @ self.counts.flatten(1)).unflatten(1, self.counts.shape[1:])
         right, labelled, predicted, summed, number = sums.unbind(-1)
-        union = labelled + predicted - right
-        known = union > 0
-        known[:, self.ignored] = False
-        of_classes = [
-            (right / union).where(known, torch.nan),
-            (2 * right / (labelled + predicted)).where(known, torch.nan),
-            (right / predicted).where(known, torch.nan),
-            (right / labelled).where(known, torch.nan),
-            summed / number / self.scale,
-        ]
-        iou, dice, image = of_classes[0], of_classes[1], of_classes[4]
+        iou, dice = (divided(sums[..., :3], self.ignored) for divided in (scores.iou, scores.dice))
+        image = summed / number / self.scale
+        known = ~iou.isnan()
+        precision, recall = ((right / whole).where(known, torch.nan) for whole in (predicted, labelled))
+        of_classes = [iou, dice, precision, recall, image]
         whole, images = (weights @ self.images).unbind(-1)
         foreground = iou.clone()
         foreground[:, self.background if self.background >= 0 else slice(None)] = torch.nan
@@ -116,22 +111,22 @@ class ImageTable:
         return len(self.means) + self.of_classes.index(name) * self.num_classes + label
 
 
-def table_of(evaluation: Evaluation, scores: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
+def table_of(evaluation: Evaluation, scored: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
     """Sum the counts of images, and those of their boundaries if there are any, by unit.
 
     Args:
         evaluation: What was counted.
-        scores: Its scores.
+        scored: Its scores.
         unit: The unit of every name, (N,); -1 for those that are left out.
         units: How many units there are.
     """
-    found = _summed(evaluation, evaluation.rows, scores, unit, units)
+    found = _summed(evaluation, evaluation.rows, scored, unit, units)
     if evaluation.boundaries is None:
         return found
-    return replace(found, boundary=_summed(evaluation, evaluation.boundaries.rows, scores, unit, units))
+    return replace(found, boundary=_summed(evaluation, evaluation.boundaries.rows, scored, unit, units))
 
 
-def _summed(evaluation: Evaluation, rows: Rows, scores: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
+def _summed(evaluation: Evaluation, rows: Rows, scored: Scores, unit: NDArray[np.int64], units: int) -> ImageTable:
     num_classes, images = evaluation.num_classes, int((unit >= 0).sum())
     # So fine that sums of them over twice as many images are still exact in float64.
     scale = 2.0 ** (50 - max(1, images).bit_length())
@@ -142,7 +137,7 @@ def _summed(evaluation: Evaluation, rows: Rows, scores: Scores, unit: NDArray[np
     for places, block in rows.blocks():
         kept = unit[places] >= 0
         block, where = block[kept], torch.from_numpy(unit[places[kept]])
-        iou = image_iou(block, scores.empty, evaluation.ignored)
+        iou = image_iou(block, scored.empty, evaluation.ignored)
         iou = np.concatenate([iou, image_miou(iou)[:, None]], 1)
         known = torch.from_numpy(~np.isnan(iou)).double()
         summed = torch.from_numpy(np.nan_to_num(np.rint(iou * scale)))
@@ -158,7 +153,7 @@ def _summed(evaluation: Evaluation, rows: Rows, scores: Scores, unit: NDArray[np
         means,
         scale,
         ignored,
-        scores.background,
+        scored.background,
         torch.cat(ious) if ious else None,
         torch.cat(of) if of else torch.zeros(0, dtype=torch.int64),
     )

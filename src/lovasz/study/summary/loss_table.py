@@ -1,14 +1,13 @@
 """The losses of a comparison as a table to paste."""
 
-import math
 from pathlib import Path
 
 from lovasz.study.data.parts import TEST
 from lovasz.study.io.disk import write_text
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.paste import FORMATS, PasteTable
-from lovasz.study.summary.stats import NOT_CORRECTED, Difference, signed, wide_intervals
-from lovasz.study.summary.two_sources import TwoSources
+from lovasz.study.summary.stats import NOT_CORRECTED, signed, tenths, wide_intervals
+from lovasz.study.summary.two_sources import interval_text
 
 # What the second interval covers, of so many test images.
 OVER_IMAGES = (
@@ -36,11 +35,11 @@ def loss_table(comparison: Comparison) -> PasteTable:
     for row in comparison.summaries:
         cells = [row.loss, _mean(row)]
         if comparison.over_large:
-            cells.append(_number(row.large_mean))
+            cells.append(tenths(row.large_mean))
         found = differences.get(row.loss)
         cells += ["" if found is None else signed(found.mean)] * several
-        cells += ["" if found is None else _interval(found)] * (several and many)
-        cells += ["" if found is None else _interval(both[row.loss])] * comparison.over_images
+        cells += ["" if found is None else interval_text(found)] * (several and many)
+        cells += ["" if found is None else interval_text(both[row.loss])] * comparison.over_images
         rows.append(cells)
     return PasteTable("compare", _caption(comparison, several, many), header, rows)
 
@@ -69,15 +68,7 @@ def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
 
 
 def _mean(row: LossSummary) -> str:
-    return _number(row.mean) + ("" if row.spread is None else f" ± {row.spread:.1f}")
-
-
-def _interval(row: Difference | TwoSources) -> str:
-    return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "–"
+    return tenths(row.mean) + ("" if row.spread is None else f" ± {row.spread:.1f}")
 
 
 def _classes(number: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lovasz.study.io.sheets import score_cell
 from lovasz.study.summary.resampling import FEWEST, Units
 from lovasz.study.summary.rivals import Contest, Rival
 from lovasz.study.summary.score_intervals import Interval, ScoreIntervals
@@ -56,7 +57,7 @@ def _verdict(contest: Contest, rival: Rival) -> str:
         return f"{name} against {baseline}: mIoU {points}. {few(contest.units) or 'There is no interval.'}"
     sure = f"{points} (95 % interval {signed(100 * ends.low)} to {signed(100 * ends.high)}, p {p_text(p_value)})"
     images = f"{contest.images:,} image{'' if contest.images == 1 else 's'}"
-    if ends.low > 0 or ends.high < 0:
+    if ends.decided:
         said = (
             f"{name} has a {'higher' if gap > 0 else 'lower'} mIoU than {baseline} on images of this kind: {sure}"
         )
@@ -78,6 +79,11 @@ def p_text(value: float) -> str:
         if value < 0.1
         else f"{value:.2f}"
     )
+
+
+def percents(ends: Interval | None) -> str:
+    """Write an interval in percent, as tables have it."""
+    return "–" if ends is None else f"{100 * ends.low:.2f} to {100 * ends.high:.2f}"
 
 
 def intervals_record(found: ScoreIntervals) -> dict[str, Any]:
@@ -131,10 +137,17 @@ def difference_rows(contest: Contest, names: tuple[str, ...]) -> Iterator[list[A
         start = [rival.name, contest.baseline]
         for name in rival.differences:
             ends = _ends(rival.intervals[name])
-            yield [*start, name, "", _cell(rival.differences[name]), *ends, _cell(rival.p_values.get(name))]
+            yield [
+                *start,
+                name,
+                "",
+                score_cell(rival.differences[name]),
+                *ends,
+                score_cell(rival.p_values.get(name)),
+            ]
         for label, values, intervals in zip(names, rival.class_differences, rival.class_intervals, strict=True):
             for name in values:
-                yield [*start, name, label, _cell(values[name]), *_ends(intervals[name]), ""]
+                yield [*start, name, label, score_cell(values[name]), *_ends(intervals[name]), ""]
 
 
 def subgroup_rows(found: Sequence[Subgroup]) -> Iterator[list[Any]]:
@@ -147,7 +160,9 @@ def subgroup_rows(found: Sequence[Subgroup]) -> Iterator[list[Any]]:
         *(part for name in found[0].scores for part in (name, f"{name}_low", f"{name}_high")),
     ]
     for one in found:
-        scores = [part for name in one.scores for part in (_cell(one.scores[name]), *_ends(one.intervals[name]))]
+        scores = [
+            part for name in one.scores for part in (score_cell(one.scores[name]), *_ends(one.intervals[name]))
+        ]
         yield [one.column, one.value, one.images, one.units, *scores]
 
 
@@ -160,11 +175,7 @@ def _record(value: float, ends: Interval | None) -> dict[str, float | None]:
 
 
 def _ends(ends: Interval | None) -> list[str]:
-    return ["", ""] if ends is None else [_cell(ends.low), _cell(ends.high)]
-
-
-def _cell(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.6f}"
+    return ["", ""] if ends is None else [score_cell(ends.low), score_cell(ends.high)]
 
 
 def _share(value: float) -> str:

@@ -11,7 +11,13 @@ from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou, image_miou
 from lovasz.study.summary.image_table import ImageTable, side_by_side, table_of
 from lovasz.study.summary.resampling import Draws, Sampled, Units, sample, swapped
-from lovasz.study.summary.score_intervals import Intervals, drawn_together, intervals_of, spread_over
+from lovasz.study.summary.score_intervals import (
+    Intervals,
+    counted_images,
+    drawn_together,
+    intervals_of,
+    spread_over,
+)
 
 # Scores of which a test is made.
 TESTED = ("miou", "image_miou")
@@ -102,7 +108,7 @@ def contest(
     places = _common(evaluations)
     if not len(places[0]):
         raise ValueError(f"--against: no image was counted in all of {', '.join(names)}")
-    units = drawn_together(evaluations[0], places[0], groups)
+    units = drawn_together(places[0], groups)
     tables = [
         table_of(one, scores, spread_over(one, where, units), units.number)
         for one, where in zip(evaluations, places, strict=True)
@@ -115,7 +121,7 @@ def contest(
             for table, one in zip(tables[1:], sampled[1:], strict=True)
         ]
     )
-    per_image = [_mious(one, scores) for one in evaluations]
+    per_image = [scores.images, *(_mious(one, scores) for one in evaluations[1:])]
     rivals = [
         _rival(
             names[index],
@@ -138,8 +144,7 @@ def _common(evaluations: Sequence[Evaluation]) -> list[NDArray[np.int64]]:
     """Return, of each evaluation, the places of the images that were counted in all, in the order of the first."""
     found = []
     for one in evaluations:
-        counted = np.concatenate([places for places, _ in one.rows.blocks()] or [np.zeros(0, dtype=np.int64)])
-        found.append({_target(one, place): place for place in counted.tolist()})
+        found.append({_target(one, place): place for place in counted_images(one).tolist()})
     common = [key for key in found[0] if all(key in other for other in found[1:])]
     return [np.array([one[key] for key in common], dtype=np.int64) for one in found]
 

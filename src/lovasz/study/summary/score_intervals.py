@@ -22,6 +22,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def decided(self) -> bool:
+        """Whether it leaves out 0."""
+        return self.low > 0 or self.high < 0
+
 
 # By name of a score; None where there is no interval.
 Intervals = dict[str, Interval | None]
@@ -62,7 +67,7 @@ def counted_images(evaluation: Evaluation) -> NDArray[np.int64]:
     return np.concatenate([places for places, _ in evaluation.rows.blocks()] or [np.zeros(0, dtype=np.int64)])
 
 
-def drawn_together(evaluation: Evaluation, places: NDArray[np.int64], groups: Sequence[str] | None) -> Units:
+def drawn_together(places: NDArray[np.int64], groups: Sequence[str] | None) -> Units:
     """Return the units of some of the images, by the group of each name where there are groups."""
     if groups is None:
         return units_of(len(places))
@@ -91,10 +96,10 @@ def score_intervals(
     Returns:
         The intervals; None of more classes than can be resampled.
     """
-    if evaluation.num_classes > MOST_CLASSES or not draws.resamples:
+    if evaluation.num_classes > MOST_CLASSES:
         return None
     places = counted_images(evaluation)
-    units = drawn_together(evaluation, places, groups)
+    units = drawn_together(places, groups)
     table = table_of(evaluation, scores, spread_over(evaluation, places, units), units.number)
     means, classes = intervals_of(table, sample(table.scores, units.number, draws))
     if table.ious is not None:

@@ -107,7 +107,7 @@ def wide_intervals(differences: Sequence[Difference]) -> str:
         )
     if beyond:
         sentences.append(
-            f"That of {_listed(beyond)} reaches beyond the {POSSIBLE:.0f} points that are possible: {n} seeds "
+            f"That of {listed(beyond)} reaches beyond the {POSSIBLE:.0f} points that are possible: {n} seeds "
             "leave the difference open."
         )
     return " ".join(sentences)
@@ -125,7 +125,8 @@ def _half_width(n: int) -> float:
     return _student(n) / math.sqrt(n)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Write names as a sentence has them: ``a, b and c``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -143,6 +144,11 @@ def signed(value: float) -> str:
         return "–"
     text = f"{value:+.1f}".replace("-", "−")
     return "0.0" if text[1:] == "0.0" else text
+
+
+def tenths(value: float) -> str:
+    """Write percent with one decimal; ``–`` if not a number."""
+    return f"{value:.1f}" if math.isfinite(value) else "–"
 
 
 def verdict(
@@ -176,7 +182,7 @@ def verdict(
         entries.append(" ".join(sentences))
     if len(open_losses) > 1:
         entries.append(
-            f"Over all classes the intervals of {_listed(open_losses)} include 0, so no difference is shown "
+            f"Over all classes the intervals of {listed(open_losses)} include 0, so no difference is shown "
             f"between them and {differences[0].baseline}."
         )
     if why := wide_intervals(differences):

@@ -80,7 +80,7 @@ def subgroups(
             places = counted[of_counted == value]
             if not len(places):
                 continue
-            units = drawn_together(evaluation, places, groups)
+            units = drawn_together(places, groups)
             table = table_of(evaluation, scores, spread_over(evaluation, places, units), units.number)
             sampled = sample(table.scores, units.number, draws)
             means, _ = intervals_of(table, sampled)

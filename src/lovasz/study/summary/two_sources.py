@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from lovasz.scores import iou
 from lovasz.study.summary.resampling import CONFIDENCE, FEWEST, Draws, Sampled, Scored, freedom, sample
-from lovasz.study.summary.stats import spread
+from lovasz.study.summary.stats import Difference, listed, signed, spread
 from lovasz.study.train.store import Run
 
 # Resamples of the test images.
@@ -83,9 +83,9 @@ def said_of_images(found: Sequence[TwoSources], images: int) -> list[str]:
     if not sure:
         return [f"{start}, no difference is shown."]
     open_ones = [one.loss for one in known if not one.decided]
-    rest = f"; of {_listed(open_ones)} none is shown" if open_ones else ""
+    rest = f"; of {listed(open_ones)} none is shown" if open_ones else ""
     remain = "difference of {} remains" if len(sure) == 1 else "differences of {} remain"
-    return [f"{start}, the {remain.format(_listed(sure))}{rest}."]
+    return [f"{start}, the {remain.format(listed(sure))}{rest}."]
 
 
 def _both(loss: str, values: Sequence[float], gap: Sampled | None) -> TwoSources:
@@ -107,24 +107,15 @@ def _both(loss: str, values: Sequence[float], gap: Sampled | None) -> TwoSources
 
 def _mean_miou(runs: Sequence[Run]) -> Scored:
     """Return the mean over runs of the test mIoU in percent, (R, 1), of images that count so often."""
-    tables = [torch.from_numpy(_columns(run)) for run in runs]
+    tables = [torch.from_numpy(run.tested.class_counts).double() for run in runs]
 
     def scored(weights: torch.Tensor) -> torch.Tensor:
-        found = []
-        for table in tables:
-            right, false, missed = (weights @ table.flatten(1)).unflatten(1, table.shape[1:]).unbind(1)
-            union = right + false + missed
-            found.append((right / union).where(union > 0, torch.nan).nanmean(1))
-        return 100 * torch.stack(found, 1).mean(1, keepdim=True)
+        sums = ((weights @ table.flatten(1)).unflatten(1, table.shape[1:]) for table in tables)
+        return 100 * torch.stack([iou(one).nanmean(1) for one in sums], 1).mean(1, keepdim=True)
 
     return scored
 
 
-def _columns(run: Run) -> NDArray[np.float64]:
-    """Return true positives, false positives and false negatives of each image and class, (N, 3, C)."""
-    columns: NDArray[np.float64] = run.tested.images.astype(np.float64)
-    return columns
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def interval_text(row: Difference | TwoSources) -> str:
+    """Write an interval in points, as tables have it."""
+    return "–" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"

@@ -35,6 +35,12 @@ class Decided:
     counts: NDArray[np.int64]
     images: NDArray[np.int64]
 
+    @property
+    def class_counts(self) -> NDArray[np.int64]:
+        """Pixels of each image and class in intersection, label and prediction, (N, C, 3), as scores take them."""
+        hit, false, missed = np.moveaxis(self.images, 1, 0)
+        return np.stack([hit, hit + missed, hit + false], axis=-1)
+
 
 @dataclass(frozen=True)
 class Tested(Decided):
