@@ -16,7 +16,7 @@ from lovasz import scores
 from lovasz.cli.session import load
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
 from lovasz.study.train import network, store
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.predict import logits_of
 from lovasz.study.train.settings import from_record
 from lovasz.study.train.store import Run

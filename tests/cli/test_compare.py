@@ -1,9 +1,11 @@
 """The commands: their output, errors, exit codes and interruption."""
 
 import io
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +24,8 @@ from lovasz.study import processes
 from lovasz.study.data import augment
 from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train import network, training
-from lovasz.study.train.config import Config, make_config, write_config
+from lovasz.study.train.config import Config
+from lovasz.study.train.config_file import make_config, write_config
 from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.options import flag, help_text, option
 from lovasz.study.train.settings import Settings
@@ -38,7 +41,8 @@ import sys, time
 from pathlib import Path
 from lovasz.cli import main, session
 from lovasz.study.train import network, training
-from lovasz.study.train.config import Config, make_config
+from lovasz.study.train.config import Config
+from lovasz.study.train.config_file import make_config
 from tests.study.tiny_data import tiny_scene
 session.load_indian_pines = tiny_scene
 train = training.train
@@ -102,9 +106,9 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     assert sum(bool(re.search(r"of 4: \w+, seed .* \(\d+ s\)$", line)) for line in lines) == 4
     assert sum(bool(re.match(r"4 runs took \d+ s: training steps \d+ %, validation ", line)) for line in lines) == 1
     assert NOT_CORRECTED not in result.stdout
-    names = ["results.csv", "results.json", "table.tex", "table.md", "report.html"]
+    names = ["results.csv", "classes.csv", "results.json", "table.tex", "table.md", "report.html"]
     names.append("config.yaml")
-    assert lines[-6:] == [str(out / name) for name in names]
+    assert lines[-7:] == [str(out / name) for name in names]
     assert sorted(path.name for path in out.iterdir()) == sorted([*names, "runs"])
 
     # Piped output holds no control codes and no bars.
@@ -450,6 +454,40 @@ def test_each_loss_takes_its_best_learning_rate(
     again = invoke("compare", *options, "--lr", "0.00001", "--lr", "0.02")
     assert "6 finished before" in again.stdout
     assert len(trained) == 6
+
+
+def test_groups_of_test_images_are_drawn_together(
+    tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
+) -> None:
+    data, out, table = tiny_folder(tmp_path / "mine"), tmp_path / "out", tmp_path / "groups.csv"
+    for kind, number in itertools.product(("images", "masks"), range(3, 12)):
+        shutil.copy(data / "test" / kind / "test0.png", data / "test" / kind / f"test{number}.png")
+    options = ["--data", str(data), "--network", "conv", "--steps", "1", "--seeds", "2", "--ignore", str(VOID)]
+    options += ["--loss", "ce", "--loss", "lovasz", "--accelerator", "cpu", "--out", str(out)]
+    refused = invoke("compare", *options, "--group", "train")
+    assert refused.exit_code == 2
+    assert "--group train finds no group in the name test0" in refused.stderr
+    assert trained == []
+    assert_refused(invoke("compare", "--group", "x"), "--group is for your own --data")
+
+    done = invoke("compare", *options, "--group", r"test(\d)")
+    assert done.exit_code == 0, done.output
+    assert "seeds and test images (10 groups of 12 images)" in done.stdout
+    found = json.loads((out / "results.json").read_text())["intervals"]
+    assert (found["unit"], found["units"]) == ("group", 10)
+    assert found["losses"][1]["miou"]["low"] < found["losses"][1]["miou"]["high"]
+
+    # The groups are no part of the runs: another choice, here a file, does none again, and is kept with its path.
+    trained.clear()
+    lines = [f"test{number},{'site' if number < 8 else number}" for number in range(12)]
+    table.write_text("\n".join(["image,group", *lines]))
+    done = invoke("compare", *options, "--group", str(table))
+    assert done.exit_code == 0, done.output
+    assert f"group: {table}" in (out / "config.yaml").read_text()
+    again = invoke("compare", "--resume", str(out))
+    assert again.exit_code == 0, again.output
+    assert "(5 groups of 12 images)" in again.stdout
+    assert trained == []
 
 
 def test_folder_without_classes_says_what_is_needed(tmp_path: Path, invoke: Callable[..., Result]) -> None:

@@ -18,7 +18,7 @@ from lovasz.study.data.layout import find
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.io.classes import Classes, numbered
 from lovasz.study.io.labels import parse_map
-from lovasz.study.train.config import make_config, write_config
+from lovasz.study.train.config_file import make_config, write_config
 from tests.cli.commands import assert_refused
 from tests.core import processes
 from tests.study.coloured import (

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 from lovasz.cli.app import app
 from lovasz.cli.session import load
 from lovasz.study.data.parts import PARTS, Data
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from tests.cli.commands import assert_refused
 from tests.study.test_datasets import NEW, nnunet
 

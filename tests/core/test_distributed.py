@@ -305,7 +305,7 @@ def compare_in_parallel(rank, world, port, folder):
     """One training of `lovasz compare`: Lightning finds the processes by the environment."""
     as_torchrun_starts(rank, world, port)
     from lovasz.study.train import training
-    from lovasz.study.train.config import make_config
+    from lovasz.study.train.config_file import make_config
     from lovasz.study.train.runs import plan
     from tests.study.tiny_data import tiny_scene
 

@@ -11,7 +11,7 @@ import torch
 
 from lovasz import scores
 from lovasz.study.summary.stats import signed
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from studies import __main__ as study
 from studies import ceiling, gradient, tables
 

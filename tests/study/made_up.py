@@ -11,7 +11,7 @@ from lovasz.study.data.parts import IGNORE_INDEX, PARTS, TEST, Data, Part
 from lovasz.study.io.palette import palette
 from lovasz.study.summary.compare import Comparison, summarise
 from lovasz.study.train import clock
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.decide import DECISIONS, FittedRule
 from lovasz.study.train.predict import CURVE, Decided, Tested, kept_indices, shown
 from lovasz.study.train.runs import plan

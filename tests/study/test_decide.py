@@ -16,7 +16,7 @@ from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
 from lovasz.study.summary.compare import summarise
 from lovasz.study.summary.results import write_csv, write_json
 from lovasz.study.train import decide, store
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.runs import plan
 from lovasz.study.train.store import Run

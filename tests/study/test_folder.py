@@ -19,7 +19,7 @@ from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
 from lovasz.study.io import masks
 from lovasz.study.io.classes import Classes, numbered
 from lovasz.study.io.kinds import UnreadableFileError
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.predict import logits_of
 from lovasz.study.train.runs import check_fits, plan, steps_of

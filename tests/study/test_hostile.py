@@ -35,7 +35,7 @@ from lovasz.study.summary.compare import summarise
 from lovasz.study.summary.evaluation_results import Outcome, write_tables
 from lovasz.study.summary.results import write_csv
 from lovasz.study.train import store
-from lovasz.study.train.config import make_config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.runs import plan
 from tests.study import masks
 from tests.study.evaluated import blobs
@@ -84,7 +84,7 @@ def state_that_was_put_there(resume: list[str], content: bytes) -> None:
     draft = store.draft(Path("out"), only_run())
     draft.mkdir(parents=True)
     (draft / store.STATE).write_bytes(content)
-    from lovasz.study.train.config import write_config
+    from lovasz.study.train.config_file import write_config
 
     (Path("out") / "config.yaml").write_text(write_config(config))
     said = compare(*resume, "out")

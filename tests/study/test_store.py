@@ -17,7 +17,8 @@ import torch
 
 from lovasz.study.io import digests, disk
 from lovasz.study.train import memory, predict, store
-from lovasz.study.train.config import Config, make_config
+from lovasz.study.train.config import Config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.runs import plan, run_missing
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Point, Run

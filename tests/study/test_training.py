@@ -15,7 +15,8 @@ from lovasz.study.data.iou import confusion, iou_per_class, mean_iou
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
 from lovasz.study.train import training
 from lovasz.study.train.clock import PARTS
-from lovasz.study.train.config import Config, make_config
+from lovasz.study.train.config import Config
+from lovasz.study.train.config_file import make_config
 from lovasz.study.train.losses import DESCRIPTIONS, ce_lovasz
 from lovasz.study.train.network import build_network
 from lovasz.study.train.order import Order

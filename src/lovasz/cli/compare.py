@@ -38,7 +38,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
     # Not before: it needs the extra.
     from lovasz.study.io.disk import check_writable
     from lovasz.study.io.kinds import UnreadableFileError
-    from lovasz.study.train.config import make_config
+    from lovasz.study.train.config_file import make_config
     from lovasz.study.train.store import DamagedRunError
 
     try:

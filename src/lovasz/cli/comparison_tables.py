@@ -10,7 +10,7 @@ from lovasz.study.data.parts import TEST
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.decisions import ARGMAX, LABELS, DecisionSummary, Measured
 from lovasz.study.summary.stats import Difference, signed, tenths
-from lovasz.study.summary.two_sources import interval_text
+from lovasz.study.summary.two_sources import ends_text, interval_text
 from lovasz.study.train.decide import IMAGE
 
 # Characters of the table of classes beside its losses, and around each of these.
@@ -31,6 +31,11 @@ def summary_table(comparison: Comparison, width: int) -> Table:
     columns = [
         Column("mean", [_mean(comparison, row) for row in rows]),
         Column("± sd", ["–" if row.spread is None else f"{row.spread:.1f}" for row in rows], 1),
+        *(
+            [Column("mean's\ninterval", [ends_text(one.miou) for one in comparison.intervals], 6)]
+            if comparison.intervals_of
+            else []
+        ),
         *_differences(comparison),
         *(
             [Column(f"mean of\n{len(comparison.large)}", [tenths(row.large_mean) for row in rows], 2)]
@@ -50,8 +55,9 @@ def summary_table(comparison: Comparison, width: int) -> Table:
 
 def legend(comparison: Comparison) -> list[str]:
     """Say what the signs of the table of losses mean, in sentences."""
+    of_scores = [f"Mean's interval: 95 %, over {comparison.intervals_of}."] if comparison.intervals_of else []
     if not comparison.differences:
-        return []
+        return of_scores
     said = ["*: the highest mean, whatever the intervals say."]
     if len(comparison.seeds) > 1:
         said.append(
@@ -60,7 +66,7 @@ def legend(comparison: Comparison) -> list[str]:
         )
     if comparison.over_images:
         said.append("Seeds and images: 95 % interval over other seeds and other test images together.")
-    return said
+    return said + of_scores
 
 
 def class_tables(comparison: Comparison, width: int) -> list[Table]:

@@ -18,16 +18,27 @@ from lovasz.study.io.masks import read_mask
 from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
-from lovasz.study.summary.compare import Comparison, summarise
+from lovasz.study.summary.compare import Comparison, drawn_units, summarise
 from lovasz.study.summary.durations import duration, said_of_time, whole
 from lovasz.study.summary.loss_table import write_table
-from lovasz.study.summary.results import write_csv, write_json
+from lovasz.study.summary.results import write_classes, write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train.claims import team
-from lovasz.study.train.config import Config, write_config
+from lovasz.study.train.config import Config
+from lovasz.study.train.config_file import write_config
 from lovasz.study.train.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
+
+# What a comparison is written as, by the names of the files.
+WRITTEN = {
+    "results.csv": write_csv,
+    "classes.csv": write_classes,
+    "results.json": write_json,
+    "table.tex": write_table,
+    "table.md": write_table,
+    "report.html": write_report,
+}
 
 
 class Session:
@@ -68,6 +79,7 @@ class Session:
             torch.set_num_threads(config.threads)
         data = load(self.console, config, out)
         check_fits(config, data)
+        drawn_units(data, config)  # groups that cannot be used are refused before the runs
         planned = plan(config, data, torch.get_num_threads())
         if is_first():
             write_text(out / "config.yaml", write_config(config))
@@ -145,8 +157,8 @@ class Session:
         self.console.print()
 
     def _print_results(self, comparison: Comparison, out: Path) -> None:
-        paths = [out / name for name in ("results.csv", "results.json", "table.tex", "table.md", "report.html")]
-        for write, path in zip((write_csv, write_json, write_table, write_table, write_report), paths, strict=True):
+        paths = [out / name for name in WRITTEN]
+        for write, path in zip(WRITTEN.values(), paths, strict=True):
             write(comparison, path)
         console = self.console
         console.print()

@@ -1,5 +1,6 @@
 """What is said of each image beside its masks: the group it belongs to, and properties."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -23,9 +24,8 @@ def groups(option: str, names: Sequence[str]) -> list[str]:
     Raises:
         ValueError: If it is neither, or an image has no group.
     """
-    file = Path(option)
-    if file.suffix.lower() == ".csv" or file.is_file():
-        columns = properties(file, names, (GROUP,))
+    if is_file(option):
+        columns = properties(Path(option), names, (GROUP,))
         return columns[GROUP]
     try:
         pattern = re.compile(option)
@@ -41,6 +41,12 @@ def groups(option: str, names: Sequence[str]) -> list[str]:
             raise ValueError(f"--group {printable(option)} finds no group in the name {name}")
         found.append(group)
     return found
+
+
+def is_file(option: str) -> bool:
+    """Return whether ``--group`` names a file rather than a pattern."""
+    # Not Path.is_file, which raises for a pattern longer than a name may be.
+    return option.lower().endswith(".csv") or os.path.isfile(option)
 
 
 def properties(file: Path, names: Sequence[str], only: Sequence[str] | None = None) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ from lovasz.study.summary.durations import said_of_time
 from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.stats import NOT_CORRECTED, signed, wide_intervals
 from lovasz.study.train import losses, network
-from lovasz.study.train.config import write_config
+from lovasz.study.train.config_file import write_config
 from lovasz.study.train.predict import KEPT
 from lovasz.study.train.runs import pixels_of
 

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+import numpy as np
 import torch
 
 from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST, Data
 from lovasz.study.environment import versions
+from lovasz.study.io.groups import groups
 from lovasz.study.summary.decisions import DecisionSummary, by_decision, decision_notes, said_of_decisions
+from lovasz.study.summary.resampling import Units
+from lovasz.study.summary.score_intervals import drawn_together
 from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
-from lovasz.study.summary.two_sources import TwoSources, said_of_images, two_sources
+from lovasz.study.summary.two_sources import LossIntervals, TwoSources, drawn_text, said_of_images, two_sources
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -75,6 +79,8 @@ class Comparison:
         summaries: One a loss, the baseline first.
         differences: Each other loss against the baseline, over all classes.
         both: The same over seeds and test images together.
+        intervals: The intervals of each loss's own scores over the same.
+        units: What is drawn of the test images.
         large: Indices of the classes with at least ``LARGE_CLASS`` test pixels.
         large_differences: The differences over these; empty if they are all classes or none.
         decisions: Each loss by each decision.
@@ -92,6 +98,8 @@ class Comparison:
     summaries: list[LossSummary]
     differences: list[Difference]
     both: list[TwoSources]
+    intervals: list[LossIntervals]
+    units: Units
     large: list[int]
     large_differences: list[Difference]
     decisions: list[DecisionSummary]
@@ -122,6 +130,14 @@ class Comparison:
     def over_images(self) -> bool:
         """Whether a difference has an interval over seeds and test images together."""
         return any(row.low is not None for row in self.both)
+
+    @property
+    def intervals_of(self) -> str:
+        """Say what the intervals of a loss's own scores are over; empty where there are none."""
+        if not any(row.miou for row in self.intervals):
+            return ""
+        drawn = drawn_text(self.units, len(self.data.parts[TEST].samples))
+        return f"seeds and test images ({drawn})" if len(self.seeds) > 1 else f"test images ({drawn})"
 
     @property
     def seeds(self) -> list[int]:
@@ -160,7 +176,8 @@ def summarise(
         large_differences = [
             paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
         ]
-    both = two_sources(table, losses, seeds)
+    units = drawn_units(data, config)
+    both, intervals = two_sources(table, losses, seeds, units)
     decisions = by_decision(table, losses, seeds)
     return Comparison(
         data=data,
@@ -170,6 +187,8 @@ def summarise(
         summaries=summaries,
         differences=differences,
         both=both,
+        intervals=intervals,
+        units=units,
         large=large,
         large_differences=large_differences,
         decisions=decisions,
@@ -181,7 +200,7 @@ def summarise(
                 large_differences,
                 f"Over the {_over_large(len(large))}",
             ),
-            *said_of_images(both, len(data.parts[TEST].samples)),
+            *said_of_images(both, units, len(data.parts[TEST].samples)),
             *said_of_decisions(decisions),
             *_hardly_trained(summaries),
             *(
@@ -195,6 +214,16 @@ def summarise(
         machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
         finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def drawn_units(data: Data, config: Config) -> Units:
+    """Return what is drawn of the test images: each, or the groups of `--group`.
+
+    Raises:
+        ValueError: If an image has no group, or the groups cannot be read.
+    """
+    names = data.parts[TEST].names
+    return drawn_together(np.arange(len(names)), None if config.group is None else groups(config.group, names))
 
 
 def _hardly_trained(summaries: Sequence[LossSummary]) -> list[str]:

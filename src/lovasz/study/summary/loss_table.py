@@ -7,12 +7,12 @@ from lovasz.study.io.disk import write_text
 from lovasz.study.summary.compare import Comparison, LossSummary
 from lovasz.study.summary.paste import FORMATS, PasteTable
 from lovasz.study.summary.stats import NOT_CORRECTED, signed, tenths, wide_intervals
-from lovasz.study.summary.two_sources import interval_text
+from lovasz.study.summary.two_sources import ends_text, interval_text
 
 # What the second interval covers, of so many test images.
 OVER_IMAGES = (
     "That over seeds and images covers the choice of the {:,} test images too: the variance of the mean over seeds "
-    "plus that of resampled images, with Satterthwaite's degrees of freedom. It takes the images for independent."
+    "plus that of resampled images, with Satterthwaite's degrees of freedom."
 )
 
 
@@ -24,7 +24,7 @@ def write_table(comparison: Comparison, path: Path) -> None:
 def loss_table(comparison: Comparison) -> PasteTable:
     """Return mean and standard deviation of each loss, and its difference from the baseline with the interval."""
     several, many = bool(comparison.differences), len(comparison.seeds) > 1
-    header = ["Loss", "Test mIoU"]
+    header = ["Loss", "Test mIoU", *["its 95 % interval"] * bool(comparison.intervals_of)]
     if comparison.over_large:
         header.append(f"mIoU of {len(comparison.large)} classes")
     header += [f"− {comparison.losses[0]}"] * several + ["95 % interval"] * (several and many)
@@ -32,8 +32,8 @@ def loss_table(comparison: Comparison) -> PasteTable:
     differences = {row.loss: row for row in comparison.differences}
     both = dict(zip(differences, comparison.both, strict=True))
     rows = []
-    for row in comparison.summaries:
-        cells = [row.loss, _mean(row)]
+    for row, own in zip(comparison.summaries, comparison.intervals, strict=True):
+        cells = [row.loss, _mean(row), *[ends_text(own.miou)] * bool(comparison.intervals_of)]
         if comparison.over_large:
             cells.append(tenths(row.large_mean))
         found = differences.get(row.loss)
@@ -50,6 +50,8 @@ def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
     said = [f"Test mIoU in % on {data.name}, over {_classes(data.num_classes)}: {of_seeds}."]
     if comparison.over_large:
         said.append(f"Beside it the mean over the {comparison.over_large}.")
+    if comparison.intervals_of:
+        said.append(f"The 95 % interval of a mean is over {comparison.intervals_of}.")
     if several:
         said.append(f"Differences from {comparison.losses[0]} are in points, seed by seed.")
     if several and many:
@@ -58,6 +60,10 @@ def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
             "dropout, order and augmentation of the images; not other data, networks or schedules."
         )
         said += [OVER_IMAGES.format(len(data.parts[TEST].samples))] * comparison.over_images
+    if comparison.intervals_of:
+        grouped = comparison.units.noun == "group"
+        said.append("Images of a group are drawn together." if grouped else "The images are taken for independent.")
+    if several and many:
         said += [NOT_CORRECTED] if len(comparison.differences) > 1 else []
         said += filter(None, [wide_intervals(comparison.differences)])
     return said + [

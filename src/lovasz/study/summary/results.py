@@ -1,4 +1,4 @@
-"""A comparison as tables for other programs: results.csv and results.json."""
+"""A comparison as tables for other programs: results.csv, classes.csv and results.json."""
 
 import math
 from dataclasses import asdict
@@ -11,13 +11,17 @@ from lovasz.study.data.iou import iou_per_class
 from lovasz.study.data.parts import TEST, TRAIN, VAL
 from lovasz.study.io.disk import replaced, write_text
 from lovasz.study.io.records import json_text
-from lovasz.study.io.sheets import write_rows
+from lovasz.study.io.sheets import score_cell, write_rows
 from lovasz.study.summary.compare import LARGE_CLASS, Comparison
 from lovasz.study.summary.decisions import ARGMAX, decided_by, mean_of_images, pooled_miou
 from lovasz.study.summary.durations import total, whole
+from lovasz.study.summary.score_intervals import Interval
 from lovasz.study.train.decide import DECISIONS, IMAGE
 from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
+
+# Columns of classes.csv.
+CLASSES = ("loss", "score", "class", "mean", "low", "high", "difference", "difference_low", "difference_high")
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
@@ -45,6 +49,30 @@ def write_csv(comparison: Comparison, path: Path) -> None:
         write_rows(file, rows)
 
 
+def write_classes(comparison: Comparison, path: Path) -> None:
+    """Write the mean test scores of each loss with their intervals: a line for the mIoU, then one a class.
+
+    Scores and differences from the baseline are fractions of 1; what does not exist is empty.
+    """
+    rows: list[list[Any]] = [list(CLASSES)]
+    differences = [None, *comparison.both]
+    for summary, found, both in zip(comparison.summaries, comparison.intervals, differences, strict=True):
+        gap = [] if both is None else [both.mean, both.low, both.high]
+        rows.append([summary.loss, "miou", "", *map(_cell, [summary.mean, *_pair(found.miou), *gap])])
+        for name, value, ends, away, over in zip(
+            comparison.data.class_names,
+            summary.classes,
+            found.classes,
+            comparison.summaries[0].classes,
+            found.gains or [None] * comparison.data.num_classes,
+            strict=True,
+        ):
+            gap = [] if both is None else [value - away, *_pair(over)]
+            rows.append([summary.loss, "iou", name, *map(_cell, [value, *_pair(ends), *gap])])
+    with replaced(path, newline="") as file:
+        write_rows(file, [row + [""] * (len(CLASSES) - len(row)) for row in rows])
+
+
 def write_json(comparison: Comparison, path: Path) -> None:
     """Write everything: verdict, summaries, differences, every run with its curve, versions.
 
@@ -57,6 +85,12 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "summaries": [asdict(summary) for summary in comparison.summaries],
         "differences": [asdict(difference) for difference in comparison.differences],
         "differences_over_seeds_and_images": [asdict(one) for one in comparison.both],
+        "intervals": {
+            "what": f"95 %, over {comparison.intervals_of}" if comparison.intervals_of else "none",
+            "unit": comparison.units.noun,
+            "units": comparison.units.number,
+            "losses": [asdict(one) for one in comparison.intervals],
+        },
         "large_differences": [asdict(difference) for difference in comparison.large_differences],
         "decisions": [asdict(summary) for summary in comparison.decisions],
         "decision_notes": comparison.decision_notes,
@@ -116,6 +150,14 @@ def _large(comparison: Comparison, run: Run) -> float | None:
 
 def _ious(decided: Decided) -> list[float | None]:
     return [_known(value) for value in iou_per_class(torch.from_numpy(decided.counts)).tolist()]
+
+
+def _pair(ends: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if ends is None else (ends.low, ends.high)
+
+
+def _cell(percent: float | None) -> str:
+    return score_cell(None if percent is None else percent / 100)
 
 
 def _known(value: float) -> float | None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lovasz.study.data import augment
 from lovasz.study.data.parts import MOST_CLASSES
@@ -17,11 +16,8 @@ from lovasz.study.processes import machines
 from lovasz.study.train import losses
 from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.network import check_network
-from lovasz.study.train.options import Option, default, flag, wrong
+from lovasz.study.train.options import Option, flag
 from lovasz.study.train.rounds import ROUNDS
-
-# Settings that a whole file of an earlier version does not hold.
-LATER = ("validations",)
 
 
 # The scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses: 86.3 here,
@@ -67,6 +63,14 @@ class Config(BaseModel):
         tuple[int, ...] | None,
         Option("data", "HxW"),
         Field(description="Resize images and masks; HxWxD for volumes."),
+    ] = None
+    group: Annotated[
+        str | None,
+        Option("data", "FILE|PATTERN"),
+        Field(
+            description="Test images that are drawn together for intervals, as of one patient: CSV with the "
+            "columns image, group; or a regular expression whose first group, in the name, is the group."
+        ),
     ] = None
     losses: Annotated[
         tuple[str, ...],
@@ -210,7 +214,7 @@ class Config(BaseModel):
             if sides is not None and (len(sides) not in (2, 3) or min(sides) < 1):
                 raise ValueError(f"--{name} must be 2 or 3 sides of at least 1, got {' x '.join(map(str, sides))}")
         if self.data is None:
-            for name in ("classes", "num_classes", "ignore", "map", "size", "crop"):
+            for name in ("classes", "num_classes", "ignore", "map", "size", "crop", "group"):
                 if getattr(self, name):
                     raise ValueError(f"{flag(Config, name)} is for your own --data; the embedded scene has its own")
         elif self.classes and self.num_classes:
@@ -232,65 +236,3 @@ class Config(BaseModel):
         most = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[self.device]
         if not 1 <= self.devices <= most * machines():
             raise ValueError(f"--devices must be from 1 to {most} on {self.device}, got {self.devices}")
-
-
-def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
-    """Build a configuration from a file and from options, which come first; the rest are defaults.
-
-    Args:
-        given: Values by name; None is not given.
-        file: A YAML file as ``write_config`` makes, or None.
-        whole: Whether the file must hold every setting, as ``write_config`` does.
-
-    Raises:
-        ValueError: If the file cannot be read or is not whole, or a value has another type than it must.
-    """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"--config {file} cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"--config {file} must hold names and values, got {type(values).__name__}")
-        absent = [name for name in Config.model_fields if name not in values and name not in LATER]
-        if whole and absent:
-            what = f"does not hold {', '.join(absent)}" if values else "is empty"
-            raise ValueError(
-                f"{file} {what}: it is not as it was written; give all options of the comparison again, "
-                f"with --out {file.parent}"
-            )
-        for name in ("data", "classes"):  # as in every such file, relative to it
-            if isinstance(values.get(name), str):
-                values[name] = str((file.parent / values[name]).resolve())
-    given = {name: value for name, value in given.items() if value is not None}
-    for one, other in (("epochs", "steps"), ("steps", "epochs"), ("classes", "num_classes"),
-                       ("num_classes", "classes")):  # fmt: skip
-        if one in given and other not in given:
-            values.pop(other, None)
-    values |= given
-    defaults = {name: default(Config, name, not values.get("data")) for name in Config.model_fields}
-    if values.get("steps") is not None:
-        defaults.pop("epochs", None)
-    if values.get("epochs") is not None:
-        defaults.pop("steps", None)
-    try:
-        return Config(**defaults | values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        where = f"--config {file}: " if file is not None and str(first["loc"][0]) not in given else ""
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(Config.model_fields)
-            raise ValueError(f"{where}there is no setting {name}; there are {known}") from error
-        said = wrong(Config, first)
-        raise ValueError(f"{where if ':' in said.split(' ')[0] else ''}{said}") from error
-
-
-def write_config(config: Config) -> str:
-    """Return the configuration as YAML, in the order of its fields, with whole paths."""
-    values = config.model_dump(mode="json")
-    for name in ("data", "classes"):
-        if values[name] is not None:
-            values[name] = str(Path(values[name]).resolve())
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
