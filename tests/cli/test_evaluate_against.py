@@ -172,6 +172,7 @@ def test_subgroups_have_scores_of_their_own(folder: Path) -> None:
     [
         (("--resamples", "10"), "--resamples must be at least 1,000, or 0 for no intervals, got 10"),
         (("--resamples", "0", "--group", "x"), "--group needs resamples, got --resamples 0"),
+        (("--num-classes", "2001", "--group", "x"), "--group needs at most 2,000 classes, got 2,001"),
         (("--against", "{}/predictions"), "--against must name other predictions"),
         (("--against", "{}/none"), "none"),
         (("--group", "(x"), "--group must be a CSV file or a regular expression"),

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import nibabel
@@ -18,7 +19,10 @@ from monai.metrics import compute_hausdorff_distance, compute_surface_dice
 from typer.testing import CliRunner, Result
 
 from lovasz.cli.app import app
-from lovasz.study.score import evaluation
+from lovasz.study.processes import Ranks
+from lovasz.study.score import evaluation, pairing
+from lovasz.study.score.surfaces import Tolerance
+from lovasz.study.summary.surface_intervals import surface_means
 from tests.cli.commands import assert_refused
 from tests.study.masks import VOID, draw, write
 
@@ -292,6 +296,45 @@ def test_without_the_option_monai_is_not_imported(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "lovasz.study.score.surfaces" in done.stdout.split()
     assert "monai" not in done.stdout.split()
+
+
+# ---- intervals ----
+
+
+def test_means_of_images_that_are_drawn_again_are_those_of_their_rows(tmp_path: Path) -> None:
+    """Counted by hand: each image is repeated as often as its group is drawn."""
+    pairs, tolerance = pairing.pair(*write(tmp_path, blocks(9))), Tolerance(1, "px")
+    surfaces = evaluation.evaluate(
+        pairs, tuple("abcde"), frozenset({VOID}), 1, Event(), lambda *_: None, Ranks(), tolerance=tolerance
+    ).surfaces
+    groups, rng = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5]), np.random.default_rng(1)
+    times = rng.integers(0, 3, (20, 6))
+    scored, held = surface_means(surfaces, groups, 6, 1)
+    values = np.stack([surfaces[image] for image in range(9)])
+    expected = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of means of nothing
+        for drawn in times:
+            classes = np.nanmean(values.repeat(drawn[groups], axis=0), axis=0)
+            expected.append([*np.nanmean(np.delete(classes, 1, axis=0), axis=0), *classes.ravel()])
+    np.testing.assert_allclose(scored(torch.from_numpy(times).double()).numpy(), expected, rtol=1e-9)
+    holds = [len(set(groups[~np.isnan(values[:, label, 0])])) for label in range(5)]
+    assert held.tolist() == [6, 6, *np.repeat(holds, 2)]
+
+
+def test_their_intervals_are_printed_and_written(tmp_path: Path, evaluate: Any) -> None:
+    result, record = evaluate(blocks(8), "--num-classes", 5, "--ignore", VOID, "--surface", "2px")
+    assert result.exit_code == 0, result.output
+    means, scores = record["intervals"]["means"], record["scores"]
+    for name in ("nsd", "hd95"):
+        assert means[name]["low"] < scores[name] < means[name]["high"]
+        ends = record["classes"][2]["intervals"][name]
+        assert ends["low"] < record["classes"][2][name] < ends["high"]
+    low, high = (f"{means['hd95'][end]:.2f}" for end in ("low", "high"))
+    assert re.search(rf"HD95 in px, mean over classes +{scores['hd95']:.2f} +{low} to {high}", result.stdout)
+    assert re.search(rf"NSD, mean over classes +{100 * scores['nsd']:.2f} ", result.stdout)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert f"HD95 {scores['hd95']:.2f} px ({low} to {high})" in page
 
 
 # ---- refused ----

@@ -208,7 +208,13 @@ def evaluate(
         if scores is not None and against:
             raise ValueError("--against compares masks; write those of scores with --decide, and compare these")
         images_drawn = make_resample_options(
-            pairs, group, subgroups, against or (), resamples, lambda path: rival_pairs(path, targets, max_values)
+            pairs,
+            len(known.names),
+            group,
+            subgroups,
+            against or (),
+            resamples,
+            lambda path: rival_pairs(path, targets, max_values),
         )
         for other in images_drawn.rivals:
             predicted = (str(other.paths(image)[0]) for image in range(len(other.files)))

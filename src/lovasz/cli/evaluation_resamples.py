@@ -13,6 +13,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scores import Scores
+from lovasz.study.summary.image_table import MOST_CLASSES
 from lovasz.study.summary.resampling import Draws, StoppedError
 from lovasz.study.summary.rivals import Contest, contest
 from lovasz.study.summary.score_intervals import ScoreIntervals, score_intervals
@@ -80,6 +81,7 @@ class ResampleOptions:
 
 def make_resample_options(
     pairs: Pairs,
+    num_classes: int,
     group: str | None,
     columns: Path | None,
     against: Sequence[Path],
@@ -97,6 +99,8 @@ def make_resample_options(
     named = [name for name, value in given.items() if value is not None]
     if named and not resamples:
         raise ValueError(f"{named[0]} needs resamples, got --resamples 0")
+    if named and num_classes > MOST_CLASSES:
+        raise ValueError(f"{named[0]} needs at most {MOST_CLASSES:,} classes, got {num_classes:,}")
     names = [name for name, _, _ in pairs.files]
     found = {} if columns is None else properties(columns, names)
     check_columns(found)

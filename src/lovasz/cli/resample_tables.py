@@ -24,6 +24,7 @@ LABELS = {
     "accuracy": "Pixel accuracy",
     "boundary_iou": "Boundary IoU of the data set, mean over classes",
     "image_boundary_iou": "  of each image, mean over images",
+    "nsd": "NSD, mean over classes",
 }
 
 
@@ -43,7 +44,7 @@ def print_intervals(console: Console, outcome: Outcome) -> None:
         return
     found = outcome.intervals
     if found.known:
-        console.print(_means(outcome.scores, found))
+        console.print(_means(outcome, outcome.scores, found))
     console.print(
         " ".join([f"{covers(found.units, found.resamples)}.", few(found.units)]).rstrip(),
         soft_wrap=not console.is_terminal,
@@ -53,8 +54,8 @@ def print_intervals(console: Console, outcome: Outcome) -> None:
         console.print(_subgroups(outcome))
 
 
-def _means(scores: Scores, found: ScoreIntervals) -> Table:
-    """Return the table of the means with their intervals."""
+def _means(outcome: Outcome, scores: Scores, found: ScoreIntervals) -> Table:
+    """Return the table of the means with their intervals, all in % but HD95."""
     table = titled("Intervals, in %")
     table.add_column("", overflow="fold")
     for column in ("mean", "95 % interval"):
@@ -62,6 +63,14 @@ def _means(scores: Scores, found: ScoreIntervals) -> Table:
     for name, value in means_of(scores).items():
         if not math.isnan(value):
             table.add_row(LABELS[name], f"{100 * value:.2f}", percents(found.means[name]))
+    surfaces = outcome.evaluation.surfaces
+    if surfaces is not None and scores.surface is not None and not math.isnan(scores.surface.hd95):
+        ends = found.means["hd95"]
+        table.add_row(
+            Text(f"HD95 in {surfaces.tolerance.unit}, mean over classes"),
+            f"{scores.surface.hd95:.2f}",
+            "–" if ends is None else f"{ends.low:.2f} to {ends.high:.2f}",
+        )
     return table
 
 

@@ -20,6 +20,7 @@ MEANS = {
     "accuracy": "pixel accuracy",
     "boundary_iou": "boundary IoU",
     "image_boundary_iou": "image boundary IoU",
+    "nsd": "NSD",
 }
 
 

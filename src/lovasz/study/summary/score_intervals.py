@@ -10,6 +10,7 @@ from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
 from lovasz.study.summary.image_table import MEANS, MOST_CLASSES, ImageTable, table_of
 from lovasz.study.summary.resampling import Draws, Sampled, Units, interval, sample, units_of
+from lovasz.study.summary.surface_intervals import MEASURED, surface_means
 
 # Resamples of the worst case, which ranks the images of each.
 RANKED = 2_000
@@ -39,8 +40,9 @@ class ScoreIntervals:
     Attributes:
         units: What was drawn.
         resamples: How often.
-        means: Those of the means over classes or images, by name as in `Scores`.
-        classes: Those of each class, by name as in `ClassScores`.
+        means: Those of the means over classes or images, by name as in `Scores`, `BoundaryScores` with "boundary"
+            and `SurfaceScores`.
+        classes: Those of each class, by name as in `ClassScores` and the same.
     """
 
     units: Units
@@ -55,10 +57,12 @@ class ScoreIntervals:
 
 
 def means_of(scores: Scores) -> dict[str, float]:
-    """Return the means of an evaluation by the names that their intervals have."""
+    """Return the means of an evaluation from 0 to 1 by the names that their intervals have."""
     found = {name: float(getattr(scores, name)) for name in MEANS}
     if scores.boundary is not None:
         found |= {"boundary_iou": scores.boundary.iou, "image_boundary_iou": scores.boundary.image_iou}
+    if scores.surface is not None:
+        found["nsd"] = scores.surface.nsd
     return found
 
 
@@ -108,6 +112,16 @@ def score_intervals(
         worst = _each(*interval(sample(table.worst, units.number, fewer), np.append(held, whole)))
         means |= {"image_worst": worst[-1]}
         classes = [{**one, "worst": found} for one, found in zip(classes, worst[:-1], strict=True)]
+    if evaluation.surfaces is not None:
+        unit = spread_over(evaluation, places, units)
+        scored, held = surface_means(evaluation.surfaces, unit, units.number, scores.background)
+        found = _each(*interval(sample(scored, units.number, draws), held))
+        whole, *of_classes = (
+            dict(zip(MEASURED, found[first : first + len(MEASURED)], strict=True))
+            for first in range(0, len(found), len(MEASURED))
+        )
+        means |= whole
+        classes = [one | more for one, more in zip(classes, of_classes, strict=True)]
     return ScoreIntervals(units, draws.resamples, means, classes)
 
 
