@@ -78,7 +78,7 @@ def test_a_resample_scores_as_an_evaluation_of_the_images_drawn(tmp_path, empty)
     found = table_of(whole, score(whole, empty), np.arange(IMAGES), IMAGES)
     weights = torch.bincount(torch.tensor(drawn), minlength=IMAGES)[None].double()
     assert values(found, found.scores(weights)[0]) == pytest.approx(expected(again), abs=1e-12, nan_ok=True)
-    worst = [one.worst for one in again.classes] + [again.image_worst]
+    worst = [one.worst for one in again.classes] + [again.class_worst, again.image_worst]
     assert found.worst(weights)[0].tolist() == pytest.approx(worst, abs=1e-12, nan_ok=True)
 
 
@@ -157,6 +157,7 @@ def test_a_class_of_few_images_has_no_interval(evaluated):
     assert found.classes[0]["iou"] is not None
     assert found.classes[0]["worst"] is not None
     assert found.means["image_worst"] is not None
+    assert found.means["class_worst"] is not None
 
 
 def test_four_groups_allow_no_interval(evaluated):

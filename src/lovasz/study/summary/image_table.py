@@ -94,9 +94,11 @@ class ImageTable:
         return means, of_classes
 
     def worst(self, weights: Tensor) -> Tensor:
-        """Return the worst case of each class, then of images, (R, C + 1), of units that count so often, (R, G)."""
+        """Return the worst case of each class, their mean, and that of images, (R, C + 2), of units as above."""
         assert self.ious is not None
-        return torch.stack([_lowest(weights, self.unit, column) for column in self.ious.T], 1)
+        *classes, images = (_lowest(weights, self.unit, column) for column in self.ious.T)
+        of_classes = torch.stack(classes, 1)
+        return torch.cat([of_classes, of_classes.nanmean(1, keepdim=True), images[:, None]], 1)
 
     def held(self) -> NDArray[np.int64]:
         """Return how many units bear on each of the scores, (M + K C,): those that hold the class, or any."""

@@ -109,9 +109,11 @@ def score_intervals(
     if table.ious is not None:
         fewer = replace(draws, resamples=min(draws.resamples, RANKED))
         whole, held = table.held()[0], table.held()[table.place("iou", 0) :][: table.num_classes]
-        worst = _each(*interval(sample(table.worst, units.number, fewer), np.append(held, whole)))
-        means |= {"image_worst": worst[-1]}
-        classes = [{**one, "worst": found} for one, found in zip(classes, worst[:-1], strict=True)]
+        *worst, of_classes, of_images = _each(
+            *interval(sample(table.worst, units.number, fewer), np.append(held, [whole, whole]))
+        )
+        means |= {"image_worst": of_images, "class_worst": of_classes}
+        classes = [{**one, "worst": found} for one, found in zip(classes, worst, strict=True)]
     if evaluation.surfaces is not None:
         unit = spread_over(evaluation, places, units)
         scored, held = surface_means(evaluation.surfaces, unit, units.number, scores.background)
