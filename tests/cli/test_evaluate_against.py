@@ -100,6 +100,7 @@ def test_other_predictions_are_compared_with_the_first(folder: Path) -> None:
     assert {row["score"] for row in rows} >= {"miou", "iou", "boundary_iou", "image_boundary_iou"}
     (row,) = (row for row in rows if row["score"] == "miou")
     assert float(row["low"]) == pytest.approx(gap["low"], abs=1e-6)
+    assert {one["over"] for one in rows} == {"16 images"}
     page = (folder / "out" / "report.html").read_text()
     assert page.index("Against predictions") < page.index("Class by class")
     assert page.count("better: prediction") > 0

@@ -172,6 +172,7 @@ def test_the_table_of_classes_holds_every_score_with_its_intervals(tmp_path):
     with open(tmp_path / "classes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 * (1 + 4)
+    assert {row["over"] for row in rows} == {"seeds and test images (8 images)"}
     assert [row["difference"] for row in rows[:5]] == [""] * 5  # the baseline has none from itself
     summary, found, both = comparison.summaries[1], comparison.intervals[1], comparison.both[0]
     whole, first = rows[5:7]

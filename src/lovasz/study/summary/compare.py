@@ -18,7 +18,7 @@ from lovasz.study.summary.decisions import DecisionSummary, by_decision, decisio
 from lovasz.study.summary.resampling import Units
 from lovasz.study.summary.score_intervals import drawn_together
 from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
-from lovasz.study.summary.two_sources import LossIntervals, TwoSources, drawn_text, said_of_images, two_sources
+from lovasz.study.summary.two_sources import LossIntervals, TwoSources, said_of_images, two_sources
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -136,7 +136,7 @@ class Comparison:
         """Say what the intervals of a loss's own scores are over; empty where there are none."""
         if not any(row.miou for row in self.intervals):
             return ""
-        drawn = drawn_text(self.units, len(self.data.parts[TEST].samples))
+        drawn = self.units.of_images(len(self.data.parts[TEST].samples))
         return f"seeds and test images ({drawn})" if len(self.seeds) > 1 else f"test images ({drawn})"
 
     @property

@@ -132,7 +132,8 @@ def contest_record(contest: Contest, names: tuple[str, ...]) -> dict[str, Any]:
 
 def difference_rows(contest: Contest, names: tuple[str, ...]) -> Iterator[list[Any]]:
     """Yield a row for each difference of a score to the baseline."""
-    yield ["predictions", "baseline", "score", "class", "difference", "low", "high", "p"]
+    yield ["predictions", "baseline", "score", "class", "difference", "low", "high", "p", "over"]
+    over = contest.units.of_images(contest.images)
     for rival in contest.rivals:
         start = [rival.name, contest.baseline]
         for name in rival.differences:
@@ -144,10 +145,11 @@ def difference_rows(contest: Contest, names: tuple[str, ...]) -> Iterator[list[A
                 score_cell(rival.differences[name]),
                 *ends,
                 score_cell(rival.p_values.get(name)),
+                over,
             ]
         for label, values, intervals in zip(names, rival.class_differences, rival.class_intervals, strict=True):
             for name in values:
-                yield [*start, name, label, score_cell(values[name]), *_ends(intervals[name]), ""]
+                yield [*start, name, label, score_cell(values[name]), *_ends(intervals[name]), "", over]
 
 
 def subgroup_rows(found: Sequence[Subgroup]) -> Iterator[list[Any]]:

@@ -62,6 +62,13 @@ class Units:
     number: int
     noun: str = "image"
 
+    def of_images(self, images: int) -> str:
+        """Say what is drawn of so many images: "233 images", or "12 groups of 233 images"."""
+        of_images = f"{images:,} image{'' if images == 1 else 's'}"
+        if self.noun == "image":
+            return of_images
+        return f"{self.number:,} {self.noun}{'' if self.number == 1 else 's'} of {of_images}"
+
 
 def units_of(images: int, groups: NDArray[np.int64] | None = None) -> Units:
     """Return the units of so many images: groups where they are given, else the images."""

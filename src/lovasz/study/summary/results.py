@@ -21,7 +21,18 @@ from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
 
 # Columns of classes.csv.
-CLASSES = ("loss", "score", "class", "mean", "low", "high", "difference", "difference_low", "difference_high")
+CLASSES = (
+    "loss",
+    "score",
+    "class",
+    "mean",
+    "low",
+    "high",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "over",
+)
 
 
 def write_csv(comparison: Comparison, path: Path) -> None:
@@ -54,7 +65,8 @@ def write_classes(comparison: Comparison, path: Path) -> None:
 
     Scores and differences from the baseline are fractions of 1; what does not exist is empty.
     """
-    rows: list[list[Any]] = [list(CLASSES)]
+    rows: list[list[Any]] = []
+    what = [comparison.intervals_of]
     differences = [None, *comparison.both]
     for summary, found, both in zip(comparison.summaries, comparison.intervals, differences, strict=True):
         gap = [] if both is None else [both.mean, both.low, both.high]
@@ -70,7 +82,7 @@ def write_classes(comparison: Comparison, path: Path) -> None:
             gap = [] if both is None else [value - away, *_pair(over)]
             rows.append([summary.loss, "iou", name, *map(_cell, [value, *_pair(ends), *gap])])
     with replaced(path, newline="") as file:
-        write_rows(file, [row + [""] * (len(CLASSES) - len(row)) for row in rows])
+        write_rows(file, [CLASSES, *(row + [""] * (len(CLASSES) - 1 - len(row)) + what for row in rows)])
 
 
 def write_json(comparison: Comparison, path: Path) -> None:

@@ -118,21 +118,13 @@ def two_sources(
     return differences, found
 
 
-def drawn_text(units: Units, images: int) -> str:
-    """Say what is drawn again of so many test images: "233 images", or "12 groups of 233 images"."""
-    of_images = f"{images:,} image{'' if images == 1 else 's'}"
-    if units.noun == "image":
-        return of_images
-    return f"{units.number:,} {units.noun}{'' if units.number == 1 else 's'} of {of_images}"
-
-
 def said_of_images(found: Sequence[TwoSources], units: Units, images: int) -> list[str]:
     """Say, in a sentence, of which losses a difference remains over other test images too."""
     known = [one for one in found if one.low is not None]
     if not known:
         return []
     sure = [one.loss for one in known if one.decided]
-    start = f"Over other test images as well as other seeds ({drawn_text(units, images)} drawn again)"
+    start = f"Over other test images as well as other seeds ({units.of_images(images)} drawn again)"
     if not sure:
         return [f"{start}, no difference is shown."]
     open_ones = [one.loss for one in known if not one.decided]
