@@ -9,7 +9,7 @@ from torchmetrics.utilities.plot import plot_curve
 
 from ._counting_metric import CountingMetric
 from ._inputs.arguments import check_num_classes, choice, parse_counted_bins, parse_measure
-from ._inputs.layouts import PROBABILITIES
+from ._inputs.layouts import PROBABILITIES, known_channels
 from .counts import Counts, count
 from .curves import ThresholdCurve
 from .measures import FBeta, Tversky
@@ -81,6 +81,7 @@ class JaccardCurve(CountingMetric):
         counts = count(
             logits, target, form=self.form, ignore_index=self.ignore_index, mask=mask, bins=self.bins,
             upsample=self.upsample, align_corners=self.align_corners,
+            channels=known_channels(logits, self.num_classes, self.form),
         )  # fmt: skip
         if counts.table.shape[1] != self.num_classes:
             what = f"{self.num_classes} {'classes' if self.form == 'softmax' else 'channels'}"

@@ -106,7 +106,8 @@ class Task:
                 got = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else type(batch).__name__
                 raise TypeError(f"batches must hold (logits, target) or (logits, target, mask), got {got}")
             logits, target, mask = (*batch, None)[:3]
-            view = layouts.view(logits, target, mask, self.form, self.upsample, self.align_corners)
+            channels = layouts.known_channels(logits, self.num_classes, self.form)
+            view = layouts.view(logits, target, mask, self.form, self.upsample, self.align_corners, channels)
             if view.logits.shape[1] != self.num_classes:
                 what = f"{self.num_classes} classes" if self.form == "softmax" else f"{self.num_classes} channels"
                 raise ValueError(f"logits must have {what}, got {view.logits.shape[1]} in {tuple(logits.shape)}")

@@ -172,6 +172,7 @@ def count(
     bins: int | str = "auto",
     upsample: str | None = None,
     align_corners: bool = False,
+    channels: bool | None = None,
 ) -> Counts:
     """Count the pixels of each class by their error, without a graph.
 
@@ -185,6 +186,8 @@ def count(
         bins: number of bins from 16 to 65536; "auto" takes the default for the form and C.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
         align_corners: that of `F.interpolate`.
+        channels: of the sigmoid and the hinge, whether axis 1 of the logits is that of channels; None where the
+            shapes tell.
 
     Returns:
         The `Counts`.
@@ -199,7 +202,7 @@ def count(
         >>> valid.tolist(), foreground.tolist()
         ([[2, 2]], [[1, 1]])
     """
-    view = layouts.view(logits, target, mask, form, upsample, align_corners)
+    view = layouts.view(logits, target, mask, form, upsample, align_corners, channels)
     number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "counts always count")
     ignored = arguments.parse_ignore_index(ignore_index)
     pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)

@@ -30,6 +30,7 @@ def image_decision(
     size: Sequence[int] | None = None,
     upsample: str | None = None,
     align_corners: bool = False,
+    channels: bool | None = None,
 ) -> Tensor:
     r"""Return the labels of highest expected IoU, image by image.
 
@@ -49,6 +50,7 @@ def image_decision(
         size: spatial size of the labels, needed with `upsample`.
         upsample: "nearest", "linear", "bilinear" or "trilinear", to labels of higher resolution than the logits.
         align_corners: that of `F.interpolate`.
+        channels: of the sigmoid, whether axis 1 is that of channels; None where the shape tells.
 
     Returns:
         Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
@@ -68,7 +70,7 @@ def image_decision(
     parsed = arguments.parse_measure(measure)
     if not isinstance(absent_below, (int, float)) or isinstance(absent_below, bool) or not 0 <= absent_below <= 1:
         raise ValueError(f"absent_below must be a number from 0 to 1, got {absent_below!r}")
-    view, shape = _pixels(logits, mask, form, size, upsample, align_corners)
+    view, shape = _pixels(logits, mask, form, size, upsample, align_corners, channels)
     number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "the decision counts")
     pixels = Pixels(view.logits, view.target, view.mask, [], form, view.interpolation)
     table = operators.count(pixels, number, True).table
@@ -227,7 +229,8 @@ class DatasetDecision(nn.Module):
         Returns:
             Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
         """
-        view, shape = _pixels(logits, None, self.form, size, self.upsample, self.align_corners)
+        channels = layouts.known_channels(logits, self.num_classes, self.form)
+        view, shape = _pixels(logits, None, self.form, size, self.upsample, self.align_corners, channels)
         if view.logits.shape[1] != self.num_classes:
             what = "classes" if self.form == "softmax" else "channels"
             raise ValueError(f"logits must have {self.num_classes} {what}, got {tuple(logits.shape)}")
@@ -250,6 +253,7 @@ def _pixels(
     size: Sequence[int] | None,
     upsample: str | None,
     align_corners: bool,
+    channels: bool | None,
 ) -> tuple[layouts.View, tuple[int, ...]]:
     """Return the one view of logits, with a target of zeros in the shape of the labels; and that shape."""
     if not isinstance(logits, Tensor):
@@ -262,13 +266,13 @@ def _pixels(
     if size is not None:
         shape = (*shape[: len(shape) - len(size)], *size)
     zeros = torch.zeros((), dtype=torch.uint8, device=logits.device).expand(shape)
-    return layouts.view(logits, zeros, mask, form, upsample, align_corners), shape
+    return layouts.view(logits, zeros, mask, form, upsample, align_corners, channels), shape
 
 
 def _labels(view: layouts.View, factor: Tensor, threshold: Tensor, form: str, shape: tuple[int, ...]) -> Tensor:
     """Return the labels of a rule, in the shape that the caller's logits ask for."""
     axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
     found = decision.labels(view.logits, factor, threshold, form, axes)
-    if form == "sigmoid" and len(shape) == 2:  # a point cloud (P, C) is one image (1, C, P)
+    if form == "sigmoid" and len(shape) == 2 and len(found) == 1:  # a point cloud (P, C) is one image (1, C, P)
         return found[0].t().reshape(shape)
     return found.reshape(shape)

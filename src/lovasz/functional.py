@@ -106,6 +106,7 @@ def lovasz_sigmoid(
     upsample: str | None = None,
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
+    channels: bool | None = None,
 ) -> Tensor:
     r"""Compute the Lovász loss of the sigmoid probabilities: one Jaccard loss per channel (multilabel), or binary.
 
@@ -113,8 +114,8 @@ def lovasz_sigmoid(
     without foreground takes part with its largest error, so that its worst pixel is pushed down.
 
     Args:
-        logits: (N, C, *) with a target of the same shape; binary: (N, 1, *), or (N, H, W) and (P,) without
-            a channel axis. For (N, C, L) and for (N, D, H, W) without channels, see Note.
+        logits: (N, C, *), or (P, C) for a point cloud, with a target of the same shape; binary: (N, 1, *), or
+            (N, *) and (P,) without a channel axis.
         target: 0 and 1, any integer type or bool; for (N, 1, *) also (N, *).
         ignore_index: label or labels to leave out, channel by channel.
         mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts.
@@ -129,6 +130,9 @@ def lovasz_sigmoid(
         upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
         align_corners: that of `F.interpolate`.
         measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
+        channels: True for (N, C, *) and (P, C), False for (N, *) without a channel axis. None reads it from the
+            shapes: (P,), (N, 1, *), or as many spatial axes as `upsample` names; where they leave it open, as of
+            (2, 3, 8, 8), that is an error.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image.
@@ -136,16 +140,12 @@ def lovasz_sigmoid(
     Raises:
         TypeError, ValueError: for arguments that do not fit, before any work.
 
-    Note:
-        Axis 1 is the channel axis of 2-D, 4-D and 5-D logits, and 1-D and 3-D logits have none. Elsewhere
-        say which you mean: ``unsqueeze(-1)`` keeps channels, ``unsqueeze(1)`` adds one.
-
     Example:
         >>> logits = torch.tensor([9.0, 9.0, -9.0, -9.0])  # predicted foreground, foreground, ...
         >>> lovasz_sigmoid(logits, torch.tensor([1, 0, 0, 0]))  # IoU 1/2
         tensor(0.5000)
     """
-    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
+    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners, channels)
     loss, _ = lovasz(
         view, "sigmoid", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
         reduction=reduction, bins=bins, group=group, average_gradients=average_gradients, counts=counts,
@@ -171,6 +171,7 @@ def lovasz_hinge(
     upsample: str | None = None,
     align_corners: bool = False,
     measure: str | Tversky | FBeta = "jaccard",
+    channels: bool | None = None,
 ) -> Tensor:
     r"""Compute the Lovász hinge: the binary Jaccard loss in margin form.
 
@@ -178,8 +179,8 @@ def lovasz_hinge(
     where every pixel is correct by a margin of 1.
 
     Args:
-        logits: (N, 1, *), or (N, H, W) and (P,) without a channel axis; with (N, C, *) each channel has a
-            loss of its own, in the layouts of `lovasz_sigmoid`.
+        logits: (N, 1, *), or (N, *) and (P,) without a channel axis; with (N, C, *) each channel has a loss of its
+            own, in the layouts of `lovasz_sigmoid`.
         target: 0 and 1, any integer type or bool, shape of logits, or (N, *) for (N, 1, *).
         ignore_index: label or labels to leave out.
         mask: bool, shape of target, True where a pixel counts.
@@ -194,6 +195,7 @@ def lovasz_hinge(
         upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
         align_corners: that of `F.interpolate`.
         measure: "jaccard", "dice", `Tversky` or `FBeta`: at one-hot predictions the loss is 1 - measure.
+        channels: whether axis 1 is that of channels; None where the shapes tell, as for `lovasz_sigmoid`.
 
     Returns:
         A scalar; for "none" (C,), or (N, C) per image. Counting clips errors at 4 * bins (2.6e5).
@@ -209,7 +211,7 @@ def lovasz_hinge(
     References:
         Yu, Blaschko (2015), https://arxiv.org/abs/1512.07797
     """
-    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners)
+    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners, channels)
     loss, _ = lovasz(
         view, "hinge", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
         reduction=reduction, bins=bins, group=group, average_gradients=average_gradients, counts=counts,

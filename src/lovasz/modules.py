@@ -83,8 +83,8 @@ class LovaszSigmoidLoss(_Loss):
     """Compute `lovasz_sigmoid` with its arguments stored.
 
     Shape:
-        logits (N, C, *), or (N, H, W) and (P,) without a channel axis; target and mask of the same shape; result a
-        scalar, see `reduction`.
+        logits (N, C, *), or (N, *) and (P,) without a channel axis, see `channels`; target and mask
+        of the same shape; result a scalar, see `reduction`.
 
     Example:
         >>> import torch
@@ -106,11 +106,12 @@ class LovaszSigmoidLoss(_Loss):
         upsample: str | None = None,
         align_corners: bool = False,
         measure: str | Tversky | FBeta = "jaccard",
+        channels: bool | None = None,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
                          reduction=reduction, bins=bins, group=group,
                          average_gradients=average_gradients, upsample=upsample,
-                         align_corners=align_corners, measure=measure)  # fmt: skip
+                         align_corners=align_corners, measure=measure, channels=channels)  # fmt: skip
 
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None
@@ -125,8 +126,8 @@ class LovaszHingeLoss(_Loss):
     """Compute `lovasz_hinge` with its arguments stored.
 
     Shape:
-        logits (N, 1, *), or (N, H, W) and (P,) without a channel axis; target and mask of the same shape; result a
-        scalar, see `reduction`.
+        logits (N, 1, *), or (N, *) and (P,) without a channel axis, see `channels`; target and mask
+        of the same shape; result a scalar, see `reduction`.
 
     Example:
         >>> import torch
@@ -148,11 +149,12 @@ class LovaszHingeLoss(_Loss):
         upsample: str | None = None,
         align_corners: bool = False,
         measure: str | Tversky | FBeta = "jaccard",
+        channels: bool | None = None,
     ) -> None:
         super().__init__(weight, ignore_index=ignore_index, classes=classes, per_image=per_image,
                          reduction=reduction, bins=bins, group=group,
                          average_gradients=average_gradients, upsample=upsample,
-                         align_corners=align_corners, measure=measure)  # fmt: skip
+                         align_corners=align_corners, measure=measure, channels=channels)  # fmt: skip
 
     def forward(
         self, logits: Tensor, target: Tensor, mask: Tensor | None = None, counts: Counts | None = None

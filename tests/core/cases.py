@@ -1,18 +1,47 @@
 """The inputs every kernel must get right, each with its reason."""
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 import lovasz
+from lovasz._inputs import layouts
 
 FORMS = ("softmax", "sigmoid", "hinge")
-LOSSES = {
-    "softmax": lovasz.lovasz_softmax,
-    "sigmoid": lovasz.lovasz_sigmoid,
-    "hinge": lovasz.lovasz_hinge,
-}
+
+
+def _with_channels(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Says of logits (N, C, *) and (P, C) that axis 1 is that of channels."""
+
+    @functools.wraps(loss)
+    def found(logits: Tensor, target: Tensor, **arguments: Any) -> Tensor:
+        return loss(logits, target, **{"channels": logits.ndim > 1, **arguments})
+
+    return found
+
+
+lovasz_sigmoid = _with_channels(lovasz.lovasz_sigmoid)
+lovasz_hinge = _with_channels(lovasz.lovasz_hinge)
+
+
+@functools.wraps(lovasz.count)
+def count(logits: Tensor, target: Tensor, *, form: str = "softmax", **arguments: Any) -> lovasz.Counts:
+    """Says the same of the sigmoid and the hinge."""
+    channels = None if form == "softmax" else logits.ndim > 1
+    return lovasz.count(logits, target, form=form, **{"channels": channels, **arguments})
+
+
+def view(logits: Tensor, target: Tensor, mask: Tensor | None, form: str, *how: Any) -> layouts.View:
+    """The one view of the pixels, likewise."""
+    given = dict(zip(("upsample", "align_corners"), how, strict=False))
+    channels = None if form == "softmax" else logits.ndim > 1
+    return layouts.view(logits, target, mask, form, **given, channels=channels)
+
+
+LOSSES = {"softmax": lovasz.lovasz_softmax, "sigmoid": lovasz_sigmoid, "hinge": lovasz_hinge}
 MODULES = (
     lovasz.LovaszSoftmaxLoss,
     lovasz.LovaszSigmoidLoss,

@@ -12,6 +12,7 @@ from lovasz._inputs import arguments, layouts
 from lovasz._inputs.labels import canonical_target, num_labels
 from lovasz._kernels import plain
 from lovasz._math import binning, jaccard, sorting
+from tests.core import cases
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
 from tests.core.kernels import KERNELS, apply_with, count_with
 from tests.core.oracle import gradient
@@ -29,7 +30,7 @@ def split(case):
 
 
 def canonical(case):
-    x, t, m, _ = layouts.view(case.logits, case.target, case.arguments.get("mask"), case.form)
+    x, t, m, _ = cases.view(case.logits, case.target, case.arguments.get("mask"), case.form)
     ignore = arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
     return x, t, m, ignore, case.form
 
@@ -41,7 +42,7 @@ def test_the_loss_is_within_its_certified_bound(case, bins):
     exact = LOSSES[case.form](case.logits.double(), case.target, **case.arguments, bins=None)
     counted = LOSSES[case.form](case.logits, case.target, **case.arguments, bins=bins)
     counting, reducing = split(case)
-    counts = lovasz.count(case.logits, case.target, form=case.form, bins=bins, **counting)
+    counts = cases.count(case.logits, case.target, form=case.form, bins=bins, **counting)
     assert_close(counts.loss(**reducing), counted)
     bound = counts.bound(**reducing)
     assert (counted.double() - exact).abs() <= bound.double() + 6e-8 * exact, (counted, exact, bound)
@@ -155,12 +156,12 @@ def test_the_bound_covers_the_rounding_of_the_errors_themselves():
     """1 - p is 3e-8, and 0 in float32: more than the lowest of 65,536 bins is wide."""
     logits, target = torch.tensor([[17.3, 0.0]]), torch.tensor([0])
     exact = lovasz.lovasz_softmax(logits.double(), target, bins=None)
-    counts = lovasz.count(logits, target, bins=65536)
+    counts = cases.count(logits, target, bins=65536)
     assert 1e-8 < (counts.loss().double() - exact).abs() <= counts.bound().double()
 
 
 def test_hinge_errors_beyond_the_last_bin_have_no_certificate():
-    counts = lovasz.count(torch.tensor([1e30, 0.0]), torch.tensor([0, 1]), form="hinge", bins=64)
+    counts = cases.count(torch.tensor([1e30, 0.0]), torch.tensor([0, 1]), form="hinge", bins=64)
     assert counts.bound().isinf()
     assert counts.loss() < 1e30
 
@@ -275,7 +276,7 @@ def test_more_than_2_to_the_24_pixels_are_counted_exactly():
     P = 2**24 + 3
     logits = torch.zeros(1, dtype=torch.float16).expand(P)
     target = torch.zeros(1, dtype=torch.uint8).expand(P)
-    valid, foreground = lovasz.count(logits, target, form="hinge", bins=64).pixels()
+    valid, foreground = cases.count(logits, target, form="hinge", bins=64).pixels()
     assert (valid.item(), foreground.item()) == (P, 0)
 
 

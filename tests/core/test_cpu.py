@@ -17,6 +17,7 @@ import lovasz
 from lovasz._inputs import layouts
 from lovasz._kernels import cpu, plain
 from lovasz._math import binning, jaccard
+from tests.core import cases
 from tests.core.cases import FORMS, LOSSES, random
 from tests.core.kernels import COMPILED, INTERPRETED, KERNELS, OTHERS, apply_with, count_with, weigh_with
 from tests.core.oracle import gradient
@@ -319,7 +320,7 @@ def test_views_give_what_their_copies_give(form):
         found = LOSSES[form](y, target, bins=64)
         assert_close(found, expected, rtol=0, atol=0, msg=reason)
         assert_close(gradient(found, y), gradient(expected, x), rtol=0, atol=0, msg=reason)
-        pixels = layouts.view(logits, target, None, form)
+        pixels = cases.view(logits, target, None, form)
         assert pixels.logits.data_ptr() == logits.data_ptr(), reason  # no copy on the way to the kernel
         assert pixels.target.data_ptr() == target.data_ptr(), reason
 

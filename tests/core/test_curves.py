@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-import lovasz
 from lovasz import FBeta, Tversky
+from tests.core import cases
 
 MEASURES = ["jaccard", "dice", Tversky(0.3, 2.0), FBeta(2), "precision", "recall"]
 FORMS = ["softmax", "sigmoid"]
@@ -49,7 +49,7 @@ def precision_at_foreground(p: torch.Tensor, truth: torch.Tensor) -> torch.Tenso
 def test_the_pixels_at_a_threshold_are_those_of_brute_force_but_for_its_bins(form: str, bins: int) -> None:
     logits, target = problem(form, 1)
     p, truth = probabilities(form, logits, target)
-    curve = lovasz.count(logits, target, form=form, bins=bins).threshold_curve()
+    curve = cases.count(logits, target, form=form, bins=bins).threshold_curve()
     bounds = {str(measure): curve.bounds(measure) for measure in MEASURES}
     scores = {str(measure): curve.score(measure) for measure in MEASURES}
     assert curve.thresholds[0] == 0
@@ -73,7 +73,7 @@ def test_the_pixels_at_a_threshold_are_those_of_brute_force_but_for_its_bins(for
 @pytest.mark.parametrize("form", FORMS)
 def test_with_many_bins_hardly_anything_is_uncertain(form: str) -> None:
     logits, target = problem(form, 2)
-    low, high = lovasz.count(logits, target, form=form).threshold_curve().bounds()
+    low, high = cases.count(logits, target, form=form).threshold_curve().bounds()
     width = (high - low)[:, 200:-200]
     assert width.nanmean() < 2e-3
 
@@ -83,7 +83,7 @@ def test_with_many_bins_hardly_anything_is_uncertain(form: str) -> None:
 def test_the_best_threshold_has_the_score_of_the_best_of_all(form: str, measure: object) -> None:
     logits, target = problem(form, 3)
     p, truth = probabilities(form, logits, target)
-    thresholds, scores = lovasz.count(logits, target, form=form).threshold_curve().best(measure)
+    thresholds, scores = cases.count(logits, target, form=form).threshold_curve().best(measure)
     for c in range(3):
         order = p[c].argsort(descending=True)
         hits = truth[c][order].cumsum(0)
@@ -106,7 +106,7 @@ def test_the_best_threshold_is_no_better_than_its_mask_where_pixels_share_a_prob
         generator = torch.Generator().manual_seed(seed)
         p = (torch.randint(levels + 1, (4000,), generator=generator) / levels).clamp(0.001, 0.999)
         target = torch.bernoulli(p**2, generator=generator).long()
-        threshold, score = lovasz.count(p.logit(), target, form="sigmoid").threshold_curve().best()
+        threshold, score = cases.count(p.logit(), target, form="sigmoid").threshold_curve().best()
         scores = []
         for t in (threshold.float(), *(torch.arange(levels + 1) / levels - 1e-3)):
             tp = ((p > t) & (target == 1)).sum()
@@ -117,7 +117,7 @@ def test_the_best_threshold_is_no_better_than_its_mask_where_pixels_share_a_prob
 
 def test_a_plateau_is_halved() -> None:
     logits, target = torch.tensor([20.0, 20.0, -20.0]), torch.tensor([1, 1, 0])
-    threshold, score = lovasz.count(logits, target, form="sigmoid").threshold_curve().best()
+    threshold, score = cases.count(logits, target, form="sigmoid").threshold_curve().best()
     assert score.item() == 1
     assert_close(threshold.item(), 0.5, rtol=0, atol=1e-3)
 
@@ -126,7 +126,7 @@ def test_a_plateau_is_halved() -> None:
 def test_a_wanted_recall_or_precision_is_reached(form: str) -> None:
     logits, target = problem(form, 4, pixels=50_000, scale=2.0)
     p, truth = probabilities(form, logits, target)
-    curve = lovasz.count(logits, target, form=form).threshold_curve()
+    curve = cases.count(logits, target, form=form).threshold_curve()
     for wanted in (0.5, 0.95, 1.0):
         thresholds, precision = curve.at(recall=wanted)
         for c in range(3):
@@ -148,7 +148,7 @@ def test_a_wanted_recall_or_precision_is_reached(form: str) -> None:
         assert (curve.score("precision")[c, :place] < 0.9).all()
         assert recall[c] == curve.score("recall")[c, place]
     none, other = (
-        lovasz.count(torch.zeros(4), torch.tensor([1, 0, 0, 0]), form="sigmoid").threshold_curve().at(precision=0.9)
+        cases.count(torch.zeros(4), torch.tensor([1, 0, 0, 0]), form="sigmoid").threshold_curve().at(precision=0.9)
     )
     assert none.isnan().all()
     assert other.isnan().all()
@@ -159,7 +159,7 @@ def test_a_wanted_recall_or_precision_is_reached(form: str) -> None:
 def test_average_precision_is_that_of_the_pixels(form: str, bins: int, scale: float, near: float) -> None:
     logits, target = problem(form, 5, scale=scale)
     p, truth = probabilities(form, logits, target)
-    curve = lovasz.count(logits, target, form=form, bins=bins).threshold_curve()
+    curve = cases.count(logits, target, form=form, bins=bins).threshold_curve()
     found, (low, high) = curve.average_precision(), curve.average_precision_bounds()
     for c in range(3):
         exact = precision_at_foreground(p[c], truth[c]).mean().item()
@@ -174,7 +174,7 @@ def test_average_precision_is_that_of_the_pixels(form: str, bins: int, scale: fl
 def test_calibration_is_that_of_brute_force(form: str, bins: int, resolution: int) -> None:
     logits, target = problem(form, 6)
     p, truth = probabilities(form, logits, target)
-    curve = lovasz.count(logits, target, form=form, bins=resolution).threshold_curve()
+    curve = cases.count(logits, target, form=form, bins=resolution).threshold_curve()
     diagram, error, bound = (
         curve.calibration(bins),
         curve.calibration_error(bins),
@@ -200,15 +200,15 @@ def test_calibration_is_that_of_brute_force(form: str, bins: int, resolution: in
 
 def test_counts_of_parts_make_the_same_curve() -> None:
     logits, target = problem("softmax", 7)
-    whole = lovasz.count(logits, target).threshold_curve()
-    parts = [lovasz.count(logits[i::3], target[i::3]) for i in range(3)]
+    whole = cases.count(logits, target).threshold_curve()
+    parts = [cases.count(logits[i::3], target[i::3]) for i in range(3)]
     added = (parts[0] + parts[1] + parts[2]).threshold_curve()
     assert torch.equal(whole.tp, added.tp)
     assert torch.equal(whole.fp, added.fp)
 
 
 def test_a_class_without_foreground_has_no_best_threshold() -> None:
-    curve = lovasz.count(torch.randn(10, 2), torch.zeros(10, dtype=torch.long)).threshold_curve()
+    curve = cases.count(torch.randn(10, 2), torch.zeros(10, dtype=torch.long)).threshold_curve()
     thresholds, scores = curve.best()
     assert thresholds.isnan().tolist() == [False, True]
     assert scores.isnan().tolist() == [False, True]
@@ -217,7 +217,7 @@ def test_a_class_without_foreground_has_no_best_threshold() -> None:
 
 def test_nan_makes_the_scores_of_its_class_nan() -> None:
     logits = torch.tensor([[1.0, 2.0], [float("nan"), 0.5]])
-    curve = lovasz.count(logits, torch.tensor([[1, 0], [0, 1]]), form="sigmoid").threshold_curve()
+    curve = cases.count(logits, torch.tensor([[1, 0], [0, 1]]), form="sigmoid").threshold_curve()
     for values in (curve.score(), curve.best()[1], curve.average_precision(), curve.calibration_error()):
         rows = values.reshape(2, -1).isnan().all(1)
         assert rows.tolist() == [True, False]
@@ -227,10 +227,10 @@ def test_nan_makes_the_scores_of_its_class_nan() -> None:
 def test_what_has_no_thresholds_is_refused() -> None:
     logits, target = torch.randn(1, 1, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.long)
     with pytest.raises(ValueError, match="hinge counts no score"):
-        lovasz.count(logits, target, form="hinge").threshold_curve()
+        cases.count(logits, target, form="hinge").threshold_curve()
     with pytest.raises(ValueError, match="per_image=False"):
-        lovasz.count(logits, target, form="sigmoid", per_image=True).threshold_curve()
-    curve = lovasz.count(logits, target, form="sigmoid").threshold_curve()
+        cases.count(logits, target, form="sigmoid", per_image=True).threshold_curve()
+    curve = cases.count(logits, target, form="sigmoid").threshold_curve()
     for wrong in ({}, {"recall": 0.5, "precision": 0.5}):
         with pytest.raises(TypeError, match="one of recall and precision"):
             curve.at(**wrong)
@@ -244,7 +244,7 @@ def test_what_has_no_thresholds_is_refused() -> None:
 
 
 def test_a_curve_that_is_changed_changes_no_other() -> None:
-    counts = lovasz.count(*problem("sigmoid", 11), form="sigmoid", bins=64)
+    counts = cases.count(*problem("sigmoid", 11), form="sigmoid", bins=64)
     before = counts.threshold_curve().thresholds.clone()
     counts.threshold_curve().thresholds.zero_()
     assert_close(counts.threshold_curve().thresholds, before, rtol=0, atol=0)

@@ -17,6 +17,7 @@ from lovasz import FBeta, Tversky, _fitting
 from lovasz._math import decision
 from lovasz.decisions import DatasetDecision, image_decision
 from lovasz.metrics import JaccardIndex
+from tests.core import cases
 from tests.core.processes import run
 
 MEASURES = ["jaccard", "dice", Tversky(0.3, 2.0), FBeta(2)]
@@ -100,7 +101,7 @@ def test_a_pixel_goes_to_the_class_of_the_largest_gain() -> None:
 def test_it_is_that_of_rankseg_but_for_a_bin(measure: str, metric: str) -> None:
     logits = torch.cat([logits for logits, _ in images(8, 2, sharper=2.0)])
     theirs = rankseg_rma(logits.sigmoid(), metric=metric, output_mode="multilabel")
-    ours = image_decision(logits, form="sigmoid", measure=measure)
+    ours = image_decision(logits, form="sigmoid", measure=measure, channels=True)
     assert (ours != theirs).double().mean() < 2e-3
     assert (ours != (logits > 0)).double().mean() > 0.02  # there was something to decide
 
@@ -201,8 +202,16 @@ def test_every_layout_of_the_sigmoid() -> None:
     one.threshold.fill_(0.3)
     for x in (plain[0, 0, 0], plain[:, 0], plain[:, :1]):
         assert_close(one(x), x.sigmoid() > 0.3)
-    for x in (plain[:, 0], plain[0, 0].flatten()):
-        assert image_decision(x, form="sigmoid").shape == x.shape
+    for x in (plain[:, 0], plain[0, 0], plain[0, 0].flatten()):
+        found = image_decision(x, form="sigmoid", channels=False)
+        alone = [image_decision(one.flatten(), form="sigmoid") for one in (x if x.ndim > 1 else [x])]
+        assert_close(found, torch.stack(alone).view(x.shape))
+    flat = plain.flatten(2)
+    assert_close(rule(flat), expected.flatten(2))
+    by_channel = torch.stack([image_decision(flat[:, c], form="sigmoid", channels=False) for c in range(3)], 1)
+    assert_close(image_decision(flat, form="sigmoid", channels=True), by_channel)
+    with pytest.raises(ValueError, match="channels must say"):
+        image_decision(flat, form="sigmoid")
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -360,7 +369,7 @@ def test_what_is_held_out_of_channels_was_decided_by_thresholds_of_the_other_ima
     tp, union = torch.zeros(3), torch.zeros(3)
     for first in range(0, 40, 4):
         others = [one for n, one in enumerate(batches) if not first <= n < first + 4]
-        counts = sum(lovasz.count(x, t, form="sigmoid") for x, t in others)
+        counts = sum(cases.count(x, t, form="sigmoid") for x, t in others)
         threshold = 0.5 + found.trust * (counts.threshold_curve().best()[0] - 0.5)
         for logits, target in batches[first : first + 4]:
             chosen = logits.sigmoid() > threshold.view(1, 3, 1, 1)
@@ -500,7 +509,7 @@ def test_ties_are_scored_as_they_are_decided(values: list[float], channels: int)
     found = rule.fit([(logits, target)])
     assert found.usual == pytest.approx(score(logits > 0))
     assert found.fitted == pytest.approx(score(rule(logits)))
-    best, _ = lovasz.count(logits, target, form="sigmoid").threshold_curve().best()
+    best, _ = cases.count(logits, target, form="sigmoid").threshold_curve().best()
     rule.set_rule(_fitting.Rule(torch.ones(channels), best))
     assert_close(rule(logits), logits.sigmoid().double() >= best.view(1, -1, 1, 1), rtol=0, atol=0)
 

@@ -13,6 +13,7 @@ from torch.testing import assert_close
 import lovasz
 from lovasz._math import binning
 from lovasz.metrics import JaccardIndex
+from tests.core import cases
 from tests.core.cases import FORMS, LOSSES, random
 from tests.core.processes import run, start
 
@@ -73,7 +74,7 @@ def losses_of_a_split(rank, world):
     slabs = torch.arange(12).tensor_split(world)[rank]
     loss = lovasz.lovasz_softmax(logits[:, :, slabs], target[:, slabs], ignore_index=IGNORE, bins=512, group=group)
     found["slabs"] = (loss, None)
-    counts = lovasz.count(logits[:, :, slabs], target[:, slabs], ignore_index=IGNORE, bins=512)
+    counts = cases.count(logits[:, :, slabs], target[:, slabs], ignore_index=IGNORE, bins=512)
     found["counts"] = (counts.all_reduce(group).table, counts.all_reduce().table)
     iou = JaccardIndex(num_classes=4, ignore_index=IGNORE)
     logits, target = batch("softmax")
@@ -115,7 +116,7 @@ def test_any_split_over_processes_is_one_batch(world, tmp_path):
         assert_close(gradients(("both", average)) / (world if average else 1), x.grad, rtol=1e-5, atol=1e-8)
     logits, target = batch("softmax", (1, 4, 12, 6, 5))
     same_loss("slabs", lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, bins=512))
-    table = lovasz.count(logits, target, ignore_index=IGNORE, bins=512).table
+    table = cases.count(logits, target, ignore_index=IGNORE, bins=512).table
     logits, target = batch("softmax")
     iou = JaccardIndex(num_classes=4, ignore_index=IGNORE)
     iou.update(logits.argmax(1), target)
@@ -168,7 +169,7 @@ def disagree(rank, world):
         logits, target = random("sigmoid" if loss == "sigmoid" else "softmax", shape)
         try:
             if loss == "count":
-                lovasz.count(logits, target, bins=arguments["bins"]).all_reduce()
+                cases.count(logits, target, bins=arguments["bins"]).all_reduce()
             else:
                 losses[loss](logits, target, group="world", **arguments)
         except RuntimeError as error:
@@ -402,7 +403,7 @@ def test_any_division_into_micro_batches_gives_the_bits_of_one_batch(form, divis
     expected = LOSSES[form](whole, target, bins=512, **args)
     expected.backward()
     parts = list(zip(logits.split(division), target.split(division), strict=True))
-    counts = sum(lovasz.count(x, t, form=form, ignore_index=IGNORE, bins=512) for x, t in parts)
+    counts = sum(cases.count(x, t, form=form, ignore_index=IGNORE, bins=512) for x, t in parts)
     grads = []
     for x, t in parts:
         x = x.clone().requires_grad_()
@@ -420,7 +421,7 @@ def test_accumulated_gradients_train_as_one_batch():
     lovasz.lovasz_softmax(one(image), target, bins=4096).backward()
     loss = lovasz.LovaszSoftmaxLoss()
     with torch.no_grad():
-        counts = sum(lovasz.count(many(x[None]), t[None], bins=4096) for x, t in zip(image, target, strict=True))
+        counts = sum(cases.count(many(x[None]), t[None], bins=4096) for x, t in zip(image, target, strict=True))
     for x, t in zip(image, target, strict=True):
         loss(many(x[None]), t[None], counts=counts).backward()
     for a, b in zip(many.parameters(), one.parameters(), strict=True):
@@ -430,7 +431,7 @@ def test_accumulated_gradients_train_as_one_batch():
 def test_a_volume_in_windows_is_the_volume():
     logits, target = batch("softmax", (1, 4, 12, 10, 8))
     counts = sum(
-        lovasz.count(logits[:, :, z : z + 5, y : y + 4], target[:, z : z + 5, y : y + 4], ignore_index=IGNORE)
+        cases.count(logits[:, :, z : z + 5, y : y + 4], target[:, z : z + 5, y : y + 4], ignore_index=IGNORE)
         for z in range(0, 12, 5)
         for y in range(0, 10, 4)
     )
@@ -453,14 +454,14 @@ def micro_batches_of_processes(rank, world):
     logits, target = (t[part_of(rank, world)] for t in batch("softmax"))
     group = torch.distributed.group.WORLD
     parts = list(zip(logits.split(1), target.split(1), strict=True))
-    counts = sum(lovasz.count(x, t, ignore_index=IGNORE, bins=512) for x, t in parts).all_reduce(group)
+    counts = sum(cases.count(x, t, ignore_index=IGNORE, bins=512) for x, t in parts).all_reduce(group)
     grads = []
     for x, t in parts:
         x = x.clone().requires_grad_()
         loss = lovasz.lovasz_softmax(x, t, ignore_index=IGNORE, counts=counts, group=group)
         loss.backward()
         grads.append(x.grad)
-    mine = lovasz.count(x, t, ignore_index=IGNORE, bins=512)
+    mine = cases.count(x, t, ignore_index=IGNORE, bins=512)
     with pytest.raises(ValueError, match=r"pass counts.all_reduce\(group\)"):
         lovasz.lovasz_softmax(x, t, ignore_index=IGNORE, counts=mine, group=group)
     with pytest.raises(ValueError, match="already"):
@@ -473,11 +474,11 @@ def micro_batches_of_processes(rank, world):
 def test_the_world_is_this_process_where_there_are_no_others(monkeypatch):
     """What trains in one process trains unchanged in many; where torchrun made many, they must know each other."""
     logits, target = batch("softmax")
-    bins = lovasz.count(logits, target, ignore_index=IGNORE).bins
+    bins = cases.count(logits, target, ignore_index=IGNORE).bins
     expected = lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, bins=bins)
     for loss in (lovasz.lovasz_softmax, torch.compile(lovasz.lovasz_softmax, fullgraph=True, backend="eager")):
         assert_close(loss(logits, target, ignore_index=IGNORE, group="world"), expected, rtol=0, atol=0)
-    counts = lovasz.count(logits, target, ignore_index=IGNORE).all_reduce()
+    counts = cases.count(logits, target, ignore_index=IGNORE).all_reduce()
     assert counts.reduced
     again = lovasz.lovasz_softmax(logits, target, ignore_index=IGNORE, counts=counts, group="world")
     assert_close(again, expected, rtol=0, atol=0)

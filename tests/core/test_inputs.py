@@ -9,8 +9,8 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz import lovasz_cross_entropy, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
-from tests.core.cases import random
+from lovasz import lovasz_cross_entropy, lovasz_softmax
+from tests.core.cases import lovasz_hinge, lovasz_sigmoid, random
 from tests.core.oracle import gradient
 
 MODES = ("auto", 512, None)
@@ -51,15 +51,67 @@ def test_a_binary_head_may_come_with_or_without_a_channel_axis(spatial, loss, bi
     expected = loss(logits.flatten(), target.flatten(), bins=bins)
     assert_close(loss(logits, target, bins=bins), expected)
     assert_close(loss(logits, target.squeeze(1), bins=bins), expected)
-    if len(spatial) in (0, 2):
-        assert_close(loss(logits.squeeze(1), target.squeeze(1), bins=bins), expected)
+    assert_close(loss(logits.squeeze(1), target.squeeze(1), bins=bins, channels=False), expected)
+    plain = getattr(lovasz, loss.__name__)
+    assert_close(plain(logits, target, bins=bins), expected)
+    assert_close(plain(logits, target.squeeze(1), bins=bins), expected)
+    mask = target.squeeze(1) < 2
+    assert_close(loss(logits.squeeze(1), target.squeeze(1), mask=mask, bins=bins, channels=False), expected)
 
 
-def test_one_spatial_axis_with_channels_is_said_with_a_further_axis():
+@pytest.mark.parametrize("shape", [(6, 3), (2, 3, 50), (2, 3, 4, 5)])
+@pytest.mark.parametrize("loss", [lovasz.lovasz_sigmoid, lovasz.lovasz_hinge])
+def test_where_the_shape_leaves_it_open_channels_must_say_what_axis_1_is(shape, loss):
+    logits, target = random("sigmoid", shape)
+    several = "(P, C)" if len(shape) == 2 else "(N, C, *)"
+    said = (
+        f"channels must say what axis 1 of logits {shape} is, which their shape does not: pass channels=True for "
+    )
+    with pytest.raises(
+        ValueError, match=re.escape(f"{said}{several}, one mask per channel, or channels=False for")
+    ):
+        loss(logits, target)
+    by_channel = [loss(logits[:, c].flatten(), target[:, c].flatten()) for c in range(3)]
+    assert_close(loss(logits, target, channels=True, reduction="none"), torch.stack(by_channel))
+    assert_close(loss(logits, target, channels=False), loss(logits.flatten(), target.flatten()))
+    per_image = [loss(one.flatten(), label.flatten()) for one, label in zip(logits, target, strict=True)]
+    assert_close(loss(logits, target, channels=False, per_image=True), torch.stack(per_image).mean())
+
+
+def test_one_loss_is_not_the_other():
     logits, target = random("sigmoid", (2, 3, 50))
-    channels = lovasz_sigmoid(logits.unsqueeze(-1), target.unsqueeze(-1), reduction="none")
-    assert channels.shape == (3,)
-    assert lovasz_sigmoid(logits, target, reduction="none").shape == (1,)
+    found = [lovasz.lovasz_sigmoid(logits, target, channels=channels).item() for channels in (True, False)]
+    assert abs(found[0] - found[1]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("upsample", "shape", "fine", "channels"),
+    [
+        ("linear", (2, 3, 10), (2, 3, 20), True),
+        ("bilinear", (2, 3, 10), (2, 6, 20), False),
+        ("bilinear", (2, 1, 10), (2, 4, 20), False),
+        ("bilinear", (2, 3, 4, 5), (2, 3, 8, 10), True),
+        ("trilinear", (2, 3, 4, 5), (2, 6, 8, 10), False),
+    ],
+)
+def test_the_interpolation_says_how_many_axes_are_spatial(upsample, shape, fine, channels):
+    logits, target = random("sigmoid", shape)[0], random("sigmoid", fine)[1]
+    for loss in (lovasz.lovasz_sigmoid, lovasz.lovasz_hinge):
+        found = loss(logits, target, upsample=upsample)
+        assert_close(found, loss(logits, target, upsample=upsample, channels=channels))
+
+
+def test_counts_and_curves_know_their_channels():
+    logits, target = random("sigmoid", (2, 3, 50))
+    with pytest.raises(ValueError, match="channels must say"):
+        lovasz.count(logits, target, form="sigmoid")
+    counts = lovasz.count(logits, target, form="sigmoid", channels=True)
+    assert counts.table.shape[1] == 3
+    metric = lovasz.metrics.JaccardCurve(3, form="sigmoid")
+    metric.update(logits, target)
+    assert_close(metric.table, counts.table[0])
+    with pytest.raises(ValueError, match="channels is for the sigmoid and the hinge, got True for the softmax"):
+        lovasz.count(logits, target[:, 0], channels=True)
 
 
 @pytest.mark.parametrize("bins", MODES)

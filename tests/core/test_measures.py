@@ -16,6 +16,7 @@ from lovasz import FBeta, Tversky, measures
 from lovasz._inputs import arguments
 from lovasz._kernels import plain
 from lovasz._math import binning, jaccard
+from tests.core import cases
 from tests.core.cases import FORMS, LOSSES, random
 from tests.core.kernels import KERNELS, OTHERS, weigh_with
 from tests.core.oracle import jaccard_loss_of_set, lovasz_by_definition, tversky_loss_of_set
@@ -160,7 +161,7 @@ def test_counting_is_within_its_bound_and_near(form, measure):
     x, y = logits.clone().requires_grad_(), logits.double().requires_grad_()
     counted = LOSSES[form](x, target, measure=measure, bins=8192)
     exact = LOSSES[form](y, target, measure=measure, bins=None)
-    counts = lovasz.count(logits, target, form=form, bins=8192)
+    counts = cases.count(logits, target, form=form, bins=8192)
     assert_close(counts.loss(measure=measure), counted.detach())
     assert abs(counted.detach().double() - exact.detach()) <= counts.bound(measure=measure).double() + 6e-8
     counted.backward()
@@ -266,10 +267,11 @@ def test_every_loss_takes_a_measure(name):
     logits, target = random("softmax", (2, 1, 9, 9)) if name == "hinge" else random("softmax", (2, 3, 9, 9))
     if name in ("sigmoid", "hinge"):
         logits, target = random(name, tuple(logits.shape))
-    values = {str(m): function(logits, target, bins=64, measure=m).item() for m in MEASURES}
+    channels = {"channels": True} if name == "sigmoid" else {}
+    values = {str(m): function(logits, target, bins=64, measure=m, **channels).item() for m in MEASURES}
     assert len(set(values.values())) == len(MEASURES)
     for measure in MEASURES:
-        loss = module(bins=64, measure=measure)
+        loss = module(bins=64, measure=measure, **channels)
         for one in (loss, copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
             assert one(logits, target).item() == values[str(measure)]
         assert f"measure={measure!r}" in repr(loss)

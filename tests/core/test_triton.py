@@ -7,8 +7,9 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from lovasz._inputs import arguments, layouts
+from lovasz._inputs import arguments
 from lovasz._kernels import operators, plain
+from tests.core import cases
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
 from tests.core.coarse import problem
 from tests.core.kernels import INTERPRETED, apply_with, count_with, weigh_with
@@ -62,7 +63,7 @@ def test_labels_finer_than_the_logits(form, size, monkeypatch):
     """Over strips, the last of which is smaller; per image, with all images of a strip in their own rows."""
     monkeypatch.setattr("lovasz._kernels.triton.finer.STRIP", 2500)
     logits, target, mask, mode, corners = problem(form, size, torch.float64)
-    pixels = layouts.view(*on_device(logits, target, mask), form, mode, corners)
+    pixels = cases.view(*on_device(logits, target, mask), form, mode, corners)
     fused = (None, 0.1) if form == "softmax" else (None, None)
     for per_image in (False, True):
         args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.interpolation)
@@ -78,7 +79,7 @@ TYPES += [(case, dtype) for case in CASES[::5] for dtype in (torch.float64, torc
 
 @pytest.mark.parametrize(("case", "dtype"), TYPES, ids=lambda v: name(v) if hasattr(v, "form") else str(v))
 def test_every_case_is_as_by_plain_pytorch(case, dtype):
-    x, t, m, _ = layouts.view(case.logits.to(dtype), case.target, case.arguments.get("mask"), case.form)
+    x, t, m, _ = cases.view(case.logits.to(dtype), case.target, case.arguments.get("mask"), case.form)
     ignore = arguments.parse_ignore_index(case.arguments.get("ignore_index", -100))
     args = (ignore, case.form, 64, case.arguments.get("per_image", False))
     expected = step(plain, *on_device(x, t, m), *args)

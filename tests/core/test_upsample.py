@@ -11,6 +11,7 @@ from lovasz import metrics
 from lovasz._inputs import layouts
 from lovasz._kernels import plain as spec
 from lovasz._math import interpolation
+from tests.core import cases
 from tests.core.cases import FORMS, LOSSES, random
 from tests.core.coarse import SIZES, plain, problem, whole
 from tests.core.kernels import COMPILED, apply_with, count_with, weigh_with
@@ -92,7 +93,7 @@ def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch
         logits = logits.contiguous(memory_format=torch.channels_last)
         logits = torch.cat((logits, logits))[::2].contiguous(memory_format=torch.channels_last)
         logits = logits.repeat_interleave(2, 0)[::2]
-    pixels = layouts.view(logits, target, mask, form, mode, corners)
+    pixels = cases.view(logits, target, mask, form, mode, corners)
     fine = whole(logits.double(), target.shape[-logits.ndim + 2 :], mode, corners)
     bins, ignore = 32, [255]
     for per_image in (False, True):
@@ -132,7 +133,7 @@ def test_a_kernel_interpolates_as_pytorch(kernel, form, dtype, size, monkeypatch
 def test_any_number_of_threads_gives_the_same_bits(kernel, form, size, monkeypatch):
     monkeypatch.setitem(spec.CHUNK, "cpu", 2**16)
     logits, target, mask, mode, corners = problem(form, size)
-    x, t, m, how = layouts.view(logits, target, mask, form, mode, corners)
+    x, t, m, how = cases.view(logits, target, mask, form, mode, corners)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 3, 5, 2):
@@ -157,17 +158,21 @@ def test_layouts_of_the_binary_losses():
     for x, t in ((logits, fine), (logits, fine[:, 0]), (logits[:, 0], fine[:, 0])):
         for mask in (None, torch.ones_like(t, dtype=torch.bool)):
             assert_close(lovasz.lovasz_sigmoid(x, t, mask=mask, bins=64, upsample="bilinear"), expected)
-    assert_close(lovasz.lovasz_sigmoid(logits[:, 0], fine[:, 0], bins=64, upsample="nearest"),
+    assert_close(lovasz.lovasz_sigmoid(logits[:, 0], fine[:, 0], bins=64, upsample="nearest", channels=False),
                  lovasz.lovasz_sigmoid(whole(logits, (18, 10), "nearest", False), fine, bins=64))  # fmt: skip
     three, target = random("sigmoid", (2, 3, 4, 4))
     fine = target.repeat_interleave(2, 2).repeat_interleave(2, 3)
     mask = torch.rand(2, 8, 8) < 0.5
     found = lovasz.lovasz_sigmoid(three, fine, mask=mask, bins=64, upsample="bilinear")
-    assert_close(found, lovasz.lovasz_sigmoid(whole(three, (8, 8), "bilinear", False), fine, mask=mask, bins=64))
+    expected = lovasz.lovasz_sigmoid(
+        whole(three, (8, 8), "bilinear", False), fine, mask=mask, bins=64, channels=True
+    )
+    assert_close(found, expected)
     row = logits[:, :, :1]  # an image of one row is an image
     fine = target[:, 0, :1].repeat_interleave(2, 2)[..., :5].repeat_interleave(2, 2)
     found = lovasz.lovasz_sigmoid(row[:, 0], fine, bins=64, upsample="bilinear")
-    assert_close(found, lovasz.lovasz_sigmoid(whole(row, (1, 10), "bilinear", False)[:, 0], fine, bins=64))
+    whole_row = whole(row, (1, 10), "bilinear", False)[:, 0]
+    assert_close(found, lovasz.lovasz_sigmoid(whole_row, fine, bins=64, channels=False))
 
 
 def test_equal_sizes_are_the_plain_loss():
@@ -182,9 +187,9 @@ def test_counts_and_the_losses_of_counts(form):
     logits, target, mask, mode, corners = problem(form, "a quarter")
     arguments = {"ignore_index": 255, "mask": mask}
     finer = {"upsample": mode, "align_corners": corners}
-    counts = lovasz.count(logits, target, form=form, bins=64, **arguments, **finer)
+    counts = cases.count(logits, target, form=form, bins=64, **arguments, **finer)
     fine = whole(logits, target.shape[-2:], mode, corners)
-    assert torch.equal(counts.table, lovasz.count(fine, target, form=form, bins=64, **arguments).table)
+    assert torch.equal(counts.table, cases.count(fine, target, form=form, bins=64, **arguments).table)
     x, y = logits.clone().requires_grad_(), logits.clone().requires_grad_()
     found = LOSSES[form](x, target, counts=counts, **arguments, **finer)
     expected = LOSSES[form](y, target, bins=64, **arguments, **finer)
@@ -357,7 +362,7 @@ def test_predictions_are_not_interpolated():
 @pytest.mark.parametrize("form", FORMS)
 def test_opcheck_and_compile(form):
     logits, target, mask, mode, corners = problem(form, "a quarter")
-    args = (*layouts.view(logits, target, mask, form, mode, corners)[:3], [255], form, "linear")
+    args = (*cases.view(logits, target, mask, form, mode, corners)[:3], [255], form, "linear")
     torch.library.opcheck(torch.ops.lovasz.count.default, (*args, 64, False, None, None))
     table, _, _ = torch.ops.lovasz.count(*args, 64, False, None, None)
     coefficients = torch.ones(table.shape[:2], dtype=torch.float64)

@@ -166,9 +166,9 @@ def test_certain_sigmoids_lose_one_minus_the_iou_of_torchmetrics(bins):
     sure = 200.0 * (logits > 0) - 100.0
     metric = MultilabelJaccardIndex(4, average="none")
     iou = metric((logits > 0).long(), target)
-    assert_close(lovasz.lovasz_sigmoid(sure, target, reduction="none", bins=bins), 1 - iou)
+    assert_close(lovasz.lovasz_sigmoid(sure, target, channels=True, reduction="none", bins=bins), 1 - iou)
     binary = BinaryJaccardIndex()((logits[:, 0] > 0).long(), target[:, 0])
-    assert_close(lovasz.lovasz_sigmoid(sure[:, 0], target[:, 0], bins=bins), 1 - binary)
+    assert_close(lovasz.lovasz_sigmoid(sure[:, 0], target[:, 0], channels=False, bins=bins), 1 - binary)
 
 
 @pytest.mark.parametrize("bins", ["auto", None, 1000])
@@ -176,7 +176,7 @@ def test_scores_at_the_margin_lose_twice_one_minus_the_iou_in_the_hinge(bins):
     logits, target = random("hinge", (3, 11, 13, 1), 6)
     margin = torch.where(logits > 0, 1.0, -1.0)
     iou = BinaryJaccardIndex()((logits > 0).long(), target)
-    assert_close(lovasz.lovasz_hinge(margin[..., 0], target[..., 0], bins=bins), 2 * (1 - iou))
+    assert_close(lovasz.lovasz_hinge(margin[..., 0], target[..., 0], channels=False, bins=bins), 2 * (1 - iou))
 
 
 @pytest.mark.parametrize("ignore_index", [None, 255, 0])

@@ -151,6 +151,8 @@ def test_the_module_passes_every_argument_on(name, monkeypatch):
              "align_corners": True, "measure": "dice"}  # fmt: skip
     if name == "cross_entropy":
         given |= {"lovasz_weight": 0.1, "ce_weight": 0.2, "label_smoothing": 0.3}
+    if name in ("sigmoid", "hinge"):
+        given["channels"] = True
     call = {"mask": torch.ones(1)}
     if name != "cross_entropy":
         call["counts"] = object()

@@ -134,25 +134,51 @@ def softmax_pixels(
     return _view(logits, target, mask, False, mode)
 
 
+def _has_channels(logits: Tensor, target: Tensor, upsample: str | None, channels: bool | None) -> bool:
+    """Return whether axis 1 of the logits is that of channels: as `channels` says, or as the shapes tell."""
+    shape, ndim = tuple(logits.shape), logits.ndim
+    if not (channels is None or isinstance(channels, bool)):
+        raise TypeError(f"channels must be True, False or None, got {channels!r}")
+    if ndim == 1:
+        if channels:
+            raise ValueError(f"logits must be (N, C, *) or (P, C) with channels=True, got {shape}")
+        return False
+    if channels is not None:
+        return channels
+    spatial = None if upsample is None else interpolation.MODES.get(upsample)
+    if spatial is not None:
+        return spatial != ndim - 1
+    # Of one channel both readings are the same; more than three spatial axes there are none.
+    if shape[1] == 1 or target.ndim == ndim - 1 or ndim > 4:
+        return True
+    if upsample is None and tuple(target.shape) != shape:
+        return ndim != 3  # the target fits neither, which is told, with what would be the likelier
+    several = "(P, C)" if ndim == 2 else "(N, C, *)"
+    raise ValueError(
+        f"channels must say what axis 1 of logits {shape} is, which their shape does not: pass channels=True for "
+        f"{several}, one mask per channel, or channels=False for (N, *), one mask in all"
+    )
+
+
 def binary_pixels(
     logits: Tensor,
     target: Tensor,
     mask: Tensor | None,
     upsample: str | None = None,
     align_corners: bool = False,
+    channels: bool | None = None,
 ) -> View:
     """Check logits with one foreground per channel and a target of 0 and 1.
 
-    With a target of the same shape, axis 1 is the channel axis of 2-D (P, C), 4-D (N, C, H, W) and 5-D
-    (N, C, D, H, W) logits, while 1-D (P,) and 3-D (N, H, W) logits have none. With a target that lacks
-    axis 1, logits are (N, 1, *). A mask has the shape of the target, or the same for all channels. With `upsample`
-    the target may be finer; "bilinear" says of 3-D logits that they have no channel axis, "linear" that they have.
+    With a target of the same shape, logits are (N, C, *) or (P, C), or without channels (N, *) or (P,): where their
+    shape leaves it open `channels` must say. With a target that lacks axis 1, logits are (N, 1, *). A mask has the
+    shape of the target, or the same for all channels. With `upsample` the target may be finer, and "linear",
+    "bilinear" and "trilinear" say how many spatial axes there are.
     """
     _check_tensors(logits, target, mask, False)
     if logits.ndim == 0:
         raise ValueError("logits must have at least one axis, got a scalar")
-    planar = upsample == "bilinear" or (upsample != "linear" and logits.shape[-2:-1] != (1,))
-    no_channels = logits.ndim == 1 or (logits.ndim == 3 and planar)
+    no_channels = not _has_channels(logits, target, upsample, channels)
     axes = logits.ndim - (1 if no_channels else 2)
     as_fine = upsample is None and align_corners is False
     shape = tuple(logits.shape) if as_fine else upsampled(logits, target, upsample, align_corners, axes)
@@ -184,6 +210,13 @@ def binary_pixels(
     return _view(logits, target, mask, True, mode)
 
 
+def known_channels(logits: Tensor, num_classes: int, form: str) -> bool | None:
+    """Return what `channels` is where the number of channels is known; None for the softmax."""
+    if form == "softmax" or not isinstance(logits, Tensor):
+        return None
+    return num_classes > 1 or not (logits.ndim == 1 or (logits.ndim == 3 and logits.shape[1] != 1))
+
+
 def view(
     logits: Tensor,
     target: Tensor,
@@ -191,8 +224,12 @@ def view(
     form: str,
     upsample: str | None = None,
     align_corners: bool = False,
+    channels: bool | None = None,
 ) -> View:
     """Check the pixels for a form of the loss, and return the one view of them."""
     choice("form", form, FORMS)
-    check = softmax_pixels if form == "softmax" else binary_pixels
-    return check(logits, target, mask, upsample, align_corners)
+    if form != "softmax":
+        return binary_pixels(logits, target, mask, upsample, align_corners, channels)
+    if channels is not None:
+        raise ValueError(f"channels is for the sigmoid and the hinge, got {channels!r} for the softmax")
+    return softmax_pixels(logits, target, mask, upsample, align_corners)
