@@ -126,7 +126,7 @@ def labels(
 
 def largest_gain(p: Tensor, factor: Tensor, threshold: Tensor) -> Tensor:
     """Return the class of the largest w (p - t), int64 (N, *), of p (N, C, *) and rules that broadcast to it."""
-    return ((p - threshold.to(p)) * factor.to(p)).argmax(1)
+    return ((p - threshold.to(p)) * factor.to(p)).max(1).indices  # several times as fast as argmax
 
 
 def just_below(threshold: Tensor) -> Tensor:

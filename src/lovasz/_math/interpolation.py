@@ -156,5 +156,5 @@ def argmax(logits: Tensor, axes: Sequence[Axis]) -> Tensor:
     """Return the class of the largest logit (N, C, *) at each pixel of the axes, int64 (N, *), strip by strip."""
     indices = torch.empty(len(logits), *spatial_shape(logits, axes), dtype=torch.int64, device=logits.device)
     for place, strip in strips(logits, axes):
-        indices[place] = strip.argmax(1)
+        indices[place] = strip.max(1).indices
     return indices

@@ -61,5 +61,5 @@ class Decision:
             threshold = float(logit(np.array(self.threshold)))
             found = logits >= threshold if self.reached else logits > threshold
         else:
-            found = logits.argmax(1) if self.module is None else self.module(logits)
+            found = logits.max(1).indices if self.module is None else self.module(logits)
         return found.flatten().numpy().astype(np.uint8 if self.channels <= 256 else np.int32)

@@ -127,7 +127,7 @@ def evaluate(
         for index in range(len(part.samples)):
             image, target = part.samples[index]
             logits = logits_of(network, image[None].to(device), crop).float()
-            preds = logits.argmax(1)[0].cpu()
+            preds = logits.max(1).indices[0].cpu()
             plain.add(preds, target)
             finite = finite and bool(logits.isfinite().all())
             for decide, counter in others.values() if finite else ():

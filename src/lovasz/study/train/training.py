@@ -139,7 +139,7 @@ class Training(pl.LightningModule):
         if batch_idx * self.settings.devices + self.global_rank >= len(self.data.parts[VAL].samples):
             return
         image, target = batch
-        preds = logits_of(self.network, image[None], self.settings.crop).argmax(1)
+        preds = logits_of(self.network, image[None], self.settings.crop).max(1).indices
         self.counts += confusion(preds, target[None], self.data.num_classes)
 
     def on_validation_epoch_end(self) -> None:
