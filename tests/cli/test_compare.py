@@ -182,7 +182,7 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--network", "smp:Unet"], ["smp:MODEL/ENCODER"]),
         (["--network", "no.such:net"], ["--network no.such:net cannot be imported"]),
         (["--network", "math:pi"], ["--network math:pi", "not a function"]),
-        (["--loss", "math:sqrt"], ["--loss math:sqrt failed on logits (2, 3, 4, 4) and target (2, 4, 4)"]),
+        (["--loss", "math:sqrt"], ["--loss math:sqrt failed on logits (2, 4, 8, 8) and target (2, 8, 8)"]),
         (["--loss", "tests.study.own:constant"], ["--loss tests.study.own:constant must return a scalar tensor"]),
         (["--size", "20"], ["--size must be HxW", "got '20'"]),
         (["--crop", "axb"], ["--crop must be HxW", "got 'axb'"]),
@@ -389,15 +389,16 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     asked = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", lambda given, *_: asked.append(make_config(given, None)))
     words = (
-        "--data d --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --loss dice --loss ce --seeds 2 "
+        "--data d --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --group g --loss dice --loss ce --seeds 2 "
         "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
         "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 --validations 7 "
         "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
     )
     assert invoke("compare", *words.split()).exit_code == 0
     wanted = Config(
-        data=Path("d"), classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), losses=("dice", "ce"), seeds=2,
-        network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd", lr=(0.1, 0.2),
+        data=Path("d"), classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), group="g", losses=("dice", "ce"),
+        seeds=2, network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd",
+        lr=(0.1, 0.2),
         schedule="poly", weight_decay=0.5, precision="bf16", validations=7, accelerator="cpu", devices=2,
         threads=1, workers=3, logger="tensorboard",
     )  # fmt: skip
@@ -526,7 +527,10 @@ def test_a_loss_that_diverges_is_said_to(tmp_path: Path, invoke: Callable[..., R
     done = invoke("compare", *options)
     assert done.exit_code == 0, done.output
     assert "diverged: its last loss is not a finite number" in done.stdout
-    assert ") diverged with seed 0: its last loss is not a finite number, and its score says nothing" in done.stdout
+    assert (
+        "own:diverging diverged with seed 0: its last loss is not a finite number, and its score says nothing"
+        in done.stdout
+    )
     assert done.stdout.count("diverged:") == 1
 
 

@@ -183,6 +183,7 @@ def test_subgroups_have_scores_of_their_own(folder: Path) -> None:
 )
 def test_what_cannot_be_used_is_refused(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     assert_refused(evaluate(folder, *(one.format(folder) for one in arguments)), said)
+    assert not (folder / "out").exists()
 
 
 def test_scores_are_not_compared(folder: Path) -> None:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from lovasz import lovasz_cross_entropy, lovasz_softmax
 from lovasz._math import binning
+from lovasz.measures import FBeta, Tversky
 from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train.losses import DESCRIPTIONS, check_names, inverse_frequency, named_loss
+from lovasz.study.train.losses import DESCRIPTIONS, check_names, check_own, code_of, describe, named_loss
+from lovasz.study.train.terms import inverse_frequency
 
 PIXELS = [50, 10, 0, 5]
 
@@ -101,15 +103,93 @@ def test_lovasz(batch: tuple[Tensor, Tensor]) -> None:
 def test_a_users_own(batch: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(value("tests.study.own:loss", batch), 2 * lovasz_softmax(*batch))
     check_names(["ce", "tests.study.own:loss"])
+    for classes, dims in ((4, 2), (2, 3), (200, 2)):
+        check_own(["ce", "ce+tests.study.own:loss>tests.study.own:loss"], classes, dims)
     with pytest.raises(ValueError, match=r"requires a gradient, got a tensor of shape \(\) without"):
-        check_names(["tests.study.own:constant"])
+        check_own(["tests.study.own:constant"], 4, 2)
+    said = r"own:of_two failed on logits \(2, 4, 8, 8\) and target \(2, 8, 8\), void is -100: two classes"
+    with pytest.raises(ValueError, match=said):
+        check_own(["ce>tests.study.own:of_two"], 4, 2)
+    check_own(["tests.study.own:of_two"], 2, 2)
     with pytest.raises(ValueError, match=r"tests.study.own:nothing cannot be imported: .*no attribute 'nothing'"):
         check_names(["tests.study.own:nothing"])
 
 
-@pytest.mark.parametrize(("name", "other"), [("ce+dice", "dice"), ("ce+lovasz", "lovasz")])
-def test_sums(name: str, other: str, batch: tuple[Tensor, Tensor]) -> None:
-    torch.testing.assert_close(value(name, batch), value("ce", batch) + value(other, batch))
+@pytest.mark.parametrize(
+    "name",
+    ["ce+dice", "ce+jml", "ce+lovasz", "weighted-ce+focal(1)", "ce+lovasz-tversky(0.4,1.5)", "dice+ce+lovasz-dice"],
+)
+def test_sums(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    parts = [value(part, batch) for part in name.split("+")]
+    torch.testing.assert_close(value(name, batch), torch.stack(parts).sum())
+
+
+@pytest.mark.parametrize("measure", [("lovasz-dice", "dice"), ("lovasz-tversky(0.4,1.5)", Tversky(0.4, 1.5)),
+                                     ("lovasz-fbeta(3)", FBeta(3)), ("lovasz-fbeta", FBeta(2))])  # fmt: skip
+def test_other_measures(measure: tuple[str, object], batch: tuple[Tensor, Tensor]) -> None:
+    arguments = {"ignore_index": IGNORE_INDEX, "bins": binning.default_bins(4, "softmax"), "measure": measure[1]}
+    torch.testing.assert_close(value(measure[0], batch), lovasz_softmax(*batch, **arguments))
+    torch.testing.assert_close(value(f"ce+{measure[0]}", batch), lovasz_cross_entropy(*batch, **arguments))
+
+
+def test_focal(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = flat(batch)
+    p = logits.softmax(1)[torch.arange(len(target)), target]
+    for name, gamma in (("focal", 2), ("focal(0.5)", 0.5)):
+        torch.testing.assert_close(value(name, batch), ((1 - p) ** gamma * -p.log()).mean().float())
+
+
+def test_tversky(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = flat(batch)
+    probs, truth = logits.softmax(1), torch.eye(4, dtype=torch.float64)[target]
+    tp, fp, fn = (probs * truth).sum(0), (probs * (1 - truth)).sum(0), ((1 - probs) * truth).sum(0)
+    for name, alpha, beta in (("tversky", 0.3, 0.7), ("tversky(0.6,0.4)", 0.6, 0.4)):
+        expected = (1 - tp / (tp + alpha * fp + beta * fn)).mean()
+        torch.testing.assert_close(value(name, batch), expected.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_jaccard_metric_loss_is_the_soft_jaccard_of_the_classes_present(batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = batch
+    target[target == 2] = 3
+    x, labels = flat((logits, target))
+    probs, truth = x.softmax(1), torch.eye(4, dtype=torch.float64)[labels]
+    iou = torch.minimum(probs, truth).sum(0) / torch.maximum(probs, truth).sum(0)
+    torch.testing.assert_close(value("jml", (logits, target)), (1 - iou[[0, 1, 3]]).mean().float())
+
+
+@pytest.mark.parametrize("name", ["jml", "focal", "tversky", "dice"])
+def test_a_batch_without_a_labelled_pixel_trains_nothing(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    logits, target = batch[0].clone().requires_grad_(), torch.full_like(batch[1], IGNORE_INDEX)
+    loss = named_loss(name, PIXELS)(logits, target, 0.0)
+    loss.backward()
+    assert logits.grad is not None
+
+
+def test_names_are_described_and_own_code_is_hashed() -> None:
+    assert describe("ce+lovasz-tversky(0.4,1.5)>jml+tests.study.own:loss") == (
+        "cross-entropy + Lovász extension of 1 - Tversky index (0.4, 1.5) for the first half of the steps, then "
+        "Jaccard metric loss + the user's own"
+    )
+    assert describe("ce>lovasz") == DESCRIPTIONS["ce>lovasz"]
+    assert len(code_of("tests.study.own:loss>ce+tests.study.own:loss")) == 8
+    assert code_of("ce>lovasz") == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ce>dice>lovasz", "at most one >"),
+        ("ce+", r"unknown loss '' in 'ce\+'"),
+        ("lovasz(2)", "expected 0 numbers, got 1"),
+        ("tversky(1)", r"expected 2 numbers, as tversky\(0.3,0.7\), got 1"),
+        ("ce+lovasz-tversky(0,1)", r"lovasz-tversky\(0,1\): alpha of Tversky must be from"),
+        ("focal(1..2)", r"focal\(1..2\)"),
+        ("focal(-1)", "unknown loss"),
+    ],
+)
+def test_names_that_are_none(name: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_names([name])
 
 
 @pytest.mark.parametrize("size", [(5, 6), (9, 12)], ids=["fitting", "finer"])
@@ -133,7 +213,7 @@ def test_first_half_cross_entropy_then_lovasz(batch: tuple[Tensor, Tensor]) -> N
     assert not math.isclose(value("ce", batch), value("lovasz", batch))
 
 
-@pytest.mark.parametrize("names", [["ce", "focal"], [""], []])
+@pytest.mark.parametrize("names", [["ce", "focel"], [""], []])
 def test_unknown_name_lists_the_known(names: list[str]) -> None:
     with pytest.raises(ValueError, match=r"choose from ce, weighted-ce, .*ce>lovasz") as error:
         check_names(names)

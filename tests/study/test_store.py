@@ -434,7 +434,8 @@ def test_text_is_replaced_whole(tmp_path: Path) -> None:
 
 def test_files_of_a_user_own_loss_have_a_name_for_every_system() -> None:
     key = replace(SETTINGS, loss="my.package:loss", loss_code="1f2e3d4c").key
-    assert key.startswith("my.package_loss_1f2e3d4c-seed0-")
+    assert key.startswith("my.package_loss-seed0-")
+    assert key != replace(SETTINGS, loss="my.package:loss", loss_code="00000000").key
 
 
 def train_until_killed(folder: Path) -> None:

@@ -17,13 +17,14 @@ from lovasz.study.train import training
 from lovasz.study.train.clock import PARTS
 from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import make_config
-from lovasz.study.train.losses import DESCRIPTIONS, ce_lovasz
+from lovasz.study.train.losses import DESCRIPTIONS
 from lovasz.study.train.network import build_network
 from lovasz.study.train.order import Order
 from lovasz.study.train.predict import evaluate
 from lovasz.study.train.rounds import rounds_of
 from lovasz.study.train.runs import plan
 from lovasz.study.train.store import Run
+from lovasz.study.train.terms import ce_lovasz
 from lovasz.study.train.training import train
 from lovasz.study.train.work import sizes_of_loss
 from tests.study.tiny_data import tiny_scene

@@ -1,5 +1,6 @@
 """``lovasz compare``: errors, interruption and exit codes around one comparison."""
 
+import contextlib
 import shlex
 import sys
 import time
@@ -57,6 +58,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
         config.check()
         if processes not in (1, config.devices):
             raise ValueError(f"--devices must be {processes}, the processes of torchrun, got {config.devices}")
+        new = not out.exists()
         check_writable(out)
     except (ValueError, OSError) as error:
         fail(str(error))
@@ -72,6 +74,9 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
         try:
             data, planned = session.prepare(config, out)
         except (ValueError, OSError) as error:
+            if new:  # what is refused leaves no empty folder
+                with contextlib.suppress(OSError):
+                    out.rmdir()
             fail(str(error))
         session.compare(config, out, data, planned)
     except KeyboardInterrupt:

@@ -32,7 +32,7 @@ def summary_table(comparison: Comparison, width: int) -> Table:
         Column("mean", [_mean(comparison, row) for row in rows]),
         Column("± sd", ["–" if row.spread is None else f"{row.spread:.1f}" for row in rows], 1),
         *(
-            [Column("mean's\ninterval", [ends_text(one.miou) for one in comparison.intervals], 6)]
+            [Column("mean's\ninterval", [ends_text(one.miou) for one in comparison.intervals], 9)]
             if comparison.intervals_of
             else []
         ),

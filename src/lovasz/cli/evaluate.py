@@ -197,7 +197,6 @@ def evaluate(
             raise ValueError(" ".join([f"{predictions} {held} no masks.", *pairs.told()]).rstrip("."))
         if tolerance is not None:
             tolerance = with_spacing(tolerance, pairs)
-        check_writable(out)
         wanted = None
         if scores is not None:
             masks = None if decide is None else DecidedMasks(out, pairs, known)
@@ -219,6 +218,7 @@ def evaluate(
         for other in images_drawn.rivals:
             predicted = (str(other.paths(image)[0]) for image in range(len(other.files)))
             check_stored_ids(labellings[0].label_map, predicted, ALREADY_MAPPED[0])
+        check_writable(out)  # last: what is refused leaves no folder
     except (ValueError, OSError) as error:
         _fail(str(error))
     try:

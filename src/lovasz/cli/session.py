@@ -110,7 +110,7 @@ class Session:
     def on_start(self, settings: Settings) -> None:
         """Name the run that begins."""
         at = f"{len(self.finished) + 1} of {self.number}"
-        name = f"{settings.label}, seed {settings.seed}, lr {settings.lr:g} ({at})"
+        name = f"{settings.loss}, seed {settings.seed}, lr {settings.lr:g} ({at})"
         self.progress.update(self.bar, description=name)
 
     def on_step(self, step: int) -> None:
@@ -125,7 +125,7 @@ class Session:
         seconds = whole(run)
         time = f"{sum(run.step_seconds):.0f} s of steps" if seconds is None else duration(seconds)
         self.console.print(
-            f"{len(self.finished)} of {self.number}: {run.settings.label}, seed {run.settings.seed}"
+            f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
             f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
             f"({time}){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,

@@ -164,8 +164,8 @@ def summarise(
     Returns:
         Means, differences, and the verdict.
     """
-    table = {(run.settings.label, run.settings.seed): run for run in runs}
-    losses = list(dict.fromkeys(run.settings.label for run in runs))
+    table = {(run.settings.loss, run.settings.seed): run for run in runs}
+    losses = list(dict.fromkeys(run.settings.loss for run in runs))
     seeds = sorted({run.settings.seed for run in runs})
     large = [index for index, pixels in enumerate(data.parts[TEST].pixels) if pixels >= LARGE_CLASS]
     summaries = [_summary(loss, [table[loss, seed] for seed in seeds], large) for loss in losses]

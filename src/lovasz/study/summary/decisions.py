@@ -184,4 +184,4 @@ def _listed(runs: Sequence[Run], number: int) -> str:
     """Name runs."""
     if len(runs) == number:
         return "all runs"
-    return ", ".join(f"{run.settings.label} seed {run.settings.seed}" for run in runs)
+    return ", ".join(f"{run.settings.loss} seed {run.settings.seed}" for run in runs)

@@ -50,7 +50,7 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     rows: list[list[Any]] = [columns]
     for run in comparison.runs.values():
         settings = run.settings
-        row: list[Any] = [settings.label, settings.seed, settings.steps, settings.lr]
+        row: list[Any] = [settings.loss, settings.seed, settings.steps, settings.lr]
         row += [run.test_miou / 100, _large(comparison, run), run.val_miou / 100]
         row += [whole(run), run.seconds_per_step, run.loss_share, run.loss_mib, run.diverged]
         row += [_known(pooled_miou(decided_by(run, decision))) for decision in DECISIONS]
@@ -109,7 +109,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "runs": [
             {
                 **asdict(run.settings),
-                "loss": run.settings.label,
+                "loss": run.settings.loss,
                 "test_miou": run.test_miou / 100,
                 "test_miou_large": _large(comparison, run),
                 "val_miou": run.val_miou / 100,

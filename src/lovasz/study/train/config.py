@@ -66,7 +66,7 @@ class Config(BaseModel):
     ] = None
     group: Annotated[
         str | None,
-        Option("data", "FILE|PATTERN"),
+        Option("data", "GROUPS"),
         Field(
             description="Test images that are drawn together for intervals, as of one patient: CSV with the "
             "columns image, group; or a regular expression whose first group, in the name, is the group."
@@ -77,8 +77,8 @@ class Config(BaseModel):
         Option("losses", "NAME", name="loss", short="l"),
         Field(
             description="A loss to compare; repeat for more. The first is the baseline. One of "
-            f"{', '.join(repr(name) if '>' in name else name for name in DESCRIPTIONS)}, or your own as "
-            "MODULE:FUNCTION, called with logits and target."
+            f"{', '.join(repr(name) if '>' in name else name for name in DESCRIPTIONS)}; another sum A+B; another "
+            "'A>B', one for each half of the steps; or your own as MODULE:FUNCTION, called with logits and target."
         ),
     ] = ("ce", "lovasz", "ce+lovasz")
     seeds: Annotated[

@@ -8,7 +8,7 @@ import torch
 
 from lovasz.study.data.parts import PARTS, TRAIN, Data
 from lovasz.study.environment import code_version
-from lovasz.study.train import network, work
+from lovasz.study.train import losses, network, work
 from lovasz.study.train.claims import Team
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
@@ -32,7 +32,7 @@ class Plan:
     @property
     def number(self) -> int:
         """Number of trainings, counting those of the search that serve as the first seed once."""
-        known = len({run.label for run in self.searched})
+        known = len({run.loss for run in self.searched})
         return len(self.searched) + len(self.runs) - known
 
 
@@ -67,7 +67,7 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
         lovasz=code_version(),
         torch=torch.__version__,
     )
-    of_losses = [replace(base, loss=loss, loss_code=network.code_of(loss)) for loss in config.losses]
+    of_losses = [replace(base, loss=loss, loss_code=losses.code_of(loss)) for loss in config.losses]
     searched = [replace(one, lr=lr) for lr in config.lr for one in of_losses]
     runs = [replace(one, seed=seed) for seed in range(config.seeds) for one in of_losses]
     return Plan(searched if len(config.lr) > 1 else [], runs)
@@ -77,9 +77,10 @@ def check_fits(config: Config, data: Data) -> None:
     """Check what can be checked once the data are known.
 
     Raises:
-        ValueError: If images cannot be put into one batch, the crop has other axes, or the network
-            does not take such images.
+        ValueError: If a loss of the user's own fails, images cannot be put into one batch, the crop has other axes,
+            or the network does not take such images.
     """
+    losses.check_own(config.losses, data.num_classes, data.dims)
     if config.crop is not None and len(config.crop) != data.dims:
         raise ValueError(f"--crop must have {data.dims} sides for these images, got {len(config.crop)}")
     if len(data.sizes) > 1 and config.batch > 1 and config.crop is None:
@@ -114,12 +115,12 @@ def check_fits(config: Config, data: Data) -> None:
 def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:
     """Load the sound runs of the folder; of several rates, those of the one that a whole search has chosen."""
     known = work.loaded(planned.searched, folder)
-    searched = {run.label for run in planned.searched}
-    searching = {run.label for run in planned.searched if run not in known}
+    searched = {run.loss for run in planned.searched}
+    searching = {run.loss for run in planned.searched if run not in known}
     best = _best(_tried(known[run] for run in planned.searched if run in known))
-    settled = [run for run in planned.runs if run.label not in searching]
+    settled = [run for run in planned.runs if run.loss not in searching]
     return known | work.loaded(
-        [replace(run, lr=best[run.label]) if run.label in searched else run for run in settled], folder
+        [replace(run, lr=best[run.loss]) if run.loss in searched else run for run in settled], folder
     )
 
 
@@ -127,7 +128,7 @@ def _tried(runs: Iterable[Run]) -> dict[str, dict[float, float]]:
     """Return the validation mIoU of each loss with each rate."""
     tried: dict[str, dict[float, float]] = {}
     for run in runs:
-        tried.setdefault(run.settings.label, {})[run.settings.lr] = run.val_miou
+        tried.setdefault(run.settings.loss, {})[run.settings.lr] = run.val_miou
     return tried
 
 
@@ -174,7 +175,7 @@ def run_missing(
 
     tried = _tried(runs_of(planned.searched))
     best = _best(tried)
-    runs = runs_of([replace(settings, lr=best.get(settings.label, settings.lr)) for settings in planned.runs])
+    runs = runs_of([replace(settings, lr=best.get(settings.loss, settings.lr)) for settings in planned.runs])
     return runs, tried
 
 

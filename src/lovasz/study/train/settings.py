@@ -12,7 +12,7 @@ class Settings:
 
     Attributes:
         loss: Name of the loss.
-        loss_code: Hash of its code if it is the user's own, else empty.
+        loss_code: Hash of the user's own code in it; empty if there is none.
         seed: Seeds the initial weights, the dropout, the order of the images and their augmentation.
         steps: Optimiser steps.
         lr: Learning rate at the start.
@@ -53,17 +53,12 @@ class Settings:
     torch: str
 
     @property
-    def label(self) -> str:
-        """What the loss is called in results: its name, and the hash of its code if it is the user's own."""
-        return f"{self.loss} ({self.loss_code})" if self.loss_code else self.loss
-
-    @property
     def key(self) -> str:
         """Name of the run, equal only for equal settings: ``ce-seed0-1f2e3d4c5b6a``."""
         text = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
         # ">", ":" and " " are not allowed or not wanted in file names everywhere.
-        loss = re.sub(r"[^\w+.-]+", "_", self.label.replace(">", "-then-")).strip("_")
+        loss = re.sub(r"[^\w+.-]+", "_", self.loss.replace(">", "-then-")).strip("_")
         return f"{loss}-seed{self.seed}-{digest}"
 
 

@@ -1,6 +1,7 @@
 """Doing the missing runs of a comparison, beside other commands that do them too."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -133,13 +134,21 @@ def _trained(settings: Settings, config: Config, data: Data, folder: Path, liste
 
 def sizes_of_loss(settings: Settings, config: Config, data: Data) -> tuple[list[int], list[int]]:
     """Return the shape of the logits of a batch, and the spatial size of the target that they are to fit."""
-    sides = list(settings.crop or max(data.sizes))
+    sides = tuple(settings.crop or max(data.sizes))
+    places, fine = _sides_of_loss(config.network, data.channels, data.num_classes, sides)
+    return [settings.batch, data.num_classes, *places], list(fine)
+
+
+@functools.cache
+def _sides_of_loss(
+    name: str, channels: int, num_classes: int, sides: tuple[int, ...]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the sides of the logits of an image, and of the target that they are to fit, by trying it once."""
     try:
-        with torch.device("meta"):  # shapes alone: nothing is computed
-            built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
-            image, target = torch.zeros(1, data.channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
+        with torch.random.fork_rng(), torch.inference_mode():
+            built = network.build_network(name, channels, num_classes, len(sides)).eval()
+            image, target = torch.zeros(1, channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
             logits, target = network.logits_for_training(built, image, target)
-        places, fine = list(logits.shape[2:]), list(target.shape[1:])
-    except Exception:  # of a network that looks at its values; the run is finished and must not be lost
-        places = fine = sides
-    return [settings.batch, data.num_classes, *places], fine
+        return tuple(logits.shape[2:]), tuple(target.shape[1:])
+    except Exception:  # a user's network raises what it likes; the run is finished and must not be lost
+        return sides, sides
