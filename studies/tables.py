@@ -130,6 +130,13 @@ def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) 
         over = ["", ""] if loss == BASELINE else [interval(difference(rows, loss, DECIDED[0])), interval(ruled)]
         cells = [f"`{loss}`", f"{mean(usual):.1f}", *map(interval, gains), *over]
         lines.append("| " + " | ".join(cells) + " |")
+        known = [row for row in ceilings if row["loss"] == loss and row.get("unweighted")]
+        if known:
+            off = scores(known, loss, "unweighted")
+            gap = paired_difference(loss, BASELINE, off, scores(rows, BASELINE, DECIDED[0]))
+            empty = [""] * (len(columns) - 3)
+            cells = [f"`{loss}`, log weights taken off", f"{mean(off):.1f}", *empty, interval(gap)]
+            lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
