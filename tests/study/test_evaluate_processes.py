@@ -54,7 +54,7 @@ def test_ctrl_c_leaves_a_partial_result(tmp_path: Path) -> None:
     (predictions / "00.png").write_bytes(b"")
     out, marker = tmp_path / "out", tmp_path / "waits"
     command = [sys.executable, "-c", WAITING, "evaluate"]
-    process = start(command, predictions, targets, *OPTIONS, "--out", out, "--workers", 2, marker)
+    process = start(command, predictions, targets, *OPTIONS, "--out", out, "--workers", 2, "--worst", 2, marker)
     deadline = time.monotonic() + 60
     while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -118,12 +118,12 @@ def score_intervals(
         unit = spread_over(evaluation, places, units)
         scored, held = surface_means(evaluation.surfaces, unit, units.number, scores.background)
         found = _each(*interval(sample(scored, units.number, draws), held))
-        whole, *of_classes = (
+        of_means, *measured = (
             dict(zip(MEASURED, found[first : first + len(MEASURED)], strict=True))
             for first in range(0, len(found), len(MEASURED))
         )
-        means |= whole
-        classes = [one | more for one, more in zip(classes, of_classes, strict=True)]
+        means |= of_means
+        classes = [one | more for one, more in zip(classes, measured, strict=True)]
     return ScoreIntervals(units, draws.resamples, means, classes)
 
 

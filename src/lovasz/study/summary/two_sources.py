@@ -109,11 +109,8 @@ def two_sources(
             gap = sampled[loss] - sampled[losses[0]] if len(seeds) > 1 and sampled else None
             ends = _ends(away, gap, held)
             whole, *gains = _intervals(ends[:2])
-            differences.append(
-                TwoSources(
-                    loss, float(away[:, 0].mean()), whole and whole.low, whole and whole.high, float(ends[2, 0])
-                )
-            )
+            low, high = (None, None) if whole is None else (whole.low, whole.high)
+            differences.append(TwoSources(loss, float(away[:, 0].mean()), low, high, float(ends[2, 0])))
         found.append(LossIntervals(loss, miou, classes, gains))
     return differences, found
 

@@ -176,13 +176,15 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
 
 def _sum(parts: Sequence[_Part], pixels: Sequence[int]) -> Term:
     """Build a sum; cross-entropy and a Lovász loss share their passes."""
-    rest, found = list(parts), []
+    rest = list(parts)
+    found: list[Term] = []
     plain = next((part for part in rest if part.name == "ce"), None)
     extension = next((part for part in rest if part.measure is not None), None)
-    if plain is not None and extension is not None:
+    measure = None if extension is None else extension.measure
+    if plain is not None and extension is not None and measure is not None:
         rest.remove(plain)
         rest.remove(extension)
-        found.append(partial(terms.ce_lovasz, measure=extension.measure))
+        found.append(partial(terms.ce_lovasz, measure=measure))
     found += [part.built(pixels) for part in rest]
     if len(found) == 1:
         return found[0]
