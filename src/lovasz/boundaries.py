@@ -78,7 +78,8 @@ def boundary_counts(
     axes = _axes(target.shape[1:])
     predicted, labels, valid = (x.reshape(len(x), *axes) for x in (*sides, valid))
     distance = boundary_distance(width, axes)
-    of_label, of_preds = (boundary(side, valid, distance).flatten(1) for side in (labels, predicted))
+    both = boundary(torch.cat((labels, predicted)), torch.cat((valid, valid)), distance)
+    of_label, of_preds = both.flatten(1).chunk(2)
     return class_tallies(predicted.flatten(1), labels.flatten(1), of_label, of_preds, num_classes)
 
 

@@ -115,7 +115,10 @@ def test_the_interval_over_seeds_and_images_is_shown_where_there_is_room() -> No
         assert ("−241.3 to +286.4" in text) == (width > 80)
         left_out = " ".join(text.partition("Too narrow for: ")[2].split())
         assert ("seeds and images" in left_out) == (width <= 80)
-    assert legend(found)[-1] == "Seeds and images: 95 % interval over other seeds and other test images together."
+    assert legend(found)[-2:] == [
+        "Seeds and images: 95 % interval over other seeds and other test images together.",
+        "Mean's interval: 95 %, over seeds and test images (8 images).",
+    ]
     alone = made_up(("ce", "lovasz"), 3)  # of one test image
     assert "images" not in printed(120, summary_table(alone, 120))
     assert not any("images" in sentence for sentence in legend(alone))
