@@ -79,7 +79,7 @@ class Session:
             torch.set_num_threads(config.threads)
         data = load(self.console, config, out)
         check_fits(config, data)
-        drawn_units(data, config)  # groups that cannot be used are refused before the runs
+        self.units = drawn_units(data, config)  # before the runs: groups may be refused, or change meanwhile
         planned = plan(config, data, torch.get_num_threads())
         if is_first():
             write_text(out / "config.yaml", write_config(config))
@@ -97,7 +97,7 @@ class Session:
         with self.progress:
             runs, tried = run_missing(planned, config, data, out, self, self.known, team())
         if is_first():
-            self._print_results(summarise(data, config, runs, tried), out)
+            self._print_results(summarise(data, config, runs, tried, self.units), out)
 
     def on_damaged(self, said: str) -> None:
         """Print it."""

@@ -151,7 +151,11 @@ class Comparison:
 
 
 def summarise(
-    data: Data, config: Config, runs: Sequence[Run], tried: dict[str, dict[float, float]] | None = None
+    data: Data,
+    config: Config,
+    runs: Sequence[Run],
+    tried: dict[str, dict[float, float]] | None = None,
+    units: Units | None = None,
 ) -> Comparison:
     """Add runs up to a comparison; the first run's loss is the baseline.
 
@@ -160,6 +164,7 @@ def summarise(
         config: What was asked for.
         runs: Every loss with the same seeds.
         tried: Validation mIoU of each loss with each learning rate tried.
+        units: What is drawn of the test images; None for what `drawn_units` finds.
 
     Returns:
         Means, differences, and the verdict.
@@ -176,7 +181,7 @@ def summarise(
         large_differences = [
             paired_difference(other.loss, first.loss, other.large_scores, first.large_scores) for other in others
         ]
-    units = drawn_units(data, config)
+    units = units or drawn_units(data, config)
     both, intervals = two_sources(table, losses, seeds, units)
     decisions = by_decision(table, losses, seeds)
     return Comparison(
