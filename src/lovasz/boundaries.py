@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ._inputs.arguments import check_num_classes, check_width
 from ._math.boundary import boundary
-from ._math.tally import class_tallies
+from ._math.tally import class_tallies, narrowest
 
 __all__ = ["boundary_counts", "boundary_distance"]
 
@@ -111,5 +111,4 @@ def _small(name: str, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high
         raise ValueError(f"{name} must hold classes 0 to {num_classes - 1} where a pixel counts, got {wrong}")
-    kinds = (torch.uint8, torch.int16, torch.int32)
-    return counted.to(next(kind for kind in kinds if num_classes <= torch.iinfo(kind).max))
+    return counted.to(narrowest(num_classes + 1))

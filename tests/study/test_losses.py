@@ -11,7 +11,7 @@ from lovasz import lovasz_cross_entropy, lovasz_softmax
 from lovasz._math import binning
 from lovasz.measures import FBeta, Tversky
 from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train.losses import DESCRIPTIONS, check_names, check_own, code_of, describe, named_loss
+from lovasz.study.train.losses import NAMES, check_names, check_own, code_of, describe, named_loss
 from lovasz.study.train.terms import inverse_frequency
 
 PIXELS = [50, 10, 0, 5]
@@ -78,7 +78,7 @@ def test_dice(batch: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(value("dice", batch), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", DESCRIPTIONS)
+@pytest.mark.parametrize("name", NAMES)
 def test_unlabelled_pixels_change_nothing_and_get_no_gradient(name: str, batch: tuple[Tensor, Tensor]) -> None:
     logits, target = batch
     other = logits.clone()
@@ -170,7 +170,8 @@ def test_names_are_described_and_own_code_is_hashed() -> None:
         "cross-entropy + Lovász extension of 1 - Tversky index (0.4, 1.5) for the first half of the steps, then "
         "Jaccard metric loss + the user's own"
     )
-    assert describe("ce>lovasz") == DESCRIPTIONS["ce>lovasz"]
+    said = "cross-entropy for the first half of the steps, then Lovász-Softmax loss"
+    assert describe("ce>lovasz") == said
     assert len(code_of("tests.study.own:loss>ce+tests.study.own:loss")) == 8
     assert code_of("ce>lovasz") == ""
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train.losses import DESCRIPTIONS, named_loss
+from lovasz.study.train.losses import NAMES, named_loss
 from lovasz.study.train.memory import loss_mib
 from lovasz.study.train.network import FullSize, build_network, check_network, identity, logits_for_training
 
@@ -68,7 +68,7 @@ def test_coarse_logits_are_interpolated() -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", list(DESCRIPTIONS))
+@pytest.mark.parametrize("name", list(NAMES))
 def test_the_loss_of_coarse_logits_is_that_of_interpolated_ones(name: str, dims: int) -> None:
     """For the Lovász losses inside the loss, with the padding as void; the gradient in the logits as well."""
     coarse = build_network("tests.study.own:coarse", 3, 4, dims)

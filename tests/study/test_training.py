@@ -17,7 +17,7 @@ from lovasz.study.train import training
 from lovasz.study.train.clock import PARTS
 from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import make_config
-from lovasz.study.train.losses import DESCRIPTIONS
+from lovasz.study.train.losses import NAMES
 from lovasz.study.train.network import build_network
 from lovasz.study.train.order import Order
 from lovasz.study.train.predict import evaluate
@@ -200,7 +200,7 @@ def test_another_setting_gives_another_run(quietly: Callable[..., Run], change: 
     assert quietly().curve != quietly(**change).curve
 
 
-@pytest.mark.parametrize("loss", [*DESCRIPTIONS, "tests.study.own:loss"])
+@pytest.mark.parametrize("loss", [*NAMES, "tests.study.own:loss"])
 def test_every_loss_trains_in_silence(
     loss: str, quietly: Callable[..., Run], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,7 @@ from lovasz.study.summary.decisions import LABELS
 from lovasz.study.summary.durations import said_of_time
 from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.stats import NOT_CORRECTED, signed, wide_intervals
+from lovasz.study.summary.two_sources import ends_text
 from lovasz.study.train import losses, network
 from lovasz.study.train.config_file import write_config
 from lovasz.study.train.predict import KEPT
@@ -59,6 +60,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         config=comparison.config,
         yaml=write_config(comparison.config),
         signed=signed,
+        ends_text=ends_text,
         credit=_linked(data.credit),
         decision_labels=LABELS,
         descriptions={loss: losses.describe(loss) for loss in comparison.losses},

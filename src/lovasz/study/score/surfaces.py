@@ -11,6 +11,8 @@ from lovasz.study.io.labels import Labels
 from lovasz.study.score.rows import Rows
 
 PERCENTILE = 95
+# What is measured of each class, in the order of the columns of `Surfaces`.
+MEASURED = ("nsd", "hd95")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from lovasz.study.io.sheets import score_cell
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores, image_iou, image_miou
-
-# What `Surfaces` holds of each class, in its order.
-SURFACE = ("nsd", "hd95")
+from lovasz.study.score.surfaces import MEASURED
 
 
 def image_rows(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
@@ -23,7 +21,7 @@ def image_rows(evaluation: Evaluation, scores: Scores) -> Iterator[list[Any]]:
         parts.append(("boundary_", evaluation.boundaries.rows))
     columns = (name for prefix, _ in parts for name in _columns(prefix, evaluation.names))
     surfaces = evaluation.surfaces
-    measured = [] if surfaces is None else [f"{what}_{name}" for name in evaluation.names for what in SURFACE]
+    measured = [] if surfaces is None else [f"{what}_{name}" for name in evaluation.names for what in MEASURED]
     yield ["name", "pixels", "accuracy", *columns, *measured]
     for blocks in zip(*(rows.blocks() for _, rows in parts), strict=True):  # of all the same images
         places, counts = blocks[0]

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from lovasz.study.score.evaluation import Evaluation
 from lovasz.study.score.scores import Scores
+from lovasz.study.score.surfaces import MEASURED
 from lovasz.study.summary.image_table import MEANS, MOST_CLASSES, ImageTable, table_of
 from lovasz.study.summary.resampling import Draws, Sampled, Units, interval, sample, units_of
-from lovasz.study.summary.surface_intervals import MEASURED, surface_means
+from lovasz.study.summary.surface_intervals import surface_means
 
 # Resamples of the worst case, which ranks the images of each.
 RANKED = 2_000
@@ -104,7 +105,8 @@ def score_intervals(
         return None
     places = counted_images(evaluation)
     units = drawn_together(places, groups)
-    table = table_of(evaluation, scores, spread_over(evaluation, places, units), units.number)
+    unit = spread_over(evaluation, places, units)
+    table = table_of(evaluation, scores, unit, units.number)
     means, classes = intervals_of(table, sample(table.scores, units.number, draws))
     if table.ious is not None:
         fewer = replace(draws, resamples=min(draws.resamples, RANKED))
@@ -115,7 +117,6 @@ def score_intervals(
         means |= {"image_worst": of_images, "class_worst": of_classes}
         classes = [{**one, "worst": found} for one, found in zip(classes, worst, strict=True)]
     if evaluation.surfaces is not None:
-        unit = spread_over(evaluation, places, units)
         scored, held = surface_means(evaluation.surfaces, unit, units.number, scores.background)
         found = _each(*interval(sample(scored, units.number, draws), held))
         of_means, *measured = (

@@ -4,11 +4,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lovasz.study.score.surfaces import Surfaces
+from lovasz.study.score.surfaces import MEASURED, Surfaces
 from lovasz.study.summary.resampling import Scored
-
-# What is measured, in the order of the columns of `Surfaces`.
-MEASURED = ("nsd", "hd95")
 
 
 def surface_means(

@@ -14,7 +14,7 @@ from lovasz.study.data.parts import MOST_CLASSES
 from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.processes import machines
 from lovasz.study.train import losses
-from lovasz.study.train.losses import DESCRIPTIONS
+from lovasz.study.train.losses import NAMES
 from lovasz.study.train.network import check_network
 from lovasz.study.train.options import Option, flag
 from lovasz.study.train.rounds import ROUNDS
@@ -77,7 +77,7 @@ class Config(BaseModel):
         Option("losses", "NAME", name="loss", short="l"),
         Field(
             description="A loss to compare; repeat for more. The first is the baseline. One of "
-            f"{', '.join(repr(name) if '>' in name else name for name in DESCRIPTIONS)}; another sum A+B; another "
+            f"{', '.join(repr(name) if '>' in name else name for name in NAMES)}; another sum A+B; another "
             "'A>B', one for each half of the steps; or your own as MODULE:FUNCTION, called with logits and target."
         ),
     ] = ("ce", "lovasz", "ce+lovasz")

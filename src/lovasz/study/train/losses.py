@@ -1,5 +1,6 @@
 """The losses that can be compared, by name: single ones, sums A+B, and A>B, one for each half of the steps."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -61,15 +62,10 @@ KNOWN = {
         "Lovász-Softmax loss by sorting (bins=None), to compare with counting", lambda _: terms.lovasz_exact
     ),
 }
-# What is offered, with what it is; sums and pairs are those that are usual.
-DESCRIPTIONS = {name: known.what for name, known in KNOWN.items()} | {
-    "ce+dice": "cross-entropy + soft Dice loss (MONAI)",
-    "ce+jml": "cross-entropy + Jaccard metric loss",
-    "ce+lovasz": "cross-entropy + Lovász-Softmax loss",
-    "ce>lovasz": "cross-entropy for the first half of the steps, then Lovász-Softmax loss",
-}
+# What is offered: of sums and pairs those that are usual.
+NAMES = (*KNOWN, "ce+dice", "ce+jml", "ce+lovasz", "ce>lovasz")
 OFFERED = (
-    f"{', '.join(DESCRIPTIONS)}, other sums A+B, other pairs A>B for one half of the steps each, or "
+    f"{', '.join(NAMES)}, other sums A+B, other pairs A>B for one half of the steps each, or "
     "MODULE:FUNCTION for your own"
 )
 
@@ -116,10 +112,8 @@ def check_names(names: Sequence[str]) -> None:
     if not names:
         raise ValueError(f"at least one loss is needed; choose from {OFFERED}")
     for name in names:
-        for half in _parsed(name):
-            for part in half:
-                if part.own:
-                    imported("--loss", part.text)
+        for own in _own(name):
+            imported("--loss", own)
 
 
 def check_own(names: Sequence[str], num_classes: int, dims: int) -> None:
@@ -128,20 +122,19 @@ def check_own(names: Sequence[str], num_classes: int, dims: int) -> None:
     Raises:
         ValueError: If it fails, or returns no loss.
     """
-    own = dict.fromkeys(part.text for name in names for half in _parsed(name) for part in half if part.own)
     sides = (8,) * dims
-    for name in own:
+    for own in dict.fromkeys(itertools.chain(*map(_own, names))):
         logits = torch.zeros(2, num_classes, *sides).requires_grad_()
         target = (torch.arange(2 * 8**dims) % num_classes).view(2, *sides)
         target[0, 0] = IGNORE_INDEX
         shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}, void is {IGNORE_INDEX}"
         try:
-            loss = imported("--loss", name)(logits, target)
+            loss = imported("--loss", own)(logits, target)
         except Exception as error:  # a user's function raises what it likes
-            raise ValueError(f"--loss {name} failed on {shapes}: {error}") from error
+            raise ValueError(f"--loss {own} failed on {shapes}: {error}") from error
         if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
             raise ValueError(
-                f"--loss {name} must return a scalar tensor that requires a gradient, got {_kind(loss)}"
+                f"--loss {own} must return a scalar tensor that requires a gradient, got {_kind(loss)}"
             )
 
 
@@ -153,8 +146,7 @@ def describe(name: str) -> str:
 
 def code_of(name: str) -> str:
     """Return hashes of the files of a user's own losses in a name; empty if there are none."""
-    own = dict.fromkeys(part.text for half in _parsed(name) for part in half if part.own)
-    return "-".join(network.code_of(one) for one in own)
+    return "-".join(network.code_of(own) for own in _own(name))
 
 
 def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
@@ -172,6 +164,11 @@ def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
     """
     halves = [_sum(half, pixels) for half in _parsed(name)]
     return lambda logits, target, progress: halves[0 if progress < 0.5 else -1](logits, target)
+
+
+def _own(name: str) -> list[str]:
+    """Return the losses of the user's own in a name, each once."""
+    return list(dict.fromkeys(part.text for half in _parsed(name) for part in half if part.own))
 
 
 def _sum(parts: Sequence[_Part], pixels: Sequence[int]) -> Term:
