@@ -24,7 +24,7 @@ def test_options_are_those_of_the_command() -> None:
 
 def test_every_name_and_file_is_there() -> None:
     files = (store.BEST, store.LAST, store.CURVE)
-    for name in (*losses.DESCRIPTIONS, *network.DESCRIPTIONS, *augment.DESCRIPTIONS, *files):
+    for name in (*losses.KNOWN, *network.DESCRIPTIONS, *augment.DESCRIPTIONS, *files):
         assert f"`{name}`" in PAGE, name
 
 
