@@ -90,11 +90,13 @@ def image_decision(
 
 
 class DatasetDecision(nn.Module):
-    """Decides for the IoU of a data set: ``argmax_c w_c (p_c - t_c)``, with fitted factors and thresholds.
+    """Decides for the IoU of a data set: ``argmax_c w_c (p_c - t_c)``, ``p = softmax(x + b)``, with fitted numbers.
 
     The argmax of probabilities is the decision of highest accuracy. For the mean IoU one more pixel of class c
     is worth ``((1 + I_c) p_c - I_c) / U_c``, with the IoU I_c and the union U_c that the decisions make: so small
-    classes ask for less probability. `fit` finds the 2 C numbers on images with labels, which the
+    classes ask for less probability. That holds of probabilities that are right, so first a bias of the logits
+    gives each class as much probability as it has pixels: it takes off what weights of the classes in a
+    cross-entropy have put there. `fit` finds the 3 C numbers on images with labels, which the
     network should not have been trained on; between those and the argmax it goes as far as folds of the images
     agree with. A module without weights to train: put it behind the network, save and export it with it. In a
     network of half precision it stays in float32.
@@ -113,6 +115,7 @@ class DatasetDecision(nn.Module):
     Attributes:
         factor: (C,), w; 1 until fitted.
         threshold: (C,), t; 0 until fitted, or 1/2 for the sigmoid: the usual decision.
+        bias: (C,), b of the logits; 0 until fitted. For the sigmoid None: its thresholds do the same.
 
     Example:
         >>> logits = torch.tensor([[0.0, -0.5]]).repeat(4, 1)  # four points, of which two are of class 1
@@ -128,6 +131,7 @@ class DatasetDecision(nn.Module):
 
     factor: Tensor
     threshold: Tensor
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -165,6 +169,8 @@ class DatasetDecision(nn.Module):
         usual = 0.0 if form == "softmax" else 0.5
         self.register_buffer("factor", torch.ones(num_classes, dtype=torch.float32))
         self.register_buffer("threshold", torch.full((num_classes,), usual, dtype=torch.float32))
+        zeros = torch.zeros(num_classes, dtype=torch.float32)
+        self.register_buffer("bias", zeros if form == "softmax" else None)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "DatasetDecision":
         """Move the rule to a device; it stays in float32, as one rounded to half precision is another rule."""
@@ -189,7 +195,7 @@ class DatasetDecision(nn.Module):
 
         Args:
             batches: of (logits, target) or (logits, target, mask), in the layouts of the loss of this form: a
-                list, or a loader that gives the same in each of 12 passes (1 for the sigmoid).
+                list, or a loader that gives the same in each of 15 passes (1 for the sigmoid).
             group: processes, "world" for all, of which each has images of its own; the rule is that of all.
             progress: called with the number of passes done, and of all, after each.
 
@@ -214,8 +220,10 @@ class DatasetDecision(nn.Module):
         return found
 
     def set_rule(self, rule: Rule) -> None:
-        """Take the factors and thresholds (C,) of a rule; of the sigmoid those of p >= t."""
+        """Take the numbers (C,) of a rule; of the sigmoid the thresholds of p >= t."""
         self.factor.copy_(rule.factor)
+        if self.bias is not None:
+            self.bias.copy_(rule.bias)
         below = decision.just_below(rule.threshold) if self.form == "sigmoid" else rule.threshold
         self.threshold.copy_(below)
 
@@ -234,7 +242,7 @@ class DatasetDecision(nn.Module):
         if view.logits.shape[1] != self.num_classes:
             what = "classes" if self.form == "softmax" else "channels"
             raise ValueError(f"logits must have {self.num_classes} {what}, got {tuple(logits.shape)}")
-        return _labels(view, self.factor, self.threshold, self.form, shape)
+        return _labels(view, self.factor, self.threshold, self.form, shape, self.bias)
 
     def extra_repr(self) -> str:
         """Return the arguments, and the rule."""
@@ -243,6 +251,8 @@ class DatasetDecision(nn.Module):
         )
         if self.form == "sigmoid":
             rule = ", ".join(f"p > {t:.3g}" for t in self.threshold.tolist())
+        elif self.bias is not None and self.bias.any():
+            rule += f", bias: {', '.join(f'{b:.3g}' for b in self.bias.tolist())}"
         return f"{self.num_classes}, form={self.form!r}, measure={self.measure!r}, rule: {rule}"
 
 
@@ -269,10 +279,17 @@ def _pixels(
     return layouts.view(logits, zeros, mask, form, upsample, align_corners, channels), shape
 
 
-def _labels(view: layouts.View, factor: Tensor, threshold: Tensor, form: str, shape: tuple[int, ...]) -> Tensor:
+def _labels(
+    view: layouts.View,
+    factor: Tensor,
+    threshold: Tensor,
+    form: str,
+    shape: tuple[int, ...],
+    bias: Tensor | None = None,
+) -> Tensor:
     """Return the labels of a rule, in the shape that the caller's logits ask for."""
     axes = interpolation.axes(view.logits, view.target, view.interpolation) if view.interpolation else None
-    found = decision.labels(view.logits, factor, threshold, form, axes)
+    found = decision.labels(view.logits, factor, threshold, form, axes, bias)
     if form == "sigmoid" and len(shape) == 2 and len(found) == 1:  # a point cloud (P, C) is one image (1, C, P)
         return found[0].t().reshape(shape)
     return found.reshape(shape)

@@ -109,7 +109,8 @@ def _run(data: Data, settings: Settings, rng: np.random.Generator, wrong: float)
             decided={name: _decided(data, settings.seed, 0.9 * wrong, name) for name in DECISIONS},
         ),
         rules={
-            name: FittedRule(2, 0.5, 0.6, 0.625, 0.61, [1.0] * classes, [0.0] * classes) for name in DECISIONS[:2]
+            name: FittedRule(2, 0.5, 0.6, 0.625, 0.61, [1.0] * classes, *2 * [[0.0] * classes])
+            for name in DECISIONS[:2]
         },
         seconds=dict(zip(clock.PARTS, (4.0, 3.0, 2.0, 0.5, 0.0, 0.5), strict=True)),
     )

@@ -68,17 +68,20 @@ def test_decisions_are_those_of_the_network_that_was_kept(trained: tuple[Data, R
     assert run.rules is not None
     found = [probabilities(data, folder, part) for part in (VAL, TRAIN)]
     for (name, rule), images in zip(run.rules.items(), map(list, found), strict=True):
-        factor, threshold = torch.tensor(rule.factor)[:, None], torch.tensor(rule.threshold)[:, None]
+        factor, threshold, bias = (torch.tensor(one)[:, None] for one in (rule.factor, rule.threshold, rule.bias))
         assert rule.images == 6
         assert rule.usual == pytest.approx(miou([(p.argmax(0), target) for p, target in images], 4), abs=2e-3)
-        by_rule = [((factor * (p - threshold)).argmax(0), target) for p, target in images]
+        by_rule = [((factor * ((p.log() + bias).softmax(0) - threshold)).argmax(0), target) for p, target in images]
         assert rule.fitted == pytest.approx(miou(by_rule, 4), abs=2e-3)  # pixels that are nearly equal
-        tested = [((factor * (p - threshold)).argmax(0), target) for p, target in probabilities(data, folder, TEST)]
+        tested = [
+            ((factor * ((p.log() + bias).softmax(0) - threshold)).argmax(0), target)
+            for p, target in probabilities(data, folder, TEST)
+        ]
         assert np.trace(run.tested.decided[name].counts) == sum(int((a == b).sum()) for a, b in tested)
         iou = run.tested.decided[name].counts
         union = iou.sum(0) + iou.sum(1) - iou.diagonal()
         assert np.mean(iou.diagonal() / union) == pytest.approx(miou(tested, 4))
-    assert any(rule.trust > 0 for rule in run.rules.values())
+    assert any(rule.trust > 0 or any(rule.bias) for rule in run.rules.values())
 
 
 def expected_best(p: torch.Tensor) -> torch.Tensor:

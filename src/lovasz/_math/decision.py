@@ -22,6 +22,10 @@ from . import binning, interpolation
 
 #: Elements of the part of the logits that is decided at once: it stays in the cache.
 PART = 2**18
+#: Units of a probability in integers, which add up to the same in any order.
+UNITS = 2**24
+#: How far a bias goes in one step.
+STEP = 2.0
 
 
 def measured(counts: Tensor, measure: Tversky) -> tuple[Tensor, Tensor]:
@@ -77,7 +81,7 @@ def probability_histogram(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
 
 
 def probabilities(
-    logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None
+    logits: Tensor, form: str, axes: Sequence[interpolation.Axis] | None, bias: Tensor | None = None
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Return the probabilities (N, C, *) of logits, a part at a time, with the images and pixels they are of.
 
@@ -85,17 +89,55 @@ def probabilities(
         logits: (N, C, *).
         form: "softmax" or "sigmoid".
         axes: how the logits are interpolated; None where they are not.
+        bias: (C,), is added to the logits; None adds nothing.
     """
     for place, x in interpolation.strips(logits, axes, PART):
-        yield place, _probability(x, form)
+        yield place, _probability(x, form, bias)
 
 
-def _probability(x: Tensor, form: str) -> Tensor:
+def _probability(x: Tensor, form: str, bias: Tensor | None) -> Tensor:
+    if bias is not None:
+        x = x + bias.to(x).view(-1, *(1 for _ in x.shape[2:]))
     return x.softmax(1) if form == "softmax" else x.sigmoid()
 
 
+def biased(p: Tensor, bias: Tensor) -> Tensor:
+    """Return the softmax of x + bias of p = softmax(x), both (N, C, *)."""
+    q = p * bias.exp().to(p)
+    return q.div_(q.sum(1, keepdim=True))
+
+
+def moments(p: Tensor, counts: Tensor) -> Tensor:
+    """Return the sums of p and of p^2, int64 (N, C, 2) in `UNITS`, over the pixels that count, bool (N, *)."""
+    of_those = (p * UNITS).masked_fill(~counts[:, None], 0)
+    return torch.stack([one.round().int().flatten(2).sum(2) for one in (of_those, of_those * p)], -1)
+
+
+def likelier(bias: Tensor, labelled: Tensor, sums: Tensor) -> Tensor:
+    """Return a bias of the logits with which the labels are likelier, float64 (..., C).
+
+    A step of Newton's method with twice the diagonal of the information matrix, which is no less than the whole; for
+    two classes the step is the same. Of a class without labels nothing is known: its bias is the pixels' mean.
+
+    Args:
+        bias: (..., C), that of the sums.
+        labelled: int64 (..., C), pixels by label.
+        sums: int64 (..., C, 2), `moments` with the bias.
+    """
+    found, squared = (sums.double() / UNITS).unbind(-1)
+    step = (labelled - found) / (2 * (found - squared) + 1)  # one pixel keeps it finite where p is 0 or 1
+    moved = bias + step.clamp(-STEP, STEP)
+    mean = (moved * labelled).sum(-1, keepdim=True) / labelled.sum(-1, keepdim=True).clamp(min=1)
+    return torch.where(labelled > 0, moved - mean, 0.0)
+
+
 def labels(
-    logits: Tensor, factor: Tensor, threshold: Tensor, form: str, axes: Sequence[interpolation.Axis] | None
+    logits: Tensor,
+    factor: Tensor,
+    threshold: Tensor,
+    form: str,
+    axes: Sequence[interpolation.Axis] | None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Return the labels of the largest gain of logits (N, C, *).
 
@@ -105,6 +147,7 @@ def labels(
         threshold: likewise, t.
         form: "softmax" gives class indices, int64 (N, *); "sigmoid" decides each channel, bool (N, C, *).
         axes: how the logits are interpolated; None where they are not.
+        bias: (C,), is added to the logits; None adds nothing.
     """
     N, C = logits.shape[:2]
     spatial = interpolation.spatial_shape(logits, axes)
@@ -113,12 +156,12 @@ def labels(
     if torch.compiler.is_compiling():  # which makes no parts, as it does not know how many
         x = logits.to(torch.promote_types(logits.dtype, torch.float32))
         x = x if axes is None else interpolation.interpolate(x, axes)
-        return decide(_probability(x, form), factor, threshold)
+        return decide(_probability(x, form, bias), factor, threshold)
     if form == "softmax":
         decided = torch.empty(N, *spatial, dtype=torch.int64, device=logits.device)
     else:
         decided = torch.empty(N, C, *spatial, dtype=torch.bool, device=logits.device)
-    for (images, part), p in probabilities(logits, form, axes):
+    for (images, part), p in probabilities(logits, form, axes, bias):
         place = (images, part) if form == "softmax" else (images, slice(None), part)
         decided[place] = decide(p, factor[images], threshold[images])
     return decided

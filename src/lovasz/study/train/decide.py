@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,17 @@ MEMORY = 2**30
 
 @dataclass(frozen=True)
 class FittedRule(Fit):
-    """A rule for a data set, ``argmax_c factor_c (p_c - threshold_c)``, and what its fit found.
+    """A rule for a data set, ``argmax_c factor_c (p_c - threshold_c)``, ``p = softmax(x + bias)``, and its fit.
 
     Attributes:
         factor: One a class, (C,).
         threshold: One a class, (C,).
+        bias: One a class, (C,); empty in runs that were finished before rules had one.
     """
 
     factor: list[float]
     threshold: list[float]
+    bias: list[float] = field(default_factory=list)
 
 
 class NotFiniteError(ValueError):
@@ -107,7 +109,8 @@ def decisions(rules: Mapping[str, FittedRule], device: torch.device) -> dict[str
     found: dict[str, Decide] = {}
     for name, rule in rules.items():
         decision = DatasetDecision(len(rule.factor))
-        decision.load_state_dict({"factor": torch.tensor(rule.factor), "threshold": torch.tensor(rule.threshold)})
+        numbers = {"factor": rule.factor, "threshold": rule.threshold, "bias": rule.bias}
+        decision.load_state_dict({key: torch.tensor(one) for key, one in numbers.items()})
         found[name] = decision.to(device)
     return found | {IMAGE: image_decision}
 
@@ -115,4 +118,4 @@ def decisions(rules: Mapping[str, FittedRule], device: torch.device) -> dict[str
 def _fitted(batches: Logits, num_classes: int) -> FittedRule:
     decision = DatasetDecision(num_classes, ignore_index=IGNORE_INDEX, upsample=batches.upsample)
     found = decision.fit(batches)
-    return FittedRule(**vars(found), factor=decision.factor.tolist(), threshold=decision.threshold.tolist())
+    return FittedRule(**vars(found), **{name: one.tolist() for name, one in decision.named_buffers()})
