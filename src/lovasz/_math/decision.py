@@ -116,8 +116,8 @@ def moments(p: Tensor, counts: Tensor) -> Tensor:
 def likelier(bias: Tensor, labelled: Tensor, sums: Tensor) -> Tensor:
     """Return a bias of the logits with which the labels are likelier, float64 (..., C).
 
-    A step of Newton's method with twice the diagonal of the information matrix, which is no less than the whole; for
-    two classes the step is the same. Of a class without labels nothing is known: its bias is the pixels' mean.
+    A step of Newton's method with twice the diagonal of the information matrix, which is no less than the whole; of
+    two classes the step is the same. Nothing is known of a class without labels: its bias is the pixels' mean.
 
     Args:
         bias: (..., C), that of the sums.
