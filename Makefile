@@ -6,7 +6,7 @@ PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constr
 # A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning. Each has
 # tests that follow one another, which share what a module makes; the first to end takes some of the others'.
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
-KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py)
+KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py binary_cross_entropy.py)
 
 .PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
 
@@ -31,7 +31,8 @@ fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the p
 	-k "not (lovasz._kernels or inductor)"
 
 triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
-	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py
+	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py \
+	tests/core/test_binary_cross_entropy.py
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH; pytest's own processes need it too. Left out:

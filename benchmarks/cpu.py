@@ -83,6 +83,9 @@ def own(case: Case) -> dict[str, Implementation]:
     return {
         "bce": Implementation(pytorch, F.binary_cross_entropy_with_logits, None, _as_probabilities),
         "lovasz": Implementation(version, loss, ("all", False)),
+        "lovasz + ce": Implementation(
+            version, functools.partial(lovasz.lovasz_binary_cross_entropy, form=case.form), None, _as_probabilities
+        ),
     }
 
 

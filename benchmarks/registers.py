@@ -63,13 +63,17 @@ def kernels() -> list[Kernel]:
         )
         settings = settings | {"HAS_GRAD": True}
         found.append(Kernel(f"apply {label}", apply._apply_softmax, pointers, settings, tile.WARPS))
-    for form in ("sigmoid", "hinge"):
-        settings = common | {"LENGTH": tile.TILE, "FORM": form}
-        pointers = read | {"logits": "*fp32"}
-        found.append(Kernel(f"count {form} fp32", count._count_binary, pointers, settings, tile.WARPS))
-        pointers = looked_up | {"logits": "*fp32", "gradient": "*fp32"}
+    for form, fused in (("sigmoid", False), ("hinge", False), ("sigmoid", True), ("hinge", True)):
+        settings = common | {"LENGTH": tile.TILE, "FORM": form, "CROSS_ENTROPY": fused, "HAS_WEIGHT": fused}
+        label = f"{form} fp32{' + ce' * fused}"
+        ce = {"sides": "*fp32" if fused else None}
+        pointers = read | ce | {"logits": "*fp32", "sums": "*fp64"}
+        found.append(Kernel(f"count {label}", count._count_binary, pointers, settings, tile.WARPS))
+        pointers = looked_up | ce | {
+            "ce_grad": "*fp32" if fused else None, "logits": "*fp32", "gradient": "*fp32"
+        }  # fmt: skip
         settings = settings | {"HAS_GRAD": True}
-        found.append(Kernel(f"apply {form} fp32", apply._apply_binary, pointers, settings, tile.WARPS))
+        found.append(Kernel(f"apply {label}", apply._apply_binary, pointers, settings, tile.WARPS))
     tables: dict[str, str | None] = {"counters": "*i32", "valid": "*i64", "table": "*i64", "numbers": "*i64"}
     settings = {"BINS": 8192, "BLOCK": count.BLOCK, "CLASSES_A_ROW": 21, "COPIES": 8}
     found.append(Kernel("merge", count._merge, tables, settings, tile.WARPS))

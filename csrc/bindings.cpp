@@ -88,9 +88,11 @@ struct Call {
     problem.ignore = ignore.data(), problem.num_ignore = static_cast<int>(ignore.size());
     problem.cross_entropy = smoothing.has_value();
     if (smoothing) {
-      check(!binary, "the cross-entropy is that of the softmax");
+      check(problem.form != lovasz::Form::probs, "the cross-entropy is that of logits");
+      check(!binary || *smoothing == 0, "smoothing is that of the softmax");
       problem.smoothing = *smoothing;
-      check(class_weights.empty() || class_weights.size() == logits.shape(1), "class_weights must be empty or (C,)");
+      check(class_weights.empty() || class_weights.size() == logits.shape(1) * (binary ? 2 : 1),
+            "class_weights must be empty, or (C,) for the softmax, else (2 C,)");
       problem.class_weights = class_weights.empty() ? nullptr : class_weights.data();
     }
     const size_t spatial = logits.ndim() - 2;

@@ -25,9 +25,10 @@ struct Problem {
   int steps;  // grid points of the bin map: position = u * steps, u in [0, 1]
   const int64_t* ignore;
   int num_ignore;
-  bool cross_entropy;           // softmax only: its sum when counting, its gradient when applying
-  double smoothing;             // label smoothing of the cross-entropy, from 0 to 1
-  const double* class_weights;  // of the cross-entropy, one for each class; null: all are 1
+  bool cross_entropy;           // its sum when counting, its gradient when applying; the binary one but for the softmax
+  double smoothing;             // label smoothing of the cross-entropy, from 0 to 1; softmax only
+  const double* class_weights;  // of the cross-entropy: softmax one for each class, else two for each channel, of its
+                                // background and its foreground; null: all are 1
   bool stream;                  // the gradient is too large to stay in a cache
 };
 

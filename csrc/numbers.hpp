@@ -92,6 +92,21 @@ inline float logarithm(float x) {
 
 inline double logarithm(double x) { return std::log(x); }
 
+// ln (1 + x) for 0 <= x <= 1, small ones included: twice the area tangent of x / (2 + x), by its series.
+inline float logarithm_beyond_1(float x) {
+  const float f = x / (x + 2.0f), g = f * f;
+  float p = 2.0f / 15.0f;
+  p = p * g + 2.0f / 13.0f;
+  p = p * g + 2.0f / 11.0f;
+  p = p * g + 2.0f / 9.0f;
+  p = p * g + 2.0f / 7.0f;
+  p = p * g + 2.0f / 5.0f;
+  p = p * g + 2.0f / 3.0f;
+  return f * g * p + 2.0f * f;
+}
+
+inline double logarithm_beyond_1(double x) { return std::log1p(x); }
+
 inline float square_root(float x) { return std::sqrt(x); }
 inline double square_root(double x) { return std::sqrt(x); }
 
@@ -113,6 +128,13 @@ struct Sum {
     return ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
   }
 };
+
+template <class F>
+inline double sum_of(const F* row, int n) {
+  Sum sum;
+  sum.add(row, n);
+  return sum.total();
+}
 
 inline float from_bfloat16(uint16_t h) { return bits<float>(static_cast<uint32_t>(h) << 16); }
 

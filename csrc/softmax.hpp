@@ -114,13 +114,6 @@ void class_weights(const Problem& problem, const Rows<F>& r, F* LOVASZ_RESTRICT 
   }
 }
 
-template <class F>
-inline double sum_of(const F* row, int n) {
-  Sum sum;
-  sum.add(row, n);
-  return sum.total();
-}
-
 // Cross-entropy of the valid pixels of a part, after softmax_rows.
 template <class F>
 void add_cross_entropy(const Problem& problem, const Rows<F>& r, CrossEntropy& ce) {

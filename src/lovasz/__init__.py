@@ -4,9 +4,16 @@ from importlib.metadata import PackageNotFoundError, version
 
 from ._kernels.operators import kernels
 from .counts import Counts, count
-from .functional import lovasz_cross_entropy, lovasz_hinge, lovasz_sigmoid, lovasz_softmax
+from .functional import (
+    lovasz_binary_cross_entropy,
+    lovasz_cross_entropy,
+    lovasz_hinge,
+    lovasz_sigmoid,
+    lovasz_softmax,
+)
 from .measures import FBeta, Tversky
 from .modules import (
+    LovaszBinaryCrossEntropyLoss,
     LovaszCrossEntropyLoss,
     LovaszHingeLoss,
     LovaszSigmoidLoss,
@@ -22,6 +29,7 @@ except PackageNotFoundError:  # run from the source tree
 __all__ = [
     "Counts",
     "FBeta",
+    "LovaszBinaryCrossEntropyLoss",
     "LovaszCrossEntropyLoss",
     "LovaszHingeLoss",
     "LovaszSigmoidLoss",
@@ -29,6 +37,7 @@ __all__ = [
     "Tversky",
     "count",
     "kernels",
+    "lovasz_binary_cross_entropy",
     "lovasz_cross_entropy",
     "lovasz_hinge",
     "lovasz_sigmoid",

@@ -32,12 +32,12 @@ def lovasz(
     group: "ProcessGroup | str | None" = None,
     average_gradients: bool = True,
     counts: Counts | None = None,
-    label_smoothing: float | None = None,
+    ce: CrossEntropy | None = None,
     measure: str | Tversky | FBeta = "jaccard",
 ) -> tuple[Tensor, Tensor]:
     """Return the reduced loss, float64 for float64 logits, else float32.
 
-    With `label_smoothing` also the cross-entropy, reduced in the same way, else a zero.
+    With a cross-entropy also this, reduced in the same way, else a zero.
     """
     processes = None
     if group is not None:
@@ -53,13 +53,11 @@ def lovasz(
 
     # No slice of the view: PyTorch 2.6 compiles none of a named tuple.
     pixels = Pixels(view.logits, view.target, view.mask, ignored, form, view.interpolation)
-    ce = None if label_smoothing is None else CrossEntropy(weight, label_smoothing)
     if number is None:
         loss, ce_sum, weight_sum, part = _by_sorting(pixels, ce, index, how)
     else:
-        kind = (
-            [] if processes is None else arguments.kind(form, C, number, index, classes, reduction, label_smoothing)
-        )
+        smoothing = None if ce is None else ce.smoothing
+        kind = [] if processes is None else arguments.kind(form, C, number, index, classes, reduction, smoothing)
         loss, ce_sum, weight_sum, part = _by_counting(pixels, number, ce, index, how, counts, processes, kind)
         if processes is not None and average_gradients:
             world_size = torch.distributed.get_world_size(processes)
@@ -91,7 +89,7 @@ def _by_sorting(
     losses = losses * torch.ones_like(losses).masked_fill(bad & part, torch.nan)
     loss = jaccard.weighted(losses, coefficients)
     loss = (jaccard.block_sum(loss.flatten()) if how.total else loss).to(losses.dtype)
-    ce_sum, weight_sum = losses.new_zeros(2) if ce is None else sorting.cross_entropy(x, labels, *ce)
+    ce_sum, weight_sum = losses.new_zeros(2) if ce is None else sorting.cross_entropy(x, labels, form, *ce)
     return loss, ce_sum, weight_sum, part
 
 

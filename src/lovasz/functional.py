@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ._inputs import arguments, layouts
+from ._kernels.contract import CrossEntropy
 from ._losses import lovasz
 from .counts import Counts
 from .measures import FBeta, Tversky
@@ -281,6 +282,81 @@ def lovasz_cross_entropy(
     extension, ce = lovasz(
         view, "softmax", ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
         reduction=reduction, bins=bins, group=group, average_gradients=average_gradients,
-        label_smoothing=float(label_smoothing), measure=measure,
+        ce=CrossEntropy(weight, float(label_smoothing)), measure=measure,
     )  # fmt: skip
     return _result(ce_weight * ce + lovasz_weight * extension, logits)
+
+
+def lovasz_binary_cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    form: str = "sigmoid",
+    lovasz_weight: float = 1.0,
+    bce_weight: float = 1.0,
+    pos_weight: Tensor | None = None,
+    ignore_index: int | Sequence[int] = -100,
+    mask: Tensor | None = None,
+    classes: str | Sequence[int] = "all",
+    weight: Tensor | None = None,
+    per_image: bool = False,
+    reduction: str = "mean",
+    bins: int | str | None = "auto",
+    group: "ProcessGroup | str | None" = None,
+    average_gradients: bool = True,
+    upsample: str | None = None,
+    align_corners: bool = False,
+    measure: str | Tversky | FBeta = "jaccard",
+    channels: bool | None = None,
+) -> Tensor:
+    """Compute binary cross-entropy plus a Lovász loss: the usual recipe of a binary or multilabel head.
+
+    ``bce_weight · BCE + lovasz_weight · Lovász``: equal to ``F.binary_cross_entropy_with_logits(logits, target,
+    pos_weight=...)`` over the pixels that count, and `lovasz_sigmoid` or `lovasz_hinge`, added.
+
+    Args:
+        logits: (N, C, *), or (P, C) for a point cloud, with a target of the same shape; binary: (N, 1, *), or
+            (N, *) and (P,) without a channel axis.
+        target: 0 and 1 of any type, also floating as BCE takes them, none between; for (N, 1, *) also (N, *).
+        form: "sigmoid" or "hinge", the Lovász loss.
+        lovasz_weight: its factor.
+        bce_weight: factor of the binary cross-entropy.
+        pos_weight: (C,), or (C, 1, ...) or a scalar tensor, weight of foreground in the binary cross-entropy.
+        ignore_index: label or labels to leave out of both, channel by channel.
+        mask: bool, shape of target, or (N, *) for all channels; True where a pixel counts, for both.
+        classes: "all", "present" (channels with foreground), or channel indices, of the Lovász loss.
+        weight: (C,), weight of each channel in both; their means are normalised by it.
+        per_image: one Lovász loss per image, then the mean; the binary cross-entropy is that of all pixels.
+        reduction: "mean" or "sum", of both; a loss per pixel and one per channel cannot be added.
+        bins: "auto" sorts few pixels and counts many; an integer counts in this many bins; None sorts.
+        group: processes, "world" for all; both losses are those of all their pixels. Counts.
+        average_gradients: True where the gradients of processes are averaged afterwards, as by DDP, not added.
+        upsample: "nearest", "linear", "bilinear" or "trilinear" for a target of higher resolution than the logits.
+        align_corners: that of `F.interpolate`.
+        measure: "jaccard", "dice", `Tversky` or `FBeta`, in the place of the Jaccard index.
+        channels: True for (N, C, *) and (P, C), False for (N, *) without a channel axis. None reads it from the
+            shapes: (P,), (N, 1, *), or as many spatial axes as `upsample` names; where they leave it open, as of
+            (2, 3, 8, 8), that is an error.
+
+    Returns:
+        A scalar. Zero, with zero gradients, where no pixel is valid.
+
+    Raises:
+        TypeError, ValueError: for arguments that do not fit, before any work.
+
+    Example:
+        >>> logits = torch.tensor([0.0, 0.0])
+        >>> lovasz_binary_cross_entropy(logits, torch.tensor([0.0, 1.0]))  # log 2 and 1/2
+        tensor(1.1931)
+    """
+    arguments.choice("form", form, layouts.FORMS[1:])
+    arguments.choice("reduction", reduction, ("mean", "sum"))
+    target = layouts.whole(target)
+    view = layouts.binary_pixels(logits, target, mask, upsample, align_corners, channels)
+    sides = arguments.side_weights(weight, pos_weight, view.logits.shape[1], logits.device)
+    extension, bce = lovasz(
+        view, form, ignore_index=ignore_index, classes=classes, weight=weight, per_image=per_image,
+        reduction=reduction, bins=bins, group=group, average_gradients=average_gradients,
+        ce=CrossEntropy(sides, 0.0), measure=measure,
+    )  # fmt: skip
+    return _result(bce_weight * bce + lovasz_weight * extension, logits)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from . import functional
-from ._inputs import arguments
+from ._inputs import arguments, layouts
 from .counts import Counts
 from .measures import FBeta, Tversky
 
@@ -204,3 +204,53 @@ class LovaszCrossEntropyLoss(_Loss):
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Compute the loss of a batch."""
         return functional.lovasz_cross_entropy(logits, target, mask=mask, weight=self.weight, **self.arguments)
+
+
+class LovaszBinaryCrossEntropyLoss(_Loss):
+    """Compute `lovasz_binary_cross_entropy` with its arguments stored.
+
+    Shape:
+        logits (N, C, *), or (N, *) and (P,) without a channel axis, see `channels`; target and mask
+        of the same shape; result a scalar.
+
+    Example:
+        >>> import torch
+        >>> LovaszBinaryCrossEntropyLoss(lovasz_weight=2.0)(torch.zeros(2), torch.tensor([0.0, 1.0]))
+        tensor(1.6931)
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        form: str = "sigmoid",
+        lovasz_weight: float = 1.0,
+        bce_weight: float = 1.0,
+        pos_weight: Tensor | None = None,
+        ignore_index: int | Sequence[int] = -100,
+        classes: str | Sequence[int] = "all",
+        weight: Tensor | None = None,
+        per_image: bool = False,
+        reduction: str = "mean",
+        bins: int | str | None = "auto",
+        group: "ProcessGroup | str | None" = None,
+        average_gradients: bool = True,
+        upsample: str | None = None,
+        align_corners: bool = False,
+        measure: str | Tversky | FBeta = "jaccard",
+        channels: bool | None = None,
+    ) -> None:
+        super().__init__(weight, form=form, lovasz_weight=lovasz_weight, bce_weight=bce_weight,
+                         ignore_index=ignore_index, classes=classes, per_image=per_image,
+                         reduction=reduction, bins=bins, group=group,
+                         average_gradients=average_gradients, upsample=upsample,
+                         align_corners=align_corners, measure=measure, channels=channels)  # fmt: skip
+        arguments.choice("form", form, layouts.FORMS[1:])
+        self.register_buffer("pos_weight", pos_weight)
+
+    def forward(self, logits: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute the loss of a batch."""
+        return functional.lovasz_binary_cross_entropy(
+            logits, target, mask=mask, weight=self.weight, pos_weight=self.pos_weight, **self.arguments
+        )

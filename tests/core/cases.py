@@ -47,6 +47,7 @@ MODULES = (
     lovasz.LovaszSigmoidLoss,
     lovasz.LovaszHingeLoss,
     lovasz.LovaszCrossEntropyLoss,
+    lovasz.LovaszBinaryCrossEntropyLoss,
 )
 
 

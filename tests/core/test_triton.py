@@ -64,7 +64,7 @@ def test_labels_finer_than_the_logits(form, size, monkeypatch):
     monkeypatch.setattr("lovasz._kernels.triton.finer.STRIP", 2500)
     logits, target, mask, mode, corners = problem(form, size, torch.float64)
     pixels = cases.view(*on_device(logits, target, mask), form, mode, corners)
-    fused = (None, 0.1) if form == "softmax" else (None, None)
+    fused = (None, 0.1 if form == "softmax" else 0.0)
     for per_image in (False, True):
         args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.interpolation)
         found, expected = step(_triton, *args), step(plain, *args)
@@ -116,6 +116,11 @@ def test_binary_pixels_in_several_goes(monkeypatch, form):
     logits, target = on_device(*random(form, (3, 2, 97), 61))
     monkeypatch.setattr("lovasz._kernels.triton.count.MOST_PIXELS", 100)
     agree(step(_triton, logits, target, None, [], form), step(plain, logits, target, None, [], form), logits)
+    sides = torch.tensor([[1.0, 3.0], [0.5, 0.25]], device=DEVICE)
+    target[1, 0, 5:9], logits[0, 1, 3], logits[2, 0, 4] = 255, torch.nan, torch.inf
+    for weights in (None, sides):
+        args = (logits, target, None, [255], form, 64, True, (weights, 0.0))
+        agree(step(_triton, *args), step(plain, *args), logits)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -203,17 +203,39 @@ def class_selection(
     return False, selected
 
 
-def check_weight(weight: Tensor, num_classes: int, device: torch.device) -> None:
+def check_weight(weight: Tensor, num_classes: int, device: torch.device, name: str = "weight") -> None:
     """Check that the weight is a floating (C,) tensor on the device of the logits."""
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
-        raise TypeError(f"weight must be a floating-point tensor of shape ({num_classes},), got {got}")
+        raise TypeError(f"{name} must be a floating-point tensor of shape ({num_classes},), got {got}")
     if tuple(weight.shape) != (num_classes,):
-        raise ValueError(f"weight must have shape ({num_classes},), got {tuple(weight.shape)}")
+        raise ValueError(f"{name} must have shape ({num_classes},), got {tuple(weight.shape)}")
     if weight.device != device:
-        raise ValueError(f"weight must be on the device of the logits, {device}, got {weight.device}")
+        raise ValueError(f"{name} must be on the device of the logits, {device}, got {weight.device}")
     if weight.requires_grad:
-        raise ValueError("weight must not require a gradient: there is none in the weights, detach it")
+        raise ValueError(f"{name} must not require a gradient: there is none in the weights, detach it")
+
+
+def side_weights(
+    weight: Tensor | None, pos_weight: Tensor | None, num_classes: int, device: torch.device
+) -> Tensor | None:
+    """Return the weights (C, 2) of background and foreground in the binary cross-entropy; None for ones.
+
+    As `F.binary_cross_entropy_with_logits` does, it takes a `pos_weight` with axes of size 1, or with none at all.
+    """
+    if weight is None and pos_weight is None:
+        return None
+    if weight is None:
+        weight = torch.ones(num_classes, device=device)
+    check_weight(weight, num_classes, device)
+    if pos_weight is None:
+        pos_weight = torch.ones_like(weight)
+    if isinstance(pos_weight, Tensor):
+        shape = tuple(pos_weight.shape)
+        if shape in ((), (num_classes, *(1 for _ in shape[1:]))):
+            pos_weight = pos_weight.reshape(-1).expand(num_classes)
+    check_weight(pos_weight, num_classes, device, "pos_weight")
+    return torch.stack((weight, weight * pos_weight), 1)
 
 
 class Reduction(NamedTuple):

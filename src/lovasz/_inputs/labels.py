@@ -11,6 +11,19 @@ def num_labels(form: str, num_classes: int) -> int:
     return num_classes if form == "softmax" else 2
 
 
+def whole_labels(target: Tensor) -> Tensor:
+    """Return the labels of a floating target as integers, int32, where every one is a whole number."""
+    whole = (target == target.round()) & (target.abs() < 2**31)
+    if target.device.type == "cuda":
+        torch._assert_async(whole.all(), "a floating target must hold whole numbers")
+    elif not whole.all():
+        raise ValueError(
+            "a floating target must hold 0.0 and 1.0 or ignored labels, no other and none between, got "
+            f"{_named(target[~whole])}: soft targets have no place in a loss that is defined on sets of pixels"
+        )
+    return target.to(torch.int32)
+
+
 def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
     """Return labels as int64 with -1 where void; any other label that is no class is an error.
 
@@ -40,13 +53,19 @@ def assert_on_device(good: Tensor, num_classes: int) -> None:
 
 
 def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:
-    values, numbers = found.unique(return_counts=True)
-    named = ", ".join(f"{v} ({n}x)" for v, n in zip(values[:5].tolist(), numbers[:5].tolist(), strict=True))
-    more = ", ..." if len(values) > 5 else ""
     ignored = ", ".join(map(str, ignore_index)) or "none"
     binary = "; for a binary head with one channel use lovasz_sigmoid, in the metrics num_classes=2"
     hint = binary if num_classes == 1 else ""
     return (
         f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
-        f"got {found.numel()} other: {named}{more}{hint}"
+        f"got {found.numel()} other: {_named(found)}{hint}"
     )
+
+
+def _named(found: Tensor) -> str:
+    """Return which values there are, and how many of each: five of them."""
+    nans = int(found.isnan().sum())
+    values, numbers = found[~found.isnan()].unique(return_counts=True)
+    named = [f"{v:g}" if found.is_floating_point() else str(v) for v in values[:5].tolist()]
+    rows = [*zip(named, numbers[:5].tolist(), strict=True), *([("nan", nans)] if nans else [])]
+    return ", ".join(f"{value} ({number}x)" for value, number in rows) + (", ..." if len(values) > 5 else "")

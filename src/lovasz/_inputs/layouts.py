@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from .._math import interpolation
+from . import hints
 from .arguments import check_upsample, choice
-from .hints import finer, squeezed, whole
+from .hints import finer, squeezed
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -44,7 +45,7 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_labe
     if logits.dtype not in _FLOATS:
         raise TypeError(f"logits must be float64, float32, bfloat16 or float16, got {logits.dtype}")
     if target.dtype not in _INTEGERS:
-        hint = whole(target, logits.shape[1] if one_label and logits.ndim > 1 else 0, logits.ndim)
+        hint = hints.whole(target, logits.shape[1] if one_label and logits.ndim > 1 else 0, logits.ndim)
         raise TypeError(
             f"target must hold integer labels (or bool), got {target.dtype}: {hint}; soft targets have no place in "
             "a loss that is defined on sets of pixels"
@@ -57,6 +58,16 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_labe
             raise TypeError(f"mask must be a bool tensor, True where a pixel counts, got {got}")
         if mask.device != logits.device:
             raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
+
+
+def whole(target: Tensor) -> Tensor:
+    """Return a floating target whose every label is a whole number as integers, and any other as it is."""
+    if not isinstance(target, Tensor) or not target.is_floating_point():
+        return target
+    if target.requires_grad:
+        raise ValueError("target must not require a gradient: there is none in the labels, detach it")
+    found: Tensor = torch.ops.lovasz.whole_labels(target)
+    return found
 
 
 def _view(logits: Tensor, target: Tensor, mask: Tensor | None, channels: bool, mode: str | None) -> View:

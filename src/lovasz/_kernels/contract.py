@@ -33,11 +33,11 @@ class Pixels(NamedTuple):
 
 
 class CrossEntropy(NamedTuple):
-    """The cross-entropy that is computed in the same passes.
+    """The cross-entropy that is computed in the same passes, the binary one of each channel but for the softmax.
 
     Attributes:
-        class_weights: (C,), or None for ones.
-        smoothing: label smoothing, from 0 to 1.
+        class_weights: (C,) for the softmax, else (C, 2), of background and foreground; None for ones.
+        smoothing: label smoothing, from 0 to 1; 0 but for the softmax.
     """
 
     class_weights: Tensor | None
@@ -50,7 +50,8 @@ class Counted(NamedTuple):
     Attributes:
         table: int64 (N or 1, C, 2, K + 1), background and foreground pixels of each bin, last those of error NaN.
         pixels: int64 (2, N or 1, C), numbers of valid and of foreground pixels.
-        ce_sums: float64 (2,), sums of the cross-entropy and of the class weights of its pixels; 0 without one.
+        ce_sums: float64 (2,), sums of the cross-entropy and of the class weights of its pixels, of the binary one
+            the weight of its channel's background; 0 without one.
     """
 
     table: Tensor

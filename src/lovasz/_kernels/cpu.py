@@ -64,7 +64,7 @@ def _pixels(pixels: Pixels) -> dict[str, Any]:
 def _cross_entropy(ce: CrossEntropy | None) -> dict[str, Any]:
     if ce is None:
         return {"smoothing": None, "class_weights": []}
-    weights = [] if ce.class_weights is None else ce.class_weights.tolist()
+    weights = [] if ce.class_weights is None else ce.class_weights.flatten().tolist()
     return {"smoothing": ce.smoothing, "class_weights": weights}
 
 

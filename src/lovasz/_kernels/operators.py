@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._inputs.labels import canonical_target
+from .._inputs.labels import canonical_target, whole_labels
 from .._math import jaccard
 from . import collective, cpu, plain
 from .contract import Counted, CrossEntropy, Kernel, Pixels
@@ -24,6 +24,7 @@ _CE = "Tensor? class_weights, float? smoothing"
 
 _library = torch.library.Library("lovasz", "DEF")
 _library.define("labels(Tensor target, Tensor? mask, int[] ignored, int num_classes) -> Tensor")
+_library.define("whole_labels(Tensor target) -> Tensor")
 _library.define(f"count({_PIXELS}, int bins, bool per_image, {_CE}) -> (Tensor, Tensor, Tensor)")
 _library.define(
     "weigh(Tensor table, str form, Tensor coefficients, ScalarType dtype, float alpha, float beta)"
@@ -98,6 +99,7 @@ class _CUDA:
 
 _library.impl("all_reduce", collective.all_reduce, "CompositeExplicitAutograd")
 _library.impl("labels", canonical_target, "CompositeExplicitAutograd")
+_library.impl("whole_labels", whole_labels, "CompositeExplicitAutograd")
 _register(plain, "CompositeExplicitAutograd")
 _register(_CUDA, "CUDA")
 _cpu_kernel, _cpu_reason = cpu.select()
@@ -108,6 +110,11 @@ if _cpu_kernel is not None:
 @torch.library.register_fake("lovasz::labels", lib=_library)
 def _labels_fake(target: Tensor, mask: Any, ignored: Any, num_classes: int) -> Tensor:
     return torch.empty_like(target, dtype=torch.int64)
+
+
+@torch.library.register_fake("lovasz::whole_labels", lib=_library)
+def _whole_labels_fake(target: Tensor) -> Tensor:
+    return torch.empty_like(target, dtype=torch.int32)
 
 
 @torch.library.register_fake("lovasz::all_reduce", lib=_library)

@@ -142,6 +142,8 @@ def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = 
                 sums += _cross_entropy(x, t, *ce)
         else:
             slots, _, v = _binary_slots(x, t, offsets, bins, form)
+            if ce is not None:
+                sums += _binary_cross_entropy(x, t, ce.class_weights)
         void[images] += v.sum(-1)
         chunk = table[images].view(-1) if per_image else table[0]
         if logits.device.type == "cpu":
@@ -176,6 +178,24 @@ def _cross_entropy(x: Tensor, labels: Tensor, class_weights: Tensor | None, smoo
     if class_weights is not None:
         w = class_weights.to(x.dtype)[labels.clamp(min=0)][:, None]
     both = torch.stack((loss, w)).squeeze(2).double()
+    return jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
+
+
+def _side_weights(labels: Tensor, class_weights: Tensor | None, like: Tensor) -> Tensor:
+    """Return the weight of each channel's pixel, of its background or foreground, which broadcasts to labels."""
+    if class_weights is None:
+        return like.new_ones(())
+    background, foreground = class_weights.to(like.dtype)[..., None].unbind(1)
+    return torch.where(labels == 1, foreground, background)
+
+
+def _binary_cross_entropy(x: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Return the sums of the binary cross-entropy and of the weights over the valid pixels of a part (n, C, p)."""
+    valid = labels >= 0
+    wrong = torch.where(labels == 1, -x, x).masked_fill(x.isinf(), torch.nan)
+    loss = _side_weights(labels, class_weights, x) * (wrong.relu() + (-wrong.abs()).exp().log1p())
+    w = x.new_ones(()) if class_weights is None else class_weights[:, :1].to(x.dtype)
+    both = torch.stack((loss, w.expand_as(loss))).double()
     return jaccard.block_sum(torch.where(valid, both, 0.0).flatten(1))
 
 
@@ -232,5 +252,12 @@ def apply(
                 g.mul_(m * (1 - m))
             elif form == "hinge":
                 g.mul_(m > 0)
+            if ce is not None and ce_grad is not None:
+                likely = binary_errors(x, t == 1, "sigmoid").masked_fill_(x.isinf(), torch.nan)
+                g += (
+                    ce_grad.to(x.dtype)
+                    * _side_weights(t, ce.class_weights, x)
+                    * torch.where(t == 1, -likely, likely)
+                )
         parts.write(images, part, g.masked_fill_(void, 0))
     return parts.written()

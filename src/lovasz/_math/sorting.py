@@ -73,13 +73,26 @@ def losses(
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, class_weights: Tensor | None, label_smoothing: float
+    logits: Tensor, labels: Tensor, form: str, class_weights: Tensor | None, label_smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of the cross-entropy and of the class weights over the valid pixels, by PyTorch; scalars."""
     dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+    if form != "softmax":
+        return _binary_cross_entropy(logits.to(dtype), labels, class_weights)
     x = torch.where(labels[:, None] >= 0, logits.to(dtype), 0.0)  # what is void may hold anything
     w = None if class_weights is None else class_weights.to(dtype)
     loss = F.cross_entropy(x, labels, w, ignore_index=-1, reduction="sum", label_smoothing=label_smoothing)
     per_pixel = 1.0 if w is None else w[labels.clamp(min=0)]
     total = jaccard.block_sum(torch.where(labels >= 0, per_pixel, 0.0).flatten().double())
     return loss, total.to(dtype)
+
+
+def _binary_cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the same of channels (N, C, P), whose weights (C, 2) are those of background and foreground."""
+    valid = labels >= 0
+    sides = logits.new_ones(logits.shape[1], 2) if class_weights is None else class_weights.to(logits.dtype)
+    background, foreground = (torch.where(valid, side[:, None], 0.0) for side in sides.unbind(1))
+    w = torch.where(labels == 1, foreground, background)
+    x = torch.where(valid, logits, 0.0)
+    loss = F.binary_cross_entropy_with_logits(x, (labels == 1).to(x.dtype), w, reduction="sum")
+    return loss, jaccard.block_sum(background.flatten().double()).to(logits.dtype)

@@ -13,7 +13,7 @@ from ..contract import CrossEntropy, Pixels
 from ..plain import compute_dtype
 from . import tile
 from .finer import Finer, Part, on
-from .tile import binary_tile, softmax_bins, softmax_tile, weights_of
+from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
 
 
 @triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps"])
@@ -72,13 +72,14 @@ def _apply_softmax(
 
 @triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps"])
 def _apply_binary(
-    logits, target, mask, gradient, weights, grad,
+    logits, target, mask, gradient, weights, grad, ce_grad, sides,
     pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
     mask_image, mask_class, mask_pixel, gradient_image, gradient_class, gradient_pixel, ignored, bins, steps,
     LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_GRAD: tl.constexpr, FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+    CROSS_ENTROPY: tl.constexpr, HAS_WEIGHT: tl.constexpr, HAS_GRAD: tl.constexpr, FORM: tl.constexpr,
+    REAL: tl.constexpr, AT: tl.constexpr,
 ):  # fmt: skip
-    image, c, row, p, inside, label, _, slope, _, slot = binary_tile(
+    image, c, row, p, inside, label, _, x, slope, _, slot = binary_tile(
         logits, target, mask, pixels, tiles, classes, image_stride, class_stride, pixel_stride,
         target_image, target_class, target_pixel, mask_image, mask_class, mask_pixel, ignored, bins, steps,
         LENGTH, PER_IMAGE, HAS_IGNORED, HAS_MASK, FORM, REAL, AT,
@@ -86,6 +87,9 @@ def _apply_binary(
     w = tl.load(weights + row * 2 * (bins + 1) + slot, mask=label >= 0, other=0.0).to(REAL)
     scale = tl.load(grad).to(REAL) if HAS_GRAD else tl.full((), 1.0, REAL)
     g = scale * tl.where(label == 1, -w, w) * slope
+    if CROSS_ENTROPY:
+        _, ce_slope, ce_weight, _ = binary_entropy(x, label, sides, c, HAS_WEIGHT, REAL)
+        g += tl.load(ce_grad).to(REAL) * ce_weight * ce_slope
     g = tl.where(label >= 0, g, 0.0)
     gradient += image * gradient_image + c * gradient_class
     tl.store(gradient + p * gradient_pixel, g.to(gradient.dtype.element_ty), mask=inside)
@@ -147,7 +151,8 @@ def _apply(
         else:
             tiles = triton.cdiv(P, tile.TILE)
             _apply_binary[(N * C * tiles,)](
-                x, t, m, out, weights, grad, P, tiles, C, *tile.strides(x, t, m),
+                x, t, m, out, weights, grad, ce_grad, class_weights, P, tiles, C, *tile.strides(x, t, m),
                 *out.stride(), ignored or 0, bins, binning.steps(bins, form),
-                LENGTH=tile.TILE, FORM=form, **common,
+                LENGTH=tile.TILE, CROSS_ENTROPY=smoothing is not None, HAS_WEIGHT=class_weights is not None,
+                FORM=form, **common,
             )  # fmt: skip

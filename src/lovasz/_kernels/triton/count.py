@@ -20,7 +20,7 @@ from ..._math import binning
 from ..contract import Counted, CrossEntropy, Pixels
 from . import tile
 from .finer import Finer, Part, on
-from .tile import binary_tile, softmax_bins, softmax_tile, weights_of
+from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
 
 #: Bins that a program merges.
 BLOCK = 1024
@@ -94,14 +94,15 @@ def _count_softmax(
 
 @triton.jit(do_not_specialize=["tiles", "ignored", "bins", "steps", "size", "copies"])
 def _count_binary(
-    logits, target, mask, counters, valid, bad,
+    logits, target, mask, counters, valid, bad, sums, sides,
     pixels, tiles, classes, image_stride, class_stride, pixel_stride, target_image, target_class, target_pixel,
     mask_image, mask_class, mask_pixel, ignored, bins, steps, size, copies,
     LENGTH: tl.constexpr, PER_IMAGE: tl.constexpr, HAS_IGNORED: tl.constexpr, HAS_MASK: tl.constexpr,
-    FORM: tl.constexpr, REAL: tl.constexpr, AT: tl.constexpr,
+    CROSS_ENTROPY: tl.constexpr, HAS_WEIGHT: tl.constexpr, FORM: tl.constexpr, REAL: tl.constexpr,
+    AT: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    _, _, row, _, _, label, wrong, _, bin, slot = binary_tile(
+    _, c, row, _, _, label, wrong, x, _, bin, slot = binary_tile(
         logits, target, mask, pixels, tiles, classes, image_stride, class_stride, pixel_stride,
         target_image, target_class, target_pixel, mask_image, mask_class, mask_pixel, ignored, bins, steps,
         LENGTH, PER_IMAGE, HAS_IGNORED, HAS_MASK, FORM, REAL, AT,
@@ -110,6 +111,11 @@ def _count_binary(
     wanted = (label >= 0) & ((label == 1) | (bin > 0))
     counters += (program % copies) * size + row * 2 * (bins + 1)
     _increment(counters, slot, wanted, tl.arange(0, LENGTH) == 0)
+    if CROSS_ENTROPY:
+        loss, _, w, background = binary_entropy(x, label, sides, c, HAS_WEIGHT, REAL)
+        loss = tl.where(label >= 0, w * loss, 0.0)
+        tl.store(sums + 2 * program, tl.sum(loss.to(tl.float64), 0))
+        tl.store(sums + 2 * program + 1, tl.sum(background.to(tl.float64), 0))
 
 
 @triton.jit
@@ -224,14 +230,17 @@ class _Counters:
                     CLASSES=C, WIDTH=width, LENGTH=length, CROSS_ENTROPY=smoothing is not None,
                     SMOOTHING=smoothing or 0.0, HAS_WEIGHT=class_weights is not None, **common,
                 )  # fmt: skip
-                self.sums.append(sums)
             else:
                 tiles = triton.cdiv(P, tile.TILE)
+                programs = N * C * tiles if smoothing is not None else 1
+                sums = torch.zeros(programs, 2, dtype=torch.float64, device=x.device)
                 _count_binary[(N * C * tiles,)](
-                    x, t, m, counters, valid, self.bad, P, tiles, C, *tile.strides(x, t, m),
+                    x, t, m, counters, valid, self.bad, sums, class_weights, P, tiles, C, *tile.strides(x, t, m),
                     ignored or 0, self.bins, steps, self.size, self.copies,
-                    LENGTH=tile.TILE, FORM=self.form, **common,
+                    LENGTH=tile.TILE, CROSS_ENTROPY=smoothing is not None,
+                    HAS_WEIGHT=class_weights is not None, FORM=self.form, **common,
                 )  # fmt: skip
+            self.sums.append(sums)
 
     def merged(self) -> Counted:
         """Return what `count` returns."""

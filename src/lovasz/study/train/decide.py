@@ -118,4 +118,5 @@ def decisions(rules: Mapping[str, FittedRule], device: torch.device) -> dict[str
 def _fitted(batches: Logits, num_classes: int) -> FittedRule:
     decision = DatasetDecision(num_classes, ignore_index=IGNORE_INDEX, upsample=batches.upsample)
     found = decision.fit(batches)
-    return FittedRule(**vars(found), **{name: one.tolist() for name, one in decision.named_buffers()})
+    numbers = {name: one.tolist() for name, one in decision.named_buffers()}
+    return FittedRule(**{**vars(found), **numbers})
