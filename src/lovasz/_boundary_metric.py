@@ -31,6 +31,8 @@ class BoundaryJaccardIndex(Score, CountingMetric):
         ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
+        threshold: of scores of one channel, (N, 1, *) or (N, *), of two classes: class 1 is above it. 0 for logits,
+            0.5 for probabilities.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -56,10 +58,11 @@ class BoundaryJaccardIndex(Score, CountingMetric):
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         check_width(width)
-        super().__init__(num_classes, ignore_index, upsample, align_corners, {"width": width}, **kwargs)
+        super().__init__(num_classes, ignore_index, upsample, align_corners, {"width": width}, threshold, **kwargs)
         self.width = width
         self.average = choice("average", average, ("mean", "none"))
         self.add_state("counts", torch.zeros(num_classes, 3, dtype=torch.int64), dist_reduce_fx="sum")
@@ -69,7 +72,7 @@ class BoundaryJaccardIndex(Score, CountingMetric):
 
         Args:
             preds: class indices (N, H, W) or (N, D, H, W); or floating scores (N, C, *), of which the largest is
-                taken.
+                taken; with a `threshold` scores of one channel.
             target: labels (N, H, W) or (N, D, H, W), integer or bool.
             mask: bool, of the same shape; True counts.
 
@@ -104,6 +107,8 @@ class ImageBoundaryJaccardIndex(ImageJaccardIndex):
         ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
+        threshold: of scores of one channel, (N, 1, *) or (N, *), of two classes: class 1 is above it. 0 for logits,
+            0.5 for probabilities.
         kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
 
     Example:
@@ -125,6 +130,7 @@ class ImageBoundaryJaccardIndex(ImageJaccardIndex):
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         check_width(width)
@@ -137,6 +143,7 @@ class ImageBoundaryJaccardIndex(ImageJaccardIndex):
             ignore_index=ignore_index,
             upsample=upsample,
             align_corners=align_corners,
+            threshold=threshold,
             **kwargs,
         )
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ._inputs.arguments import check_num_classes, check_upsample, parse_ignore_index
+from ._inputs.arguments import check_num_classes, check_threshold, check_upsample, parse_ignore_index
 from ._inputs.predictions import predicted_pixels
 
 
@@ -17,6 +17,7 @@ class CountingMetric(Metric):
 
     full_state_update = False
     is_differentiable = False
+    overlapping = False  # whether each class has a mask of its own
     settings: Tensor
 
     def __init__(
@@ -26,19 +27,22 @@ class CountingMetric(Metric):
         upsample: str | None,
         align_corners: bool,
         more: dict[str, Any] | None = None,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_upsample(upsample, align_corners)
         self.upsample, self.align_corners = upsample, align_corners
         check_num_classes(num_classes)
-        self.num_classes = num_classes
+        check_threshold(threshold, 2 if self.overlapping else num_classes)
+        self.num_classes, self.threshold = num_classes, threshold
         self.ignore_index = parse_ignore_index(ignore_index)
         counted = {
             "num_classes": num_classes,
             "ignore_index": sorted(set(self.ignore_index)),
             "upsample": upsample,
             "align_corners": align_corners,
+            **({} if threshold is None else {"threshold": threshold}),
             **(more or {}),
         }
         # A state, because a MetricCollection updates as one the metrics whose states are close after a batch; the
@@ -88,7 +92,14 @@ class CountingMetric(Metric):
 
     def _pixels(self, preds: Tensor, target: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         return predicted_pixels(
-            preds, target, self.num_classes, self.ignore_index, mask, self.upsample, self.align_corners
+            preds,
+            target,
+            self.num_classes,
+            self.ignore_index,
+            mask,
+            self.upsample,
+            self.align_corners,
+            self.threshold,
         )
 
     def _result(self, value: Tensor) -> Tensor:

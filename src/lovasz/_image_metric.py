@@ -33,6 +33,8 @@ class ImageJaccardIndex(Score, CountingMetric):
         ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
+        threshold: of scores of one channel, (N, 1, *) or (N, *), of two classes: class 1 is above it. 0 for logits,
+            0.5 for probabilities.
         kwargs: passed to `torchmetrics.Metric`. The state grows by 24 bytes per image and class.
 
     Example:
@@ -48,6 +50,7 @@ class ImageJaccardIndex(Score, CountingMetric):
     """
 
     counts: list[Tensor]
+    columns = 3  # of the counts of a class
 
     def __init__(
         self,
@@ -59,10 +62,11 @@ class ImageJaccardIndex(Score, CountingMetric):
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.empty = choice("empty", empty, EMPTY)
-        super().__init__(num_classes, ignore_index, upsample, align_corners, self._settings(), **kwargs)
+        super().__init__(num_classes, ignore_index, upsample, align_corners, self._settings(), threshold, **kwargs)
         self.average = choice("average", average, ("image", "class", "none"))
         self.worst = [worst] if isinstance(worst, int) else list(worst)
         if not self.worst or not all(isinstance(q, int) and 1 <= q <= 100 for q in self.worst):
@@ -73,7 +77,8 @@ class ImageJaccardIndex(Score, CountingMetric):
         """Add a batch of images (N, *), * not empty.
 
         Args:
-            preds: class indices (N, *), or floating scores (N, C, *), of which the largest is taken.
+            preds: class indices (N, *), or floating scores (N, C, *), of which the largest is taken; with a
+                `threshold` scores of one channel.
             target: labels (N, *), integer or bool.
             mask: bool (N, *); True counts.
         """
@@ -87,16 +92,22 @@ class ImageJaccardIndex(Score, CountingMetric):
         """Share the counts between processes; `compute` does so first, if only with itself."""
         if not len(self.counts):
             # torchmetrics would send a float vector, which does not fit the tables of the others.
-            self.counts.append(torch.zeros((0, self.num_classes, 3), dtype=torch.int64, device=self.device))
+            self.counts.append(
+                torch.zeros((0, self.num_classes, self.columns), dtype=torch.int64, device=self.device)
+            )
         super().sync(*args, **kwargs)
 
     def compute(self) -> Tensor:
         """Return the mean over everything seen: scalar or (C,)."""
-        scores = image_iou(dim_zero_cat(self.counts), self.empty, self.ignore_index)
+        scores = self._scores(dim_zero_cat(self.counts))
         if self.average == "image":
             scores = scores.nanmean(1, keepdim=True)
         means = lowest_means(scores, self.worst)
         return self._result(means if self.average == "none" else means.nanmean())
+
+    def _scores(self, counts: Tensor) -> Tensor:
+        """Return the score of each class in each image, (N, C)."""
+        return image_iou(counts, self.empty, self.ignore_index)
 
     def _settings(self) -> dict[str, Any]:
         """Return the arguments beside the common ones without which the counts are not the same."""

@@ -13,11 +13,13 @@ from ._curve_metric import JaccardCurve
 from ._image_metric import ImageJaccardIndex
 from ._inputs.arguments import choice
 from ._math.tally import tally
+from ._multilabel_metric import MultilabelDiceScore, MultilabelImageJaccardIndex, MultilabelJaccardIndex
 from .scores import class_counts, dice, iou
 
 __all__ = [
     "BoundaryJaccardIndex", "ConfusionMatrix", "DiceScore", "ImageBoundaryJaccardIndex", "ImageJaccardIndex",
-    "JaccardCurve", "JaccardIndex", "PixelAccuracy",
+    "JaccardCurve", "JaccardIndex", "MultilabelDiceScore", "MultilabelImageJaccardIndex", "MultilabelJaccardIndex",
+    "PixelAccuracy",
 ]  # fmt: skip
 
 
@@ -33,6 +35,8 @@ class ConfusionMatrix(CountingMetric):
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the
             target: the class is that of the largest score interpolated to it, a strip at a time.
         align_corners: that of `F.interpolate`.
+        threshold: of scores of one channel, (N, 1, *) or (N, *), of two classes: class 1 is above it. 0 for logits,
+            0.5 for probabilities.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -51,9 +55,10 @@ class ConfusionMatrix(CountingMetric):
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(num_classes, ignore_index, upsample, align_corners, **kwargs)
+        super().__init__(num_classes, ignore_index, upsample, align_corners, threshold=threshold, **kwargs)
         zeros = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         self.add_state("confusion", zeros, dist_reduce_fx="sum")
 
@@ -62,7 +67,7 @@ class ConfusionMatrix(CountingMetric):
 
         Args:
             preds: class indices (N, *), integer or bool; or floating scores (N, C, *), logits or
-                probabilities, of which the largest is taken. One logit per pixel: pass `logits > 0`.
+                probabilities, of which the largest is taken; with a `threshold` scores of one channel.
             target: labels (N, *), integer or bool; (P,) is a point cloud.
             mask: bool (N, *); True counts.
 
@@ -119,6 +124,8 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
         ignore_index: one label or several whose pixels do not count; of the classes, one that has no score.
         upsample: "nearest", "linear", "bilinear" or "trilinear" for scores of lower resolution than the target.
         align_corners: that of `F.interpolate`.
+        threshold: of scores of one channel, (N, 1, *) or (N, *), of two classes: class 1 is above it. 0 for logits,
+            0.5 for probabilities.
         kwargs: passed to `torchmetrics.Metric`.
 
     Example:
@@ -138,10 +145,16 @@ class JaccardIndex(Score, ConfusionMatrix):  # type: ignore[misc]  # a score is 
         ignore_index: int | Sequence[int] = -100,
         upsample: str | None = None,
         align_corners: bool = False,
+        threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            num_classes, ignore_index=ignore_index, upsample=upsample, align_corners=align_corners, **kwargs
+            num_classes,
+            ignore_index=ignore_index,
+            upsample=upsample,
+            align_corners=align_corners,
+            threshold=threshold,
+            **kwargs,
         )
         self.average = choice("average", average, ("mean", "none"))
 

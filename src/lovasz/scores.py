@@ -58,7 +58,9 @@ def dice(counts: Tensor, ignore_index: Sequence[int] = ()) -> Tensor:
     return _without(2 * intersection / (labelled + predicted), ignore_index)
 
 
-def image_iou(counts: Tensor, empty: str = "skip", ignore_index: Sequence[int] = ()) -> Tensor:
+def image_iou(
+    counts: Tensor, empty: str = "skip", ignore_index: Sequence[int] = (), pixels: Tensor | None = None
+) -> Tensor:
     """Return the IoU of each class in each image, (N, C).
 
     Args:
@@ -67,6 +69,8 @@ def image_iou(counts: Tensor, empty: str = "skip", ignore_index: Sequence[int] =
             predicted, else nothing; "one": 0 where it is predicted, else 1. An image in which no pixel counts has
             no score.
         ignore_index: labels that do not count; those that are classes have no score.
+        pixels: numbers of pixels that count, (N, C) or (N, 1), where labels overlap, so that those of the classes
+            do not add up to them; None adds these up.
 
     Example:
         >>> counts = torch.tensor([[[3, 4, 3], [0, 0, 1], [0, 0, 0]]])  # class 1 is a false alarm, class 2 absent
@@ -77,7 +81,8 @@ def image_iou(counts: Tensor, empty: str = "skip", ignore_index: Sequence[int] =
     if empty == "skip":
         return scores.masked_fill(labelled == 0, torch.nan)
     if empty == "one":
-        absent = (counts[..., 1:].cpu() == 0).all(-1) & (labelled.sum(-1, keepdim=True) > 0)
+        number = labelled.sum(-1, keepdim=True) if pixels is None else pixels.cpu()
+        absent = (counts[..., 1:].cpu() == 0).all(-1) & (number > 0)
         scores = _without(scores.masked_fill(absent, 1), ignore_index)
     return scores
 

@@ -194,7 +194,7 @@ def test_one_class_with_the_default_raised_or_trained_the_background(form, bins,
 def test_a_softmax_over_one_class_hid_the_foreground(bins):
     """One channel has no softmax to learn from: a label of 1 is refused, not turned into background."""
     logits, target = random("sigmoid", (3, 1, 4, 5), 4)
-    with pytest.raises(ValueError, match="for a binary head with one channel use lovasz_sigmoid"):
+    with pytest.raises(ValueError, match="a binary task has two classes, or one channel and a sigmoid"):
         lovasz.lovasz_softmax(logits, target[:, 0], bins=bins)
 
 

@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from lovasz import lovasz_hinge, lovasz_sigmoid, lovasz_softmax
-from lovasz.metrics import ConfusionMatrix, ImageJaccardIndex, JaccardIndex
+from lovasz.metrics import (
+    ConfusionMatrix,
+    ImageJaccardIndex,
+    JaccardIndex,
+    MultilabelImageJaccardIndex,
+    MultilabelJaccardIndex,
+)
 
 G = torch.tensor([[0, 0, 1, 1], [0, 2, 2, 1], [0, 2, 2, 1], [0, 0, 0, 1]])[None]
 ONE_HOT = torch.nn.functional.one_hot(G).movedim(-1, 1)  # (1, 3, 4, 4)
@@ -145,9 +151,12 @@ def test_several_labels_per_pixel_are_never_pooled(kind: Any, dtype: torch.dtype
     assert "several labels per pixel (multilabel)" in said
     assert str(dtype) in said
     assert "(1, 3, 2, 2)" in said
-    # As advised: each channel with a metric of 2 classes. Of channel 0: 1, 1, 0, 1 against 0, 1, 0, 0.
-    channel = kind(2, average="none")(preds[:, 0], target[:, 0])
-    assert_close(channel, torch.tensor([1 / 3, 1 / 3]))
+    assert "use MultilabelJaccardIndex" in said
+    # Of channel 0: 1, 1, 0, 1 against 0, 1, 0, 0; the others have nothing in common.
+    found = {JaccardIndex: MultilabelJaccardIndex, ImageJaccardIndex: MultilabelImageJaccardIndex}[kind](
+        3, average="none"
+    )(preds, target)
+    assert_close(found, torch.tensor([1 / 3, 0.0, 0.0]))
 
 
 def test_one_hot_labels_are_reduced_as_advised() -> None:

@@ -24,7 +24,7 @@ LAYERS = (
     {"curves"},
     {"counts", "_counting_metric", "scores", "boundaries", "_fitting"},
     {"_losses", "decisions", "_curve_metric", "_image_metric"},
-    {"_boundary_metric"},
+    {"_boundary_metric", "_multilabel_metric"},
     {"functional", "metrics"},
     {"modules", "berman"},
     {"__init__"},

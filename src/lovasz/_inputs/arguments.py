@@ -1,5 +1,6 @@
 """What callers may choose: ignored labels, classes, bins, measures, processes, and every message about them."""
 
+import math
 import os
 from collections.abc import Sequence
 from numbers import Integral
@@ -214,6 +215,19 @@ def check_weight(weight: Tensor, num_classes: int, device: torch.device, name: s
         raise ValueError(f"{name} must be on the device of the logits, {device}, got {weight.device}")
     if weight.requires_grad:
         raise ValueError(f"{name} must not require a gradient: there is none in the weights, detach it")
+
+
+def check_threshold(threshold: float | None, num_classes: int = 2) -> None:
+    """Check the threshold of a metric, which divides one channel of scores into two classes."""
+    if threshold is None:
+        return
+    if not isinstance(threshold, (int, float)) or isinstance(threshold, bool) or not math.isfinite(threshold):
+        raise ValueError(f"threshold must be a finite number or None, got {threshold!r}")
+    if num_classes != 2:
+        raise ValueError(
+            f"threshold makes two classes of one channel: num_classes must be 2, got {num_classes}; where labels "
+            "overlap use MultilabelJaccardIndex"
+        )
 
 
 def side_weights(

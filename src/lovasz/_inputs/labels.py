@@ -54,8 +54,7 @@ def assert_on_device(good: Tensor, num_classes: int) -> None:
 
 def _bad_labels(found: Tensor, ignore_index: Sequence[int], num_classes: int) -> str:
     ignored = ", ".join(map(str, ignore_index)) or "none"
-    binary = "; for a binary head with one channel use lovasz_sigmoid, in the metrics num_classes=2"
-    hint = binary if num_classes == 1 else ""
+    hint = "; a binary task has two classes, or one channel and a sigmoid" if num_classes == 1 else ""
     return (
         f"target must hold classes 0 to {num_classes - 1} or ignored labels (ignore_index: {ignored}), "
         f"got {found.numel()} other: {_named(found)}{hint}"
