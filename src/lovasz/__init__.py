@@ -13,6 +13,7 @@ from .functional import (
 )
 from .measures import FBeta, Tversky
 from .modules import (
+    DeepSupervisionLoss,
     LovaszBinaryCrossEntropyLoss,
     LovaszCrossEntropyLoss,
     LovaszHingeLoss,
@@ -28,6 +29,7 @@ except PackageNotFoundError:  # run from the source tree
 
 __all__ = [
     "Counts",
+    "DeepSupervisionLoss",
     "FBeta",
     "LovaszBinaryCrossEntropyLoss",
     "LovaszCrossEntropyLoss",

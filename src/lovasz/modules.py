@@ -1,8 +1,10 @@
 """The losses as modules: the same arguments, stored; `mask` is passed with each call."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from . import functional
@@ -254,3 +256,89 @@ class LovaszBinaryCrossEntropyLoss(_Loss):
         return functional.lovasz_binary_cross_entropy(
             logits, target, mask=mask, weight=self.weight, pos_weight=self.pos_weight, **self.arguments
         )
+
+
+class DeepSupervisionLoss(nn.Module):
+    """Compute a loss of outputs at several resolutions: ``Σ_i weight_i · loss(output_i, target)``.
+
+    Each output is made as fine as the labels inside the loss, where its `upsample` says how: so small objects stay
+    in the labels that a coarse output is to fit, and nothing large is made of it. Labels that somebody has reduced
+    beforehand, one for each output as nnU-Net's loader gives them, are taken as they are.
+
+    Args:
+        loss: one of these modules, with `upsample`; or any other, or a function, that takes logits and target.
+        weights: one for each output, the finest first; None halves it from one to the next, and makes the sum 1.
+            An output of weight 0 is left out.
+
+    Shape:
+        outputs: a list or tuple of logits, (N, C, *) each; or one, as a network gives it that is not in training.
+        target: what the loss takes; or a list or tuple of such, one for each output. mask: likewise, or None.
+        Result: a scalar.
+
+    Example:
+        >>> import torch
+        >>> loss = DeepSupervisionLoss(LovaszCrossEntropyLoss(upsample="bilinear"))
+        >>> outputs = [torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)]
+        >>> loss(outputs, torch.zeros(2, 8, 8, dtype=torch.long))  # 2/3 and 1/3 of log 3 + 2/3
+        tensor(1.7653)
+
+    References:
+        Isensee et al., nnU-Net, Nature Methods 2021, https://doi.org/10.1038/s41592-020-01008-z
+    """
+
+    def __init__(self, loss: Callable[..., Tensor], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if not callable(loss):
+            raise TypeError(f"loss must be a module or a function, got {type(loss).__name__}")
+        if weights is not None:
+            weights = [float(weight) for weight in weights]
+            if not any(weights) or not all(math.isfinite(weight) and weight >= 0 for weight in weights):
+                raise ValueError(f"weights must be finite numbers from 0 on, one of them above it, got {weights}")
+        self.loss, self.weights = loss, weights
+
+    def forward(
+        self,
+        outputs: Tensor | Sequence[Tensor],
+        target: Tensor | Sequence[Tensor],
+        mask: Tensor | Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """Compute the loss of a batch.
+
+        Raises:
+            TypeError, ValueError: for another number of outputs than weights, or of targets than outputs; and what
+                the loss raises.
+        """
+        if isinstance(outputs, Tensor):
+            if not isinstance(target, Tensor):
+                raise TypeError(f"target must be one tensor where outputs is one, got {type(target).__name__}")
+            return self._one(outputs, target, mask)
+        if not isinstance(outputs, (list, tuple)) or not outputs:
+            got = type(outputs).__name__
+            raise TypeError(f"outputs must be logits, or a list or tuple of them that is not empty, got {got}")
+        weights = self.weights
+        if weights is None:
+            weights = [2.0**-i / (2 - 2.0 ** (1 - len(outputs))) for i in range(len(outputs))]
+        every = [self._of_each("weights", weights, outputs)]
+        every += [self._of_each(name, given, outputs) for name, given in (("target", target), ("mask", mask))]
+        terms = [
+            weight * self._one(logits, *labels)
+            for logits, weight, *labels in zip(outputs, *every, strict=True)
+            if weight
+        ]
+        return torch.stack(terms).sum()
+
+    def _one(self, logits: Tensor, target: Tensor, mask: Any) -> Tensor:
+        return self.loss(logits, target) if mask is None else self.loss(logits, target, mask)
+
+    @staticmethod
+    def _of_each(name: str, given: Any, outputs: Sequence[Tensor]) -> Sequence[Any]:
+        """Return what belongs to each output: the same to all, or one each."""
+        if given is None or isinstance(given, Tensor):
+            return [given] * len(outputs)
+        if len(given) != len(outputs):
+            raise ValueError(f"{name} must be one for each of {len(outputs)} outputs, got {len(given)}")
+        return list(given)
+
+    def extra_repr(self) -> str:
+        """Return the weights."""
+        return f"weights={self.weights}"

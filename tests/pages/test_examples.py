@@ -8,8 +8,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+import lovasz
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 #: The packages beyond PyTorch and lovasz that a file needs.
@@ -20,6 +26,8 @@ NEEDS = {
     "huggingface_trainer": ("transformers", "accelerate"),
     "points": (),
 }
+#: What another package runs: it has a test of its own, below.
+BY_OTHERS = {"nnunet_trainer"}
 #: A constant prediction has a mean IoU of at most 1 / C, 0.5 for the two classes of one example.
 LEARNED = 0.75
 #: What Lightning says of itself and of the machine, and a deprecation inside it.
@@ -60,10 +68,10 @@ def printed(lines, what):
 
 
 def test_every_example_is_run_here():
-    assert {file.stem for file in EXAMPLES.glob("*.py")} == set(NEEDS)
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == set(NEEDS) | BY_OTHERS
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize("name", [*NEEDS, *BY_OTHERS])
 def test_an_example_says_what_it_shows_and_is_short(name):
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert len(ast.get_docstring(ast.parse(text))) > 80
@@ -105,3 +113,58 @@ def test_accumulated_batches_do_not_add_up_in_the_trainer():
     lines = run("huggingface_trainer", code=ACCUMULATE)
     (norms,) = [[float(word) for word in line.split()[1:]] for line in lines if line.startswith("norms")]
     assert norms[1] == pytest.approx(norms[0], rel=0.05)  # twice as much if they did
+
+
+class _Trainer:
+    """What the example asks of nnU-Net's trainer, version 2.8.1."""
+
+    def __init__(self, ignore_label, has_regions, patch_size):
+        self.label_manager = SimpleNamespace(ignore_label=ignore_label, has_regions=has_regions)
+        self.configuration_manager = SimpleNamespace(patch_size=patch_size)
+        self.is_ddp = False
+
+
+@pytest.fixture
+def nnunet(monkeypatch):
+    """The example, with a stand-in for nnU-Net, which would bring sixty packages."""
+    names = "nnunetv2", "nnunetv2.training", "nnunetv2.training.nnUNetTrainer"
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    module = ModuleType(f"{names[-1]}.nnUNetTrainer")
+    module.nnUNetTrainer = _Trainer
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    specification = importlib.util.spec_from_file_location("nnunet_trainer", EXAMPLES / "nnunet_trainer.py")
+    found = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(found)
+    return found
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("ignored", [None, 3])
+def test_nnunet_trains_labels(nnunet, ignored, dims):
+    """Its loader gives a list of labels (N, 1, *), int16, of which the finest are taken."""
+    sides, mode = (8, 6, 10)[:dims], ("bilinear", "trilinear")[dims - 2]
+    torch.manual_seed(0)
+    outputs = [torch.randn(2, 3, *(side // 2**i for side in sides)) for i in range(2)]
+    target = torch.randint(0, 3 if ignored is None else 4, (2, 1, *sides), dtype=torch.int16)
+    loss = nnunet.nnUNetTrainerLovasz(ignored, False, sides)._build_loss()
+    fine = [outputs[0], F.interpolate(outputs[1], sides, mode=mode)]
+    void = {} if ignored is None else {"ignore_index": ignored}
+    terms = [lovasz.lovasz_cross_entropy(x, target[:, 0].long(), **void) for x in fine]
+    for given in ([target, target[..., ::2]], target):
+        assert_close(loss(outputs, given), (2 * terms[0] + terms[1]) / 3)
+    assert_close(loss(outputs[0], target), terms[0])  # without deep supervision
+
+
+@pytest.mark.parametrize("ignored", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.uint8])
+def test_nnunet_trains_regions(nnunet, ignored, dtype):
+    """A channel for each, and with an ignored label one more, of what is ignored."""
+    torch.manual_seed(0)
+    outputs = [torch.randn(2, 2, 8, 6), torch.randn(2, 2, 4, 3)]
+    target = torch.rand(2, 2 if ignored is None else 3, 8, 6) < 0.4
+    loss = nnunet.nnUNetTrainerLovasz(ignored, True, (8, 6))._build_loss()
+    fine = [outputs[0], F.interpolate(outputs[1], (8, 6), mode="bilinear")]
+    mask = {} if ignored is None else {"mask": ~target[:, 2]}
+    terms = [lovasz.lovasz_binary_cross_entropy(x, target[:, :2], channels=True, **mask) for x in fine]
+    assert_close(loss(outputs, [target.to(dtype)]), (2 * terms[0] + terms[1]) / 3)

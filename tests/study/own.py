@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from lovasz import lovasz_softmax
 
@@ -35,6 +36,42 @@ def coarse(in_channels: int, num_classes: int, dims: int) -> nn.Module:
             return {"out": self.layer(image)}
 
     return Coarse()
+
+
+def supervised(in_channels: int, num_classes: int, dims: int) -> nn.Module:
+    """A network with outputs at the sides of its image, at a half and a quarter of them, and at twice as much."""
+
+    class Supervised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = (nn.Conv2d, nn.Conv3d)[dims - 2](in_channels, num_classes, 3, padding=1)
+
+        def forward(self, image: Tensor) -> list[Tensor]:
+            return [interpolate(self.layer(image), scale_factor=scale) for scale in (1, 0.5, 0.25, 2)]
+
+    return Supervised()
+
+
+class Repeating(nn.Module):
+    """A network that gives the same logits several times."""
+
+    def __init__(self, in_channels: int, num_classes: int, times: int) -> None:
+        super().__init__()
+        self.layer, self.times = nn.Conv2d(in_channels, num_classes, 3, padding=1), times
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Return them."""
+        return [self.layer(image)] * self.times
+
+
+def once(in_channels: int, num_classes: int, dims: int) -> nn.Module:
+    """One output."""
+    return Repeating(in_channels, num_classes, 1)
+
+
+def thrice(in_channels: int, num_classes: int, dims: int) -> nn.Module:
+    """Three that are the same."""
+    return Repeating(in_channels, num_classes, 3)
 
 
 def diverging(logits: Tensor, target: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.train.losses import NAMES, named_loss
 from lovasz.study.train.memory import loss_mib
-from lovasz.study.train.network import FullSize, build_network, check_network, identity, logits_for_training
+from lovasz.study.train.network import FullSize, build_network, check_network, identity, outputs_for_training
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_the_loss_of_coarse_logits_is_that_of_interpolated_ones(name: str, dims:
     image, sides = torch.randn(2, 3, *(7, 10, 6)[:dims]), (7, 10, 6)[:dims]
     target = torch.randint(0, 4, (2, *sides))
     target[:, 0] = IGNORE_INDEX
-    logits, padded = logits_for_training(network, image, target)
+    (logits,), padded = outputs_for_training(network, image, target)
     assert logits.shape[2:] == tuple(-(-side // 4) * 2 for side in sides)
     assert padded.shape[1:] == tuple(-(-side // 4) * 4 for side in sides)
     loss = named_loss(name, [5, 5, 5, 5])
@@ -87,10 +87,22 @@ def test_the_loss_of_coarse_logits_is_that_of_interpolated_ones(name: str, dims:
     torch.testing.assert_close(*gradients)
 
 
+def test_outputs_of_several_resolutions_are_for_training_alone() -> None:
+    """The finest first; padded as the network needs, with void in the target; what is too fine is reduced."""
+    network = FullSize(build_network("tests.study.own:supervised", 3, 4, 2).network, 4)  # type: ignore[arg-type]
+    image, target = torch.randn(2, 3, 7, 10), torch.randint(0, 4, (2, 7, 10))
+    outputs, padded = outputs_for_training(network, image, target)
+    assert [tuple(one.shape[2:]) for one in outputs] == [(8, 12), (4, 6), (2, 3), (8, 12)]
+    assert padded.shape == (2, 8, 12)
+    assert (padded[:, :7, :10] == target).all()
+    assert (padded[:, 7:] == IGNORE_INDEX).all()
+    torch.testing.assert_close(network(image), outputs[0][:, :, :7, :10])
+
+
 def test_logits_as_fine_as_the_image_are_not_touched() -> None:
     network, image = build_network("unet-small", 3, 2, 2).eval(), torch.randn(1, 3, 12, 9)
     target = torch.zeros(1, 12, 9, dtype=torch.long)
-    logits, same = logits_for_training(network, image, target)
+    (logits,), same = outputs_for_training(network, image, target)
     assert same is target
     assert torch.equal(logits, network(image))
 

@@ -89,6 +89,27 @@ def test_the_loss_is_given_coarse_logits_as_they_are(
     assert sizes_of_loss(run.settings, CONFIG, scene) == ([run.settings.batch, 4, 20, 24], [20, 24])
 
 
+def test_outputs_of_several_resolutions_are_all_trained(
+    quietly: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each against the labels, weighing half as much as the one before; three that are one train as it does."""
+    once, thrice = (quietly(network=f"tests.study.own:{name}", steps=12) for name in ("once", "thrice"))
+    curves = [[point.loss for point in run.curve] for run in (once, thrice)]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    assert curves[1][-1] < 0.9 * curves[1][0]
+    assert thrice.test_miou == pytest.approx(once.test_miou, abs=0.5)
+    seen = []
+
+    def noted(logits: torch.Tensor, target: torch.Tensor, progress: float) -> torch.Tensor:
+        seen.append((tuple(logits.shape[2:]), tuple(target.shape[1:])))
+        return 0 * logits.sum() + 10.0 ** -(len(seen) - 1)
+
+    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda name, pixels: noted)
+    run = quietly(network="tests.study.own:supervised", steps=1)
+    assert seen == [((20, 24), (20, 24)), ((10, 12), (20, 24)), ((5, 6), (20, 24)), ((20, 24), (20, 24))]
+    assert run.curve[-1].loss == pytest.approx((8 + 0.4 + 0.02 + 0.001) / 15)
+
+
 def test_test_part_is_counted_from_what_is_kept(quietly: Callable[..., Run], scene: Data) -> None:
     run = quietly(steps=20, lr=0.01)
     found, (preds,) = run.tested, run.tested.predictions

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lovasz.decisions import DatasetDecision, Fit, image_decision
 from lovasz.study.data.parts import IGNORE_INDEX, TRAIN, VAL, Data, Samples
-from lovasz.study.train.network import interpolated, logits_for_training, resolution
+from lovasz.study.train.network import interpolated, outputs_for_training, resolution
 from lovasz.study.train.predict import Decide, kept_indices, logits_of
 
 VAL_RULE, TRAIN_RULE, IMAGE = DECISIONS = ("val_rule", "train_rule", "image_decision")
@@ -76,7 +76,7 @@ class Logits:
         if self.crop is not None and len(self.crop) == 3:  # windows are blended at the size of the image
             logits = logits_of(self.network, logits, self.crop)
         else:
-            logits, target = logits_for_training(self.network, logits, target)
+            (logits, *_), target = outputs_for_training(self.network, logits, target)
         logits = logits.float()
         if not logits.isfinite().all():
             raise NotFiniteError

@@ -32,7 +32,8 @@ class FullSize(nn.Module):
     """Gives a network images whose sides it can halve, and its logits the size of the image.
 
     Images are padded by repeating their edge, to a multiple of ``multiple``, and the logits cropped
-    again; logits of a lower resolution are interpolated linearly, but for training by the loss.
+    again; logits of a lower resolution are interpolated linearly, but for training by the loss. Of several outputs,
+    a list with the finest first, the others are for training alone.
     """
 
     def __init__(self, network: nn.Module, multiple: int = 1) -> None:
@@ -41,15 +42,17 @@ class FullSize(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits (N, C, *) of images (N, C_in, *)."""
-        return self._fitted(*self._logits(image), image)
+        outputs, padded = self._outputs(image)
+        return self._fitted(outputs[0], padded, image)
 
-    def for_training(self, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def for_training(self, image: Tensor, target: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return logits (N, C, *), which may be coarser, and the target (N, *), void where it was padded."""
-        logits, padded = self._logits(image)
-        sizes, fine = logits.shape[2:], padded.shape[2:]
-        if sizes == fine or any(size > side for size, side in zip(sizes, fine, strict=True)):
-            return self._fitted(logits, padded, image), target  # finer logits are reduced
-        return logits, F.pad(target, self._margins(target.shape[1:]), value=IGNORE_INDEX)
+        outputs, padded = self._outputs(image)
+        fine = padded.shape[2:]
+        outputs = [interpolated(one, fine) if _finer(one.shape[2:], fine) else one for one in outputs]
+        if all(one.shape[2:] == fine for one in outputs):
+            return [self._fitted(one, padded, image) for one in outputs], target
+        return outputs, F.pad(target, self._margins(target.shape[1:]), value=IGNORE_INDEX)
 
     @staticmethod
     def _fitted(logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
@@ -62,17 +65,18 @@ class FullSize(nn.Module):
         """Return what `F.pad` is to add to each axis, from the last to the first."""
         return [n for side in reversed(size) for n in (0, -side % self.multiple)]
 
-    def _logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits of the padded image, and this."""
+    def _outputs(self, image: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the logits of the padded image, one or several, and this."""
         margins = self._margins(image.shape[2:])
         if any(margins):
             image = F.pad(image, margins, mode="replicate")
         logits: Any = self.network(image)
         logits = logits.get("out", logits.get("logits")) if isinstance(logits, dict) else logits
         logits = getattr(logits, "logits", logits)
-        if not isinstance(logits, Tensor):
+        outputs = list(logits) if isinstance(logits, (list, tuple)) else [logits]
+        if not outputs or not all(isinstance(one, Tensor) for one in outputs):
             raise TypeError(f"the network must return logits (N, C, *) or hold them as logits, got {type(logits)}")
-        return logits, image
+        return outputs, image
 
 
 def resolution(logits: Tensor, size: Sequence[int]) -> str | None:
@@ -88,11 +92,18 @@ def interpolated(logits: Tensor, size: Sequence[int]) -> Tensor:
     return logits if mode is None else F.interpolate(logits, tuple(size), mode=mode, align_corners=False)
 
 
-def logits_for_training(network: nn.Module, image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of a network, which may be coarser than its image, and the target that they are to fit."""
+def _finer(sizes: Sequence[int], fine: Sequence[int]) -> bool:
+    return any(size > side for size, side in zip(sizes, fine, strict=True))
+
+
+def outputs_for_training(network: nn.Module, image: Tensor, target: Tensor) -> tuple[list[Tensor], Tensor]:
+    """Return the logits of a network, which may be coarser than its image, and the target that they are to fit.
+
+    There are several where the network has outputs of several resolutions, the finest first.
+    """
     if isinstance(network, FullSize):
         return network.for_training(image, target)
-    return network(image), target
+    return [network(image)], target
 
 
 def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> nn.Module:

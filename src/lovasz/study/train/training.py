@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lovasz.modules import DeepSupervisionLoss
 from lovasz.study.data.iou import confusion, mean_iou
 from lovasz.study.data.parts import TRAIN, VAL, Data
 from lovasz.study.processes import machines
@@ -24,7 +25,7 @@ from lovasz.study.train.config import Config
 from lovasz.study.train.decide import decisions, fitted_rules
 from lovasz.study.train.keeping import Keeper, StateIO
 from lovasz.study.train.losses import named_loss
-from lovasz.study.train.network import build_network, logits_for_training
+from lovasz.study.train.network import build_network, outputs_for_training
 from lovasz.study.train.order import Order, mixed
 from lovasz.study.train.predict import evaluate, logits_of
 from lovasz.study.train.rounds import rounds_of
@@ -106,14 +107,18 @@ class Training(pl.LightningModule):
         started = self._now()
         self.clock.lap(REST)
         optimizer.zero_grad()
-        logits, target = logits_for_training(self.network, image, target)
-        # From here to the logits' gradient is the loss, and nothing but the loss.
-        leaf = logits.detach().requires_grad_()
+        outputs, target = outputs_for_training(self.network, image, target)
+        # From here to the gradient of the outputs is the loss, and nothing but the loss.
+        leaves = [logits.detach().requires_grad_() for logits in outputs]
         loss_started = self._now()
-        loss = self.loss(leaf, target, self.done / self.settings.steps)
-        loss.backward()
+        loss = self.supervised(leaves, target)
+        gradients = torch.autograd.grad(loss, leaves)
         loss_ended = self._now()
-        self.manual_backward(logits, leaf.grad)
+        if len(outputs) == 1:
+            self.manual_backward(outputs[0], gradients[0])
+        else:  # Lightning goes backward from one tensor
+            products = [(logits * gradient).sum() for logits, gradient in zip(outputs, gradients, strict=True)]
+            self.manual_backward(torch.stack(products).sum())
         optimizer.step()
         schedule.step()
         self.done += 1
@@ -121,6 +126,11 @@ class Training(pl.LightningModule):
         self.loss_seconds.append(loss_ended - loss_started)
         self.losses.append(float(loss.detach()))
         self.clock.lap(STEPS)
+
+    def supervised(self, outputs: list[Tensor], target: Tensor) -> Tensor:
+        """Return the loss of the outputs of several resolutions, each weighing half as much as the one before."""
+        done = self.done / self.settings.steps
+        return DeepSupervisionLoss(lambda logits, labels: self.loss(logits, labels, done))(outputs, target)
 
     def on_validation_start(self) -> None:
         """Begin to time it."""

@@ -148,7 +148,7 @@ def _sides_of_loss(
         with torch.random.fork_rng(), torch.inference_mode():
             built = network.build_network(name, channels, num_classes, len(sides)).eval()
             image, target = torch.zeros(1, channels, *sides), torch.zeros(1, *sides, dtype=torch.int64)
-            logits, target = network.logits_for_training(built, image, target)
+            (logits, *_), target = network.outputs_for_training(built, image, target)
         return tuple(logits.shape[2:]), tuple(target.shape[1:])
     except Exception:  # a user's network raises what it likes; the run is finished and must not be lost
         return sides, sides
