@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
+import lovasz.metrics
 from lovasz import lovasz_cross_entropy, lovasz_softmax
 from tests.core.cases import lovasz_hinge, lovasz_sigmoid, random
 from tests.core.oracle import gradient
@@ -180,7 +181,7 @@ def test_labels_out_of_range_are_named_with_their_number(loss, bins):
 
 
 def test_a_binary_target_for_one_softmax_channel_points_to_the_sigmoid():
-    with pytest.raises(ValueError, match="lovasz_sigmoid"):
+    with pytest.raises(ValueError, match="one channel and a sigmoid"):
         lovasz_softmax(torch.zeros(2, 1, 4, 4), torch.ones(2, 4, 4, dtype=torch.long))
 
 

@@ -249,7 +249,8 @@ def test_logits_inside_a_graph_get_the_gradient_of_the_chain():
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda m: m.__name__)
 def test_modules_survive_copying_pickling_and_saving(module):
-    form = {"LovaszSigmoidLoss": "sigmoid", "LovaszHingeLoss": "hinge"}.get(module.__name__, "softmax")
+    forms = {"LovaszSigmoidLoss": "sigmoid", "LovaszBinaryCrossEntropyLoss": "sigmoid", "LovaszHingeLoss": "hinge"}
+    form = forms.get(module.__name__, "softmax")
     logits, target = random(form, (2, 3, 8, 8))
     channels = {} if form == "softmax" else {"channels": True}
     loss = module(weight=torch.tensor([1.0, 2.0, 3.0]), ignore_index=[255, 254], bins=128, **channels)

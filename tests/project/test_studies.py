@@ -51,7 +51,9 @@ def test_the_readme_says_what_the_kept_results_say() -> None:
     gap = tables.paired_difference("weighted-ce", "argmax", ruled, usual)
     assert gap.low is not None
     assert gap.high is not None
-    assert f"worth {gap.mean:.1f} points ({signed(gap.low)} to {signed(gap.high)}) to a network trained so" in readme
+    assert (
+        f"worth {gap.mean:.1f} points ({signed(gap.low)} to {signed(gap.high)}) to a network trained so" in readme
+    )
 
 
 @pytest.mark.parametrize("study", [name for name in tables.STUDIES if tables.read(name)])
