@@ -1,7 +1,7 @@
 """From probabilities to labels: the decision for IoU, of a data set and of one image."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -180,6 +180,12 @@ class DatasetDecision(nn.Module):
             if moved.dtype != before[name].dtype:
                 setattr(self, name, before[name].to(moved.device))
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load a rule; one that was saved before rules had a bias has none."""
+        if self.bias is not None and prefix + "factor" in state_dict:
+            state_dict.setdefault(prefix + "bias", torch.zeros_like(self.bias))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def fit(

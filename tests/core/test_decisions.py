@@ -693,6 +693,14 @@ def test_the_rule_is_saved_exported_and_shown(tmp_path) -> None:
     assert (labels != argmax(logits)).any()
     for other in (again, copy.deepcopy(rule), pickle.loads(pickle.dumps(rule))):
         assert_close(other(logits), labels, rtol=0, atol=0)
+    before = DatasetDecision(5)
+    before.load_state_dict(
+        {name: rule.state_dict()[name] for name in ("factor", "threshold")}
+    )  # of an older version
+    assert (before.bias == 0).all()
+    assert_close(before.factor, rule.factor, rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        before.load_state_dict({})
     model = torch.nn.Sequential(torch.nn.Identity(), rule).eval()
     batch = torch.export.Dim("batch", min=1, max=64)
     program = torch.export.export(model, (logits,), dynamic_shapes=({0: batch},))
