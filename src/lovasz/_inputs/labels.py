@@ -13,15 +13,17 @@ def num_labels(form: str, num_classes: int) -> int:
 
 def whole_labels(target: Tensor) -> Tensor:
     """Return the labels of a floating target as integers, int32, where every one is a whole number."""
-    whole = (target == target.round()) & (target.abs() < 2**31)
+    labels = target.to(torch.int32)
+    again = labels.to(target.dtype)  # which no fraction, NaN or number beyond 32 bits survives
     if target.device.type == "cuda":
-        torch._assert_async(whole.all(), "a floating target must hold whole numbers")
-    elif not whole.all():
+        torch._assert_async((again == target).all(), "a floating target must hold whole numbers")
+    elif not torch.equal(again, target):
         raise ValueError(
             "a floating target must hold 0.0 and 1.0 or ignored labels, no other and none between, got "
-            f"{_named(target[~whole])}: soft targets have no place in a loss that is defined on sets of pixels"
+            f"{_named(target[again != target])}: soft targets have no place in a loss that is defined on sets of "
+            "pixels"
         )
-    return target.to(torch.int32)
+    return labels
 
 
 def canonical_target(target: Tensor, mask: Tensor | None, ignore_index: Sequence[int], num_classes: int) -> Tensor:
