@@ -70,6 +70,11 @@ def difference(
     return paired_difference(loss, baseline, scores(rows, loss, column), scores(rows, baseline, column))
 
 
+def gain(rows: list[dict[str, str]], loss: str, column: str) -> Difference:
+    """Returns what a decision adds to the argmax of a loss."""
+    return paired_difference(loss, "argmax", scores(rows, loss, column), scores(rows, loss))
+
+
 def losses_of(rows: list[dict[str, str]]) -> list[str]:
     """Returns the losses in the order of the study, the baseline first."""
     names = dict.fromkeys(row["loss"] for row in rows)
@@ -123,7 +128,7 @@ def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) 
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for loss in losses_of(rows):
         usual = scores(rows, loss)
-        gains = [paired_difference(loss, "argmax", scores(rows, loss, column), usual) for column in DECIDED]
+        gains = [gain(rows, loss, column) for column in DECIDED]
         if ceilings:
             gains.append(paired_difference(loss, "argmax", scores(ceilings, loss, "ceiling"), usual))
         ruled = paired_difference(loss, BASELINE, usual, scores(rows, BASELINE, DECIDED[0]))

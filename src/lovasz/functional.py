@@ -351,7 +351,7 @@ def lovasz_binary_cross_entropy(
     """
     arguments.choice("form", form, layouts.FORMS[1:])
     arguments.choice("reduction", reduction, ("mean", "sum"))
-    target = layouts.whole(target)
+    target = layouts.as_labels(target)
     view = layouts.binary_pixels(logits, target, mask, upsample, align_corners, channels)
     sides = arguments.side_weights(weight, pos_weight, view.logits.shape[1], logits.device)
     extension, bce = lovasz(

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from .._math import interpolation
-from . import hints
 from .arguments import check_upsample, choice
-from .hints import finer, squeezed
+from .hints import finer, squeezed, whole
 
 _INTEGERS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -45,7 +44,7 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_labe
     if logits.dtype not in _FLOATS:
         raise TypeError(f"logits must be float64, float32, bfloat16 or float16, got {logits.dtype}")
     if target.dtype not in _INTEGERS:
-        hint = hints.whole(target, logits.shape[1] if one_label and logits.ndim > 1 else 0, logits.ndim)
+        hint = whole(target, logits.shape[1] if one_label and logits.ndim > 1 else 0, logits.ndim)
         raise TypeError(
             f"target must hold integer labels (or bool), got {target.dtype}: {hint}; soft targets have no place in "
             "a loss that is defined on sets of pixels"
@@ -60,7 +59,7 @@ def _check_tensors(logits: Tensor, target: Tensor, mask: Tensor | None, one_labe
             raise ValueError(f"mask must be on the device of the logits, {logits.device}, got {mask.device}")
 
 
-def whole(target: Tensor) -> Tensor:
+def as_labels(target: Tensor) -> Tensor:
     """Return a floating target whose every label is a whole number as integers, and any other as it is."""
     if not isinstance(target, Tensor) or not target.is_floating_point():
         return target

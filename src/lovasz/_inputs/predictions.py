@@ -10,7 +10,7 @@ from .hints import finer, squeezed, whole
 from .labels import canonical_target
 from .layouts import resolution, upsampled
 
-ONE_CHANNEL = "; of one channel build the metric with threshold=0 for logits, threshold=0.5 for probabilities"
+_THRESHOLD = "build the metric with threshold=0 for logits, threshold=0.5 for probabilities"
 
 
 def predicted_masks(
@@ -40,8 +40,7 @@ def predicted_masks(
         )
     if scores and threshold is None:
         raise ValueError(
-            f"preds must be masks, integers 0 and 1 or bool, got {preds.dtype}; of scores build the metric with "
-            "threshold=0 for logits, threshold=0.5 for probabilities"
+            f"preds must be masks, integers 0 and 1 or bool, got {preds.dtype}; of scores {_THRESHOLD}"
         )
     fine = tuple(preds.shape)
     if upsample is not None:
@@ -58,16 +57,15 @@ def predicted_masks(
         without = (*target.shape[:1], *target.shape[2:])
         if mask.dtype == torch.bool and tuple(mask.shape) == without:
             mask = mask.unsqueeze(1).expand(target.shape)
-        if mask.dtype != torch.bool or mask.shape != target.shape:
-            got_mask = f"{mask.dtype} {tuple(mask.shape)}"
-            raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
+        _check_mask(mask, target, shape)
     preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     if target.ndim == 2:  # points, each of which has the labels
         preds, target, mask = preds[..., None], target[..., None], None if mask is None else mask[..., None]
     labels = canonical_target(target, mask, ignore_index, 2)
     if scores:
         mode = resolution(preds, target, upsample, align_corners, "preds")
-        return _masks(preds, labels, target, mode, threshold or 0.0), labels
+        assert threshold is not None
+        return _masks(preds, labels, target, mode, threshold), labels
     wrong = (labels >= 0) & (preds != 0) & (preds != 1)
     if wrong.any():
         found = f"{preds[wrong][0].item()}, and {int(wrong.sum())} such pixels"
@@ -79,13 +77,13 @@ def _masks(preds: Tensor, labels: Tensor, target: Tensor, mode: str | None, thre
     """Return where scores (N, C, *), made as fine as the target, are above a threshold, bool."""
     axes = None if mode is None else interpolation.axes(preds, target, mode)
     found = torch.empty(labels.shape, dtype=torch.bool, device=labels.device)
-    bad = 0
+    bad = labels.new_zeros(())
     for (images, part), strip in interpolation.strips(preds, axes):
         place = (images, slice(None), part)
         found[place] = strip > threshold
-        bad += int((strip.isnan() & (labels[place] >= 0)).sum())
+        bad += (strip.isnan() & (labels[place] >= 0)).sum()
     if bad:
-        raise ValueError(f"preds must be numbers where a pixel counts, got NaN at {bad} pixels")
+        raise ValueError(f"preds must be numbers where a pixel counts, got NaN at {int(bad)} pixels")
     return found
 
 
@@ -140,14 +138,14 @@ def predicted_pixels(
         what = "floating scores (N, C, *)" if scores else "class indices (N, *)"
         if scores:
             one = num_classes == 2 and got in (shape, (*shape[:1], 1, *shape[1:]))
-            hint = ONE_CHANNEL if one else finer(preds, target, upsample, preds.ndim - 2, "preds")
+            hint = finer(preds, target, upsample, preds.ndim - 2, "preds")
+            hint = f"; of one channel {_THRESHOLD}" if one else hint
         else:
             hint = squeezed(preds, shape, "preds")
         raise ValueError(f"preds must be {what} matching target {shape}: {expected}, got {got}{hint}")
     mode = resolution(preds, target, upsample, align_corners, "preds") if scores else None
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != target.shape):
-        got_mask = f"{mask.dtype} {tuple(mask.shape)}"
-        raise ValueError(f"mask must be bool (True counts) and shaped like target {shape}, got {got_mask}")
+    if mask is not None:
+        _check_mask(mask, target, shape)
     # Subclasses carry rules of their own: MONAI's refuse to be sliced without their metadata.
     preds, target = preds.as_subclass(Tensor), target.as_subclass(Tensor)
     labels = canonical_target(target, mask, ignore_index, num_classes)
@@ -167,6 +165,13 @@ def predicted_pixels(
     if not scores:
         _check_one_label(preds, target, labels, indices, num_classes)
     return indices, labels
+
+
+def _check_mask(mask: Tensor, target: Tensor, given: tuple[int, ...]) -> None:
+    """Reject a mask that is not bool or does not fit the target, whose shape was given so."""
+    if mask.dtype != torch.bool or mask.shape != target.shape:
+        got = f"{mask.dtype} {tuple(mask.shape)}"
+        raise ValueError(f"mask must be bool (True counts) and shaped like target {given}, got {got}")
 
 
 def _check_one_label(preds: Tensor, target: Tensor, labels: Tensor, indices: Tensor, num_classes: int) -> None:

@@ -42,7 +42,9 @@ class Training(pl.LightningModule):
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
         self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
-        self.loss = named_loss(settings.loss, data.parts[TRAIN].pixels)
+        loss = named_loss(settings.loss, data.parts[TRAIN].pixels)
+        # Of outputs of several resolutions each weighs half as much as the one before.
+        self.loss = DeepSupervisionLoss(lambda logits, labels: loss(logits, labels, self.done / settings.steps))
         self.rounds = rounds_of(settings, config.validations, data)
         self.clock = clock
         self.done = 0
@@ -111,7 +113,7 @@ class Training(pl.LightningModule):
         # From here to the gradient of the outputs is the loss, and nothing but the loss.
         leaves = [logits.detach().requires_grad_() for logits in outputs]
         loss_started = self._now()
-        loss = self.supervised(leaves, target)
+        loss = self.loss(leaves, target)
         gradients = torch.autograd.grad(loss, leaves)
         loss_ended = self._now()
         if len(outputs) == 1:
@@ -126,11 +128,6 @@ class Training(pl.LightningModule):
         self.loss_seconds.append(loss_ended - loss_started)
         self.losses.append(float(loss.detach()))
         self.clock.lap(STEPS)
-
-    def supervised(self, outputs: list[Tensor], target: Tensor) -> Tensor:
-        """Return the loss of the outputs of several resolutions, each weighing half as much as the one before."""
-        done = self.done / self.settings.steps
-        return DeepSupervisionLoss(lambda logits, labels: self.loss(logits, labels, done))(outputs, target)
 
     def on_validation_start(self) -> None:
         """Begin to time it."""
