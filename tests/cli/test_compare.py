@@ -26,7 +26,7 @@ from lovasz.study.summary.stats import NOT_CORRECTED
 from lovasz.study.train import network, training
 from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import make_config, write_config
-from lovasz.study.train.losses import NAMES
+from lovasz.study.train.known import OF_CLASSES, OF_LABELS
 from lovasz.study.train.options import flag, help_text, option
 from lovasz.study.train.settings import Settings
 from tests.cli.commands import assert_refused
@@ -150,7 +150,7 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--loss", "lovaz"], ["'lovaz'", *NAMES]),
+        (["--loss", "lovaz"], ["'lovaz'", *OF_CLASSES.names]),
         (["--loss", "ce", "--loss", ""], ["''"]),
         (["--seeds", "0"], ["--seeds", "got 0"]),
         (["--steps", "-1"], ["--steps", "got -1"]),
@@ -389,14 +389,16 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     asked = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", lambda given, *_: asked.append(make_config(given, None)))
     words = (
-        "--data d --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --group g --loss dice --loss ce --seeds 2 "
+        "--data d --task binary --foreground f "
+        "--classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --group g --loss dice --loss ce --seeds 2 "
         "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
         "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 --validations 7 "
         "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
     )
     assert invoke("compare", *words.split()).exit_code == 0
     wanted = Config(
-        data=Path("d"), classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), group="g", losses=("dice", "ce"),
+        data=Path("d"), task="binary", foreground="f",
+        classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), group="g", losses=("dice", "ce"),
         seeds=2, network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd",
         lr=(0.1, 0.2),
         schedule="poly", weight_decay=0.5, precision="bf16", validations=7, accelerator="cpu", devices=2,
@@ -587,7 +589,8 @@ def test_an_option_is_what_its_setting_declares(invoke: Callable[..., Result]) -
             assert choice in str(field.description)
     assert {group: set(re.findall(r"--[a-z-]+", row)) for group, row in table.items()} == options
     for names, group in (
-        (NAMES, "losses"),
+        (OF_CLASSES.names, "losses"),
+        (OF_LABELS.names, "losses"),
         (network.DESCRIPTIONS, "network"),
         (augment.DESCRIPTIONS, "training"),
     ):
@@ -596,4 +599,4 @@ def test_an_option_is_what_its_setting_declares(invoke: Callable[..., Result]) -
 
 def test_help_names_every_loss(invoke: Callable[..., Result]) -> None:
     words = invoke("compare", "--help").stdout.replace("│", " ").split()
-    assert set(NAMES) <= {word.strip(",.'") for word in words}
+    assert {*OF_CLASSES.names, *OF_LABELS.names} <= {word.strip(",.'") for word in words}

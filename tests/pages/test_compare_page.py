@@ -9,7 +9,8 @@ import typer.main
 
 from lovasz.cli.app import app
 from lovasz.study.data import augment
-from lovasz.study.train import losses, network, store
+from lovasz.study.train import network, store
+from lovasz.study.train.known import OF_CLASSES, OF_LABELS
 from lovasz.study.train.losses import check_names
 from lovasz.study.train.network import build_network
 
@@ -24,7 +25,7 @@ def test_options_are_those_of_the_command() -> None:
 
 def test_every_name_and_file_is_there() -> None:
     files = (store.BEST, store.LAST, store.CURVE)
-    for name in (*losses.KNOWN, *network.DESCRIPTIONS, *augment.DESCRIPTIONS, *files):
+    for name in (*OF_CLASSES.losses, *OF_LABELS.names, *network.DESCRIPTIONS, *augment.DESCRIPTIONS, *files):
         assert f"`{name}`" in PAGE, name
 
 

@@ -85,7 +85,7 @@ def _run(data: Data, settings: Settings, rng: np.random.Generator, wrong: float)
         hit = counts.diag()
         rows.append(torch.stack([hit, counts.sum(0) - hit, counts.sum(1) - hit]))
         if index in keep:
-            predictions.append(preds[shown(target)].astype(np.uint16))
+            predictions.append(preds[shown(target, data.dims)].astype(np.uint16))
     thresholds = np.linspace(0, 1, CURVE)
     curves = (1 - thresholds) ** (1 + 8 * rng.random((classes, 1)) / (1 + 5 * wrong))
     curves[total.sum(1).numpy() == 0] = np.nan

@@ -11,7 +11,8 @@ from lovasz import lovasz_cross_entropy, lovasz_softmax
 from lovasz._math import binning
 from lovasz.measures import FBeta, Tversky
 from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train.losses import NAMES, check_names, check_own, code_of, describe, named_loss
+from lovasz.study.train.known import OF_CLASSES
+from lovasz.study.train.losses import check_names, check_own, code_of, describe, named_loss
 from lovasz.study.train.terms import inverse_frequency
 
 PIXELS = [50, 10, 0, 5]
@@ -78,7 +79,7 @@ def test_dice(batch: tuple[Tensor, Tensor]) -> None:
     torch.testing.assert_close(value("dice", batch), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", OF_CLASSES.names)
 def test_unlabelled_pixels_change_nothing_and_get_no_gradient(name: str, batch: tuple[Tensor, Tensor]) -> None:
     logits, target = batch
     other = logits.clone()

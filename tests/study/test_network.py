@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train.losses import NAMES, named_loss
+from lovasz.study.train.known import OF_CLASSES
+from lovasz.study.train.losses import named_loss
 from lovasz.study.train.memory import loss_mib
 from lovasz.study.train.network import FullSize, build_network, check_network, identity, outputs_for_training
 
@@ -68,7 +69,7 @@ def test_coarse_logits_are_interpolated() -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-@pytest.mark.parametrize("name", list(NAMES))
+@pytest.mark.parametrize("name", list(OF_CLASSES.names))
 def test_the_loss_of_coarse_logits_is_that_of_interpolated_ones(name: str, dims: int) -> None:
     """For the Lovász losses inside the loss, with the padding as void; the gradient in the logits as well."""
     coarse = build_network("tests.study.own:coarse", 3, 4, dims)

@@ -86,7 +86,7 @@ def test_several_undecided_comparisons_share_one_sentence() -> None:
     entries = verdict(differences, {})
     assert len(entries) == 5
     assert not any("include" in entry for entry in entries[:3])
-    assert "the intervals of lovasz, dice and ce+dice include 0" in entries[3]
+    assert "The intervals of lovasz, dice and ce+dice include 0" in entries[3]
 
 
 def test_signs_are_proper() -> None:

@@ -38,6 +38,7 @@ SETTINGS = Settings(
     "cosine",
     1e-4,
     "32",
+    "multiclass",
     "tiny",
     "net",
     "cpu",

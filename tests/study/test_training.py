@@ -17,7 +17,7 @@ from lovasz.study.train import training
 from lovasz.study.train.clock import PARTS
 from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import make_config
-from lovasz.study.train.losses import NAMES
+from lovasz.study.train.known import OF_CLASSES
 from lovasz.study.train.network import build_network
 from lovasz.study.train.order import Order
 from lovasz.study.train.predict import evaluate
@@ -80,7 +80,7 @@ def test_the_loss_is_given_coarse_logits_as_they_are(
         seen.append((logits.shape[2:], target.shape[1:]))
         return ce_lovasz(logits, target)
 
-    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda name, pixels: noted)
+    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda *_: noted)
     run = quietly(network="tests.study.own:coarse", steps=3)
     assert seen == 3 * [((10, 12), (20, 24))]
     assert not run.diverged
@@ -104,7 +104,7 @@ def test_outputs_of_several_resolutions_are_all_trained(
         seen.append((tuple(logits.shape[2:]), tuple(target.shape[1:])))
         return 0 * logits.sum() + 10.0 ** -(len(seen) - 1)
 
-    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda name, pixels: noted)
+    monkeypatch.setattr("lovasz.study.train.training.named_loss", lambda *_: noted)
     run = quietly(network="tests.study.own:supervised", steps=1)
     assert seen == [((20, 24), (20, 24)), ((10, 12), (20, 24)), ((5, 6), (20, 24)), ((20, 24), (20, 24))]
     assert run.curve[-1].loss == pytest.approx((8 + 0.4 + 0.02 + 0.001) / 15)
@@ -221,7 +221,7 @@ def test_another_setting_gives_another_run(quietly: Callable[..., Run], change: 
     assert quietly().curve != quietly(**change).curve
 
 
-@pytest.mark.parametrize("loss", [*NAMES, "tests.study.own:loss"])
+@pytest.mark.parametrize("loss", [*OF_CLASSES.names, "tests.study.own:loss"])
 def test_every_loss_trains_in_silence(
     loss: str, quietly: Callable[..., Run], capfd: pytest.CaptureFixture[str]
 ) -> None:

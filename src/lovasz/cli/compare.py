@@ -72,7 +72,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
             from lovasz.cli import session as loaded
         session = loaded.Session(console)
         try:
-            data, planned = session.prepare(config, out)
+            config, data, planned = session.prepare(config, out)
         except (ValueError, OSError) as error:
             if new:  # what is refused leaves no empty folder
                 with contextlib.suppress(OSError):

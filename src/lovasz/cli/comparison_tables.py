@@ -8,9 +8,10 @@ from rich.table import Table
 from lovasz.cli.tables import HEADER, Column, fitted
 from lovasz.study.data.parts import TEST
 from lovasz.study.summary.compare import Comparison, LossSummary
-from lovasz.study.summary.decisions import ARGMAX, LABELS, DecisionSummary, Measured
+from lovasz.study.summary.decisions import DecisionSummary, Measured
 from lovasz.study.summary.stats import Difference, signed, tenths
 from lovasz.study.summary.two_sources import ends_text, interval_text
+from lovasz.study.summary.words import ARGMAX
 from lovasz.study.train.decide import IMAGE
 
 # Characters of the table of classes beside its losses, and around each of these.
@@ -25,9 +26,10 @@ def summary_table(comparison: Comparison, width: int) -> Table:
         width: Characters of the terminal.
     """
     rows, large = comparison.summaries, comparison.over_large
-    title = f"Test mIoU in %, {len(comparison.seeds)} seed{'' if len(comparison.seeds) == 1 else 's'}"
+    words, seeds = comparison.words, len(comparison.seeds)
+    title = f"Test {words.measure} in %, {seeds} seed{'' if seeds == 1 else 's'}"
     if large:
-        title += f": mean over all {comparison.data.num_classes} classes, and over the {large}"
+        title += f": mean over all {words.of(comparison.data.num_classes)}, and over the {large}"
     columns = [
         Column("mean", [_mean(comparison, row) for row in rows]),
         Column("± sd", ["–" if row.spread is None else f"{row.spread:.1f}" for row in rows], 1),
@@ -42,7 +44,7 @@ def summary_table(comparison: Comparison, width: int) -> Table:
             if large
             else []
         ),
-        Column("val\nmIoU", [tenths(row.val) for row in rows], 3),
+        Column(f"val\n{words.measure}", [tenths(row.val) for row in rows], 3),
         Column("ms /\nstep", [f"{1000 * row.seconds_per_step:.0f}" for row in rows], 4),
         Column("loss\nshare", [f"{100 * row.loss_share:.0f} %" for row in rows], 5),
         Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 7),
@@ -80,27 +82,31 @@ def class_tables(comparison: Comparison, width: int) -> list[Table]:
             Column(row.loss, [tenths(value) for value in row.classes])
             for row in comparison.summaries[start : start + beside]
         ]
-        title = "Test IoU of each class in %, mean over seeds"
-        tables.append(fitted(title, "class", data.class_names, [pixels, *losses], width))
+        one = comparison.words.one
+        title = f"Test IoU of each {one} in %, mean over seeds"
+        tables.append(fitted(title, one, data.class_names, [pixels, *losses], width))
     return tables
 
 
 def decision_table(comparison: Comparison, width: int) -> Table:
     """Return the table of decisions: test mIoU by each, image mIoU by two, and what they are more than argmax."""
-    rows = {(row.loss, row.decision): row for row in comparison.decisions}
+    rows, words = {(row.loss, row.decision): row for row in comparison.decisions}, comparison.words
 
     def of(decision: str) -> list[DecisionSummary]:
         return [rows[loss, decision] for loss in comparison.losses]
 
     pooled = [
-        Column(LABELS[decision].replace(" ", "\n"), [_scored(row.miou) for row in of(decision)], rank)
-        for rank, decision in enumerate(LABELS)
+        Column(words.decisions[decision].replace(" (", "\n("), [_scored(row.miou) for row in of(decision)], rank)
+        for rank, decision in enumerate(words.decisions)
     ]
     images = [
-        Column(f"images:\n{LABELS[decision]}", [_scored(row.image_miou) for row in of(decision)], rank)
+        Column(f"images:\n{words.decisions[decision]}", [_scored(row.image_miou) for row in of(decision)], rank)
         for rank, decision in ((5, ARGMAX), (4, IMAGE))
     ]
-    title = "By decision, in %: test mIoU, then image mIoU; + and − are points on argmax of the same runs"
+    title = (
+        f"By decision, in %: test {words.measure}, then image {words.measure}; + and − are points on {words.usual} "
+        "of the same runs"
+    )
     return fitted(title, "loss", comparison.losses, [*pooled, *images], width)
 
 

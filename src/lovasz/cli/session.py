@@ -9,12 +9,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lovasz.cli.comparison_tables import class_tables, decision_table, legend, summary_table
 from lovasz.study.data.folder import load_folder, missing_from
 from lovasz.study.data.layout import find
-from lovasz.study.data.pairs import Layout
-from lovasz.study.data.parts import TEST, TRAIN, VAL, Data
+from lovasz.study.data.parts import MULTICLASS, TEST, TRAIN, VAL, Data
 from lovasz.study.data.scene import load_indian_pines
-from lovasz.study.io.classes import Classes, numbered, read_classes
 from lovasz.study.io.disk import write_text
-from lovasz.study.io.masks import read_mask
 from lovasz.study.io.text import printable
 from lovasz.study.processes import is_first
 from lovasz.study.report.report import write_report
@@ -23,9 +20,11 @@ from lovasz.study.summary.durations import duration, said_of_time, whole
 from lovasz.study.summary.loss_table import write_table
 from lovasz.study.summary.results import write_classes, write_csv, write_json
 from lovasz.study.summary.stats import NOT_CORRECTED
+from lovasz.study.summary.words import words_of
 from lovasz.study.train.claims import team
 from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import write_config
+from lovasz.study.train.heads import head_of
 from lovasz.study.train.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -53,6 +52,7 @@ class Session:
         self.console = console
         self.finished: set[Settings] = set()
         self.number = 0
+        self.measure = "mIoU"
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(None),
@@ -65,12 +65,15 @@ class Session:
             disable=not console.is_terminal,
         )
 
-    def prepare(self, config: Config, out: Path) -> tuple[Data, Plan]:
+    def prepare(self, config: Config, out: Path) -> tuple[Config, Data, Plan]:
         """Load and check the data, and keep the settings beside the results.
 
         Args:
             config: What was asked for, checked.
             out: Folder of the results.
+
+        Returns:
+            The settings with the task that the data have, the data, and the runs.
 
         Raises:
             ValueError: If the data, or the network on them, cannot be used.
@@ -78,6 +81,7 @@ class Session:
         if config.threads:
             torch.set_num_threads(config.threads)
         data = load(self.console, config, out)
+        config, self.measure = config.of_task(data.task), data.measure
         check_fits(config, data)
         self.units = drawn_units(data, config)  # before the runs: groups may be refused, or change meanwhile
         planned = plan(config, data, torch.get_num_threads())
@@ -86,7 +90,7 @@ class Session:
         self.number = planned.number
         self.known = finished_runs(planned, out)
         self.finished.update(self.known)
-        return data, planned
+        return config, data, planned
 
     def compare(self, config: Config, out: Path, data: Data, planned: Plan) -> None:
         """Do the missing runs, print what they show and write the result files."""
@@ -126,7 +130,8 @@ class Session:
         time = f"{sum(run.step_seconds):.0f} s of steps" if seconds is None else duration(seconds)
         self.console.print(
             f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
-            f", lr {run.settings.lr:g}: val mIoU {run.val_miou:.1f}, test mIoU {run.test_miou:.1f} "
+            f", lr {run.settings.lr:g}: val {self.measure} {run.val_miou:.1f}, test {self.measure} "
+            f"{run.test_miou:.1f} "
             f"({time}){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
         )
@@ -139,7 +144,8 @@ class Session:
             if max(images.values()) > 1
             else f"{counts[TRAIN]} training, {counts[VAL]} validation and {counts[TEST]} test {data.unit}"
         )
-        self._say(f"[bold]{data.name}[/bold]: {data.num_classes} classes, {size}")
+        task = "" if data.task == MULTICLASS else f"{data.task} task, "
+        self._say(f"[bold]{data.name}[/bold]: {task}{words_of(data).of(data.num_classes)}, {size}")
         sides = ", ".join(" x ".join(map(str, side)) for side in data.sizes[:3])
         more = f" and {len(data.sizes) - 3} more sizes" if len(data.sizes) > 3 else ""
         self._say(f"Images of {_count(data.channels, 'channel')}, {sides}{more}")
@@ -173,7 +179,7 @@ class Session:
             console.print(table)
         for loss, found in comparison.tried.items():
             rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())
-            self._say(f"{loss}: val mIoU by learning rate, {rates}", style="dim")
+            self._say(f"{loss}: val {self.measure} by learning rate, {rates}", style="dim")
         if time := said_of_time(comparison.runs.values()):
             self._say(time, style="dim")
         for sentence in comparison.verdict:
@@ -202,9 +208,9 @@ def load(console: Console, config: Config, out: Path) -> Data:
         layout = find(
             config.data, lambda number: status.update(f"Listing files: {number:,}"), config.map is not None
         )
-    for sentence in layout.told:
+    head = head_of(config, layout)
+    for sentence in (*layout.told, *head.told):
         console.print(sentence, soft_wrap=True, markup=False)
-    classes = _classes(config, layout)
     with Progress(
         TextColumn("Checking {task.completed:.0f} of {task.total:.0f} files"),
         BarColumn(None),
@@ -218,34 +224,14 @@ def load(console: Console, config: Config, out: Path) -> Data:
         return load_folder(
             config.data,
             layout,
-            classes,
+            head.classes,
             config.ignore,
             config.size,
             out / f".checked{'' if is_first() else '-of-a-worker'}.json",
             lambda done, number: progress.update(bar, completed=done),
-            config.label_map,
+            head.label_map,
+            head.regions,
         )
-
-
-def _classes(config: Config, layout: Layout) -> Classes:
-    """Read the classes; the number alone gives the names 0, 1, and so on."""
-    data = Path(config.data or "")
-    folder = data if data.is_dir() else data.parent
-    found = [file for file in (folder / "classes.json", folder / "classes.txt") if file.is_file()]
-    if config.num_classes is not None:
-        return numbered(config.num_classes)
-    if config.classes is not None or found:
-        return read_classes(config.classes or found[0])
-    if config.label_map is not None and config.label_map.num_classes:
-        return numbered(config.label_map.num_classes)
-    if layout.classes is not None:
-        return layout.classes
-    first = layout.pairs[TRAIN][0].mask
-    labels = ", ".join(map(str, sorted(set(read_mask(first).ravel().tolist()))[:30]))
-    raise ValueError(
-        f"--classes FILE or --num-classes N is needed, or a classes.txt in {folder}: which labels are classes "
-        f"cannot be guessed. {first} holds {labels}"
-    )
 
 
 def _count(number: int, noun: str) -> str:

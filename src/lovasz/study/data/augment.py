@@ -65,9 +65,10 @@ class Augmentation:
         self.transform = monai.Compose(steps)
 
     def __call__(self, image: Tensor, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Return the image (C, *) and its target (*), changed as this seed says."""
+        """Return the image (C, *) and its target (*) or (L, *), changed as this seed says."""
         self.transform.set_random_state(seed)
-        out: Any = self.transform({"image": image, "target": target[None].float()})
+        several = target.ndim == image.ndim
+        out: Any = self.transform({"image": image, "target": (target if several else target[None]).float()})
         # MONAI's transforms of places make tensors of its own kind.
-        image, target = (out[key].as_subclass(Tensor) for key in ("image", "target"))
-        return image.contiguous(), target[0].long()
+        image, masks = (out[key].as_subclass(Tensor) for key in ("image", "target"))
+        return image.contiguous(), (masks if several else masks[0]).long()

@@ -1,4 +1,4 @@
-"""One image and its mask, decoded and looked through once before any training."""
+"""One image and its masks, decoded and looked through once before any training."""
 
 import hashlib
 from dataclasses import dataclass
@@ -11,17 +11,16 @@ from torch import Tensor
 
 from lovasz.study.data.channels import open_channels
 from lovasz.study.data.pairs import Pair
-from lovasz.study.io.advice import advice
-from lovasz.study.io.kinds import UnreadableFileError
+from lovasz.study.data.parts import IGNORE_INDEX
+from lovasz.study.data.regions import Regions
+from lovasz.study.data.stored import read_masks
 from lovasz.study.io.labelling import Labelling
-from lovasz.study.io.masks import fits, open_mask
-from lovasz.study.io.text import printable
-from lovasz.study.io.volumes import check_same_place
+from lovasz.study.io.labels import Labels
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an image and its mask hold."""
+    """What an image and its masks hold."""
 
     size: tuple[int, ...]
     sums: Any
@@ -29,56 +28,54 @@ class Seen:
     low: Any
     high: Any
     pixels: Any
+    known: int
     digest: str
     shown: str  # hash of the image alone; empty for one of a single value, which many may be
-    palette: bytes  # of the mask, as far as it is used
+    palettes: tuple[bytes, ...]  # of the mask, as far as it is used
     named: frozenset[int]  # values of the map that the mask holds
 
 
-def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None) -> Seen:
-    with open_channels(pair.images) as opened, open_mask(pair.mask, labelling=labelling) as mask:
-        if not fits(pair.mask, mask.shape, opened.shape[1:]):
-            hint = "; an array must have its channels first" if opened.shape[:-1] == mask.shape else ""
-            raise UnreadableFileError(
-                pair.mask,
-                f"has the size {mask.shape}, its image {printable(pair.image)} {opened.shape[1:]}; "
-                f"expected the same{hint}",
-            )
-        check_same_place(pair.mask, pair.image)
-        image, labels = opened.read(), mask.read().reshape(opened.shape[1:])
-    values, counts = np.unique(labels, return_counts=True)
-    ignore = sorted(labelling.ignored)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-        if value not in ignore and not 0 <= value < labelling.num_classes:
-            raise UnreadableFileError(
-                pair.mask,
-                f"holds the label {value} ({count}x); expected classes 0 to {labelling.num_classes - 1}"
-                + (f" or the ignored {', '.join(map(str, ignore))}" if ignore else "")
-                + advice(labels, labelling, in_target=True),
-            )
-    target = torch.from_numpy(labels.astype(np.int64))
-    if size and len(size) == target.ndim:  # else it is refused when all are known
+def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None, regions: Regions | None) -> Seen:
+    with open_channels(pair.images) as opened:
+        stored = read_masks(pair, opened.shape, labelling, regions)
+        image = opened.read()
+    target = targets(stored.labels, labelling)
+    if size and len(size) == image.ndim - 1:  # else it is refused when all are known
         target = resized(target, size)
-    counted = target[~torch.isin(target, torch.tensor(ignore))]
-    pixels = torch.bincount(counted, minlength=labelling.num_classes).numpy()
+    if regions is None:
+        counted = target[target != IGNORE_INDEX]
+        pixels, known = torch.bincount(counted, minlength=labelling.num_classes), len(counted)
+    else:
+        masks = regions.masks(target).flatten(1)
+        pixels, known = (masks == 1).sum(1), int((masks != IGNORE_INDEX).any(0).sum())
     # Of the values that are trained on: what is not 0 in float64 may be so in float32.
     flat = image.reshape(len(image), -1).astype(np.float32).astype(np.float64)
     shown = hashlib.sha256(image.tobytes())
-    digest = hashlib.sha256(shown.digest() + labels.tobytes()).hexdigest()
+    digest = hashlib.sha256(shown.digest() + stored.labels.tobytes()).hexdigest()
     varied = bool((image != image.flat[0]).any())
     return Seen(
-        labels.shape,
+        image.shape[1:],
         flat.sum(1),
         (flat**2).sum(1),
         flat.min(1),
         flat.max(1),
-        pixels,
+        pixels.numpy(),
+        known,
         digest,
         shown.hexdigest() if varied else "",
-        mask.palette,
-        mask.named,
+        stored.palettes,
+        stored.named,
     )
 
 
+def targets(labels: Labels, labelling: Labelling) -> Tensor:
+    """Return what masks store with ``IGNORE_INDEX`` where it is left out."""
+    target, ignored = torch.from_numpy(labels.astype(np.int64)), torch.tensor(sorted(labelling.ignored))
+    return target.masked_fill(torch.isin(target, ignored), IGNORE_INDEX)
+
+
 def resized(target: Tensor, size: tuple[int, ...]) -> Tensor:
-    return F.interpolate(target[None, None].double(), size, mode="nearest-exact")[0, 0].long()
+    """Return a target (*) or (L, *) at another spatial size: of each place the nearest."""
+    planes = target.view(1, -1, *target.shape[target.ndim - len(size) :])
+    found = F.interpolate(planes.double(), size, mode="nearest-exact").long()
+    return found.view(*target.shape[: target.ndim - len(size)], *size)

@@ -16,21 +16,22 @@ from torch import Tensor
 
 from lovasz.study.data.channels import read_channels
 from lovasz.study.data.constant import Constants
-from lovasz.study.data.examine import examine, resized
+from lovasz.study.data.examine import examine, resized, targets
 from lovasz.study.data.pairs import Layout, LayoutError, Pair
-from lovasz.study.data.parts import IGNORE_INDEX, MOST_CLASSES, PARTS, TRAIN, Data, Part
+from lovasz.study.data.parts import MOST_CLASSES, MULTICLASS, PARTS, TRAIN, Data, Part
+from lovasz.study.data.regions import Regions
+from lovasz.study.data.stored import read_masks
 from lovasz.study.io.class_colours import background_of, class_colours
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.digests import sealed, unsealed
 from lovasz.study.io.disk import replaced
 from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
-from lovasz.study.io.masks import read_mask
 from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 
 # Counts the changes of what a file is read as, so that what was found before is not believed.
-READERS = 2
+READERS = 3
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30
 
@@ -41,12 +42,14 @@ class Reading:
 
     Attributes:
         labelling: How what masks store becomes labels.
+        regions: Of which of these each mask of a binary or multilabel task is; None: they are classes.
         size: Images and masks are resized to this; None keeps them as they are.
         mean: Mean of each channel over the training images.
         deviation: Its standard deviation.
     """
 
     labelling: Labelling
+    regions: Regions | None
     size: tuple[int, ...] | None
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -77,19 +80,17 @@ class Folder:
     def _read(self, index: int) -> tuple[Tensor, Tensor]:
         pair, reading = self.pairs[index], self.reading
         image = torch.from_numpy(read_channels(pair.images).astype(np.float32))
-        read = read_mask(pair.mask, labelling=reading.labelling).astype(np.int64)
-        labels = torch.from_numpy(read).reshape(image.shape[1:])
-        ignored = torch.tensor(sorted(reading.labelling.ignored))
-        target = labels.masked_fill(torch.isin(labels, ignored), IGNORE_INDEX)
-        if reading.size and tuple(target.shape) != reading.size:
+        stored = read_masks(pair, image.shape, reading.labelling, reading.regions)
+        target = targets(stored.labels, reading.labelling)
+        if reading.size and tuple(image.shape[1:]) != reading.size:
             mode: dict[str, Any] = {"mode": "trilinear"}
-            if target.ndim == 2:
+            if image.ndim == 3:
                 mode = {"mode": "bilinear", "antialias": True}
             image = F.interpolate(image[None], reading.size, **mode, align_corners=False)[0]
             target = resized(target, reading.size)
-        axes = (-1, *[1] * target.ndim)
+        axes = (-1, *[1] * (image.ndim - 1))
         mean, deviation = torch.tensor(reading.mean).view(axes), torch.tensor(reading.deviation).view(axes)
-        return (image - mean) / deviation, target
+        return (image - mean) / deviation, target if reading.regions is None else reading.regions.masks(target)
 
 
 def load_folder(
@@ -101,6 +102,7 @@ def load_folder(
     known: Path,
     on_file: Callable[[int, int], None],
     label_map: LabelMap | None = None,
+    regions: Regions | None = None,
 ) -> Data:
     """Check every file and return the data; what was found is kept for the next time.
 
@@ -113,6 +115,7 @@ def load_folder(
         known: A file that holds what an earlier check found; used again if no file has changed.
         on_file: Called with the number of files checked and that of all.
         label_map: What the values of masks stand for; None: for themselves, or what the class file says.
+        regions: The labels of a binary or multilabel task; None: each pixel has one class.
 
     Raises:
         ValueError: If the map does not fit the classes, or palettes differ.
@@ -130,16 +133,17 @@ def load_folder(
                 f"--ignore {label} is one of the classes 0 to {num_classes - 1}, {classes.names[label]}; "
                 "a label is a class or is left out"
             )
-    masks = (str(pair.mask) for part in PARTS for pair in layout.pairs[part])
+    masks = (str(mask) for part in PARTS for pair in layout.pairs[part] for mask in pair.masks)
     check_stored_ids(label_map, masks, "leave out --map: --num-classes 19 --ignore 255")
     labelling = make_labelling(classes, ignore, label_map)
-    stamp = _stamp(layout, labelling, size)
+    stamp = _stamp(layout, labelling, size, regions)
     found = _recall(known, stamp)
     if found is None:
-        found = {"stamp": stamp, **_check(layout, labelling, size, on_file)}
+        found = {"stamp": stamp, **_check(layout, labelling, size, on_file, regions)}
         with replaced(known, binary=True) as file:
             file.write(sealed(json.dumps(found).encode()))
-    absent = [name for name, pixels in zip(classes.names, found["pixels"][TRAIN], strict=True) if not pixels]
+    names, colours = (classes.names, classes.colours) if regions is None else (regions.names, regions.colours)
+    absent = [name for name, pixels in zip(names, found["pixels"][TRAIN], strict=True) if not pixels]
     if absent:
         raise LayoutError(
             f"--data {path}: no training mask holds {', '.join(absent)}; nothing can learn a class without pixels"
@@ -149,14 +153,14 @@ def load_folder(
     if size and len(size) != dims:
         raise LayoutError(f"--size must hold {dims} numbers for images of {dims} axes, got {len(size)}")
     ignore = tuple(sorted(labelling.ignored))
-    reading = Reading(labelling, size, tuple(found["mean"]), tuple(found["deviation"]))
-    digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names}".encode())
+    reading = Reading(labelling, regions, size, tuple(found["mean"]), tuple(found["deviation"]))
+    digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names};{regions}".encode())
     resized = f"resized to {' x '.join(map(str, size))}" if size else "in their own size"
     return Data(
         name=printable(path.stem if path.is_file() else path.resolve().name),
-        class_names=classes.names,
-        colours=classes.colours
-        or tuple(class_colours(num_classes, background_of(classes.names, found["pixels"][TRAIN]))),
+        class_names=names,
+        colours=colours
+        or tuple(class_colours(len(names), -1 if regions else background_of(names, found["pixels"][TRAIN]))),
         channels=len(reading.mean),
         dims=dims,
         sizes=(size,) if size else tuple(sorted(sizes)),
@@ -165,6 +169,7 @@ def load_folder(
                 [pair.name for pair in layout.pairs[part]],
                 Folder(layout.pairs[part], reading),
                 found["pixels"][part],
+                found["known"][part] if regions else None,
             )
             for part in PARTS
         },
@@ -175,7 +180,9 @@ def load_folder(
             f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
             *([f"Labels are those of {labelling.label_map.name}."] if labelling.label_map else []),
+            *([regions.note(classes)] if regions else []),
         ),
+        task=MULTICLASS if regions is None else regions.task,
         warnings=(*found["constant"], *_never(labelling, found["named"])),
     )
 
@@ -198,12 +205,12 @@ def _never(labelling: Labelling, named: Sequence[int]) -> tuple[str, ...]:
     return (f"{labelling.label_map.name}: no mask holds {listed(never)}",) if labelling.label_map and never else ()
 
 
-def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None) -> str:
+def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None, regions: Regions | None) -> str:
     """Hash what tells that no file has changed: names, sizes and times."""
-    digest = hashlib.sha256(f"{READERS};{labelling.key};{size}".encode())
+    digest = hashlib.sha256(f"{READERS};{labelling.key};{size};{regions}".encode())
     for part in PARTS:
         for pair in layout.pairs[part]:
-            for file in (*pair.images, pair.mask):
+            for file in (*pair.images, *pair.masks):
                 stat = file.stat()
                 line = f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n"
                 digest.update(line.encode(errors="surrogateescape"))
@@ -223,10 +230,13 @@ def _check(
     labelling: Labelling,
     size: tuple[int, ...] | None,
     on_file: Callable[[int, int], None],
+    regions: Regions | None,
 ) -> dict[str, Any]:
     """Decode every file, on all cores, and add up what the training needs to know."""
     jobs = [(part, pair) for part in PARTS for pair in layout.pairs[part]]
-    pixels = {part: np.zeros(labelling.num_classes, dtype=np.int64) for part in PARTS}
+    number_of_labels = labelling.num_classes if regions is None else len(regions.names)
+    pixels = {part: np.zeros(number_of_labels, dtype=np.int64) for part in PARTS}
+    known = dict.fromkeys(PARTS, 0)
     content = hashlib.sha256()
     sizes: dict[tuple[int, ...], None] = {}
     first: tuple[Pair, int, int] | None = None
@@ -235,7 +245,7 @@ def _check(
     constants = Constants()
     palettes, named = Palettes(), set[int]()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pending = threads.map(lambda job: examine(job[1], labelling, size), jobs)
+        pending = threads.map(lambda job: examine(job[1], labelling, size, regions), jobs)
         try:
             for done, ((part, pair), seen) in enumerate(zip(jobs, pending, strict=True), 1):
                 first = first or (pair, len(seen.sums), len(seen.size))
@@ -252,11 +262,13 @@ def _check(
                     )
                 constants.add(part, pair.image, seen.low, seen.high)
                 agreed = palettes.agree
-                palettes.take(seen.palette)
+                for palette in seen.palettes:
+                    palettes.take(palette)
                 if agreed and not palettes.agree:
                     check_palettes(pair.mask for _, pair in jobs)
                 named |= seen.named
                 pixels[part] += seen.pixels
+                known[part] += seen.known
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
                 if part == TRAIN:
                     sizes[seen.size] = None
@@ -272,6 +284,7 @@ def _check(
     deviation[constants.channels | (deviation == 0)] = 1.0
     return {
         "pixels": {part: counts.tolist() for part, counts in pixels.items()},
+        "known": known,
         "sizes": list(sizes),
         "mean": mean.tolist(),
         "deviation": deviation.tolist(),

@@ -1,16 +1,21 @@
 """Which image belongs to which mask and to which part: by folders, as in known data sets, or by a list."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 from lovasz.study.data.datasets import dataset_in, from_dataset
 from lovasz.study.data.nnunet import from_nnunet
 from lovasz.study.data.pairs import Layout, LayoutError, Pair, paired, without_a_test_part
-from lovasz.study.data.parts import PARTS, TEST, TRAIN, VAL
+from lovasz.study.data.parts import MULTILABEL, PARTS, TEST, TRAIN, VAL
+from lovasz.study.data.regions import FILES, Regions
+from lovasz.study.io.kinds import SUFFIXES, suffix_of
 from lovasz.study.io.lists import read_list
 from lovasz.study.io.names import Listing, listing, name_of
-from lovasz.study.io.text import TextError, printable, text_of
+from lovasz.study.io.text import UNSAFE, TextError, printable, text_of
 
+# The folders of each part.
+KINDS = ("images", "masks")
 LAYOUTS = (
     "a folder with train, val and test, each with images and masks; a folder as Pascal VOC's with JPEGImages, "
     "SegmentationClass and ImageSets, as Cityscapes', ADE20K's, COCO-stuff's or nnU-Net's; or a CSV file with the "
@@ -57,14 +62,54 @@ def find(data: Path, on_files: Callable[[int], None] = lambda number: None, mapp
 def _from_folders(data: Path, on_files: Callable[[int], None]) -> Layout:
     pairs, told = {}, dict[str, None]()
     for part in PARTS:
-        folders = data / part / "images", data / part / "masks"
-        for folder in folders:
-            if not folder.is_dir():
-                raise LayoutError(f"--data {data}: {folder} is missing; expected {LAYOUTS}")
-        found = paired(*(listing(folder, on_files) for folder in folders))
-        pairs[part] = found.pairs
-        told.update(dict.fromkeys(found.told))
-    return Layout(pairs, "The parts are the folders train, val and test as given.", told=tuple(told))
+        for kind in KINDS:
+            if not (data / part / kind).is_dir():
+                raise LayoutError(f"--data {data}: {data / part / kind} is missing; expected {LAYOUTS}")
+    labels = {part: _folders_of_labels(data / part, on_files) for part in PARTS}
+    names = tuple(labels[TRAIN])
+    for part in PARTS:
+        if tuple(labels[part]) != names:
+            raise LayoutError(
+                f"--data {data}: masks of {part} are {_said(labels[part])}, those of train {_said(names)}; "
+                "expected the same"
+            )
+        images, masks = (data / part / kind for kind in KINDS)
+        listed = listing(images, on_files)
+        found = [paired(listed, one) for one in labels[part].values() or [listing(masks, on_files)]]
+        first, *others = found
+        pairs[part] = [
+            replace(pair, labels=tuple(more.mask for more in rest))
+            for pair, *rest in zip(first.pairs, *(one.pairs for one in others), strict=True)
+        ]
+        told.update(dict.fromkeys(sentence for one in found for sentence in one.told))
+    regions = Regions(MULTILABEL, names, FILES) if names else None
+    note = "The parts are the folders train, val and test as given."
+    return Layout(pairs, note, told=tuple(told), regions=regions)
+
+
+def _folders_of_labels(part: Path, on_files: Callable[[int], None]) -> dict[str, Listing]:
+    """List the folders of masks where there is one for each label: they hold the same names; else none."""
+    images, masks = (_subfolders(part / kind) for kind in KINDS)
+    if len(masks) < 2 or set(masks) & set(images):
+        return {}
+    if any(entry.is_file() and suffix_of(entry.name) in SUFFIXES for entry in (part / KINDS[1]).iterdir()):
+        return {}
+    found = {name: listing(part / KINDS[1] / name, on_files) for name in masks}
+    files = [name for one in found.values() for name in one.files]
+    if len(set(files)) == len(files):  # each in one folder alone: these are no labels
+        return {}
+    for name in masks:
+        if UNSAFE.search(name):
+            raise LayoutError(f"{printable(part / KINDS[1])}: the name {name!r} of a folder cannot be printed")
+    return found
+
+
+def _subfolders(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."))
+
+
+def _said(names: Collection[str]) -> str:
+    return f"folders of {', '.join(names)}" if names else "in one folder"
 
 
 def _from_voc(data: Path, on_files: Callable[[int], None]) -> Layout:

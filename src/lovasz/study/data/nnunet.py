@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lovasz.study.data.pairs import Layout, LayoutError, Pair, fifths, paired
-from lovasz.study.data.parts import TEST, TRAIN, VAL
+from lovasz.study.data.parts import MOST_CLASSES, MULTILABEL, TEST, TRAIN, VAL
+from lovasz.study.data.regions import CLASSES, Regions
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.kinds import SUFFIXES
 from lovasz.study.io.names import listing
@@ -22,12 +23,14 @@ class Described:
         channels: Files of an image.
         ending: What their names end in.
         classes: The classes, None if they overlap and so have no order.
+        regions: The labels that overlap, as sets of the classes that are stored; None if they do not.
         void: The label to ignore.
     """
 
     channels: int
     ending: str
     classes: Classes | None
+    regions: Regions | None
     void: tuple[int, ...]
 
 
@@ -70,9 +73,17 @@ def from_nnunet(data: Path, on_files: Callable[[int], None]) -> Layout:
             note += ", imagesTs is not used"
     train, val = fifths(train)
     note = f"The folders are nnU-Net's. {note}; each fifth of the other cases is validation."
-    if described.classes is None:
-        told["dataset.json names regions that overlap: the labels stand for themselves."] = None
-    return Layout({TRAIN: train, VAL: val, TEST: test}, note, described.void, tuple(told), described.classes)
+    if described.regions is not None:
+        names = ", ".join(map(printable, described.regions.names))
+        told[f"dataset.json names regions that overlap: {names}."] = None
+    return Layout(
+        {TRAIN: train, VAL: val, TEST: test},
+        note,
+        described.void,
+        tuple(told),
+        described.classes,
+        described.regions,
+    )
 
 
 def read_description(file: Path) -> Described:
@@ -100,20 +111,39 @@ def read_description(file: Path) -> Described:
         )
     if all(isinstance(name, str) for name in labels.values()):  # {"0": "background"}
         labels = {name: label for label, name in labels.items()}
-    classes, void = _classes(where, labels)
-    return Described(len(channels), ending, classes, void)
-
-
-def _classes(where: str, labels: dict[str, Any]) -> tuple[Classes | None, tuple[int, ...]]:
-    numbers: dict[str, int] = {}
-    for name, label in labels.items():
-        if isinstance(label, list):
-            ignored = labels.get("ignore")
-            return None, (ignored,) if type(ignored) is int else ()
-        if not (type(label) is int or (isinstance(label, str) and label.isascii() and label.isdigit())):
-            raise LayoutError(f"{where}: the label of {printable(name)} must be a whole number, got {label!r}")
+    for name in labels:
         if UNSAFE.search(name) or not name.strip():
             raise LayoutError(f"{where}: the name {name!r} of a label is empty or holds what cannot be printed")
+    if any(isinstance(label, list) for label in labels.values()):
+        return Described(len(channels), ending, None, *_regions(where, labels))
+    classes, void = _classes(where, labels)
+    return Described(len(channels), ending, classes, None, void)
+
+
+def _regions(where: str, labels: dict[str, Any]) -> tuple[Regions, tuple[int, ...]]:
+    """Return the labels that overlap, each as the classes it is made of, without the background."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, given in labels.items():
+        members = given if isinstance(given, list) else [given]
+        if not members or not all(type(label) is int and 0 <= label < MOST_CLASSES for label in members):
+            raise LayoutError(
+                f"{where}: the region {printable(name)} must be a label or a list of labels, got {given!r}"
+            )
+        found[name] = tuple(dict.fromkeys(members))
+    void = found.pop("ignore", ())
+    names = [name for name in found if found[name] != (0,)]
+    for name in names:
+        if set(void) & set(found[name]):
+            raise LayoutError(f"{where}: the region {printable(name)} holds the label to ignore, {void[0]}")
+    members_of = tuple(found[name] for name in names)
+    return Regions(MULTILABEL, tuple(names), CLASSES, members_of), void
+
+
+def _classes(where: str, labels: dict[str, Any]) -> tuple[Classes, tuple[int, ...]]:
+    numbers: dict[str, int] = {}
+    for name, label in labels.items():
+        if not (type(label) is int or (isinstance(label, str) and label.isascii() and label.isdigit())):
+            raise LayoutError(f"{where}: the label of {printable(name)} must be a whole number, got {label!r}")
         numbers[name] = int(label)
     void = (numbers.pop("ignore"),) if "ignore" in numbers else ()
     names = sorted(numbers, key=numbers.__getitem__)

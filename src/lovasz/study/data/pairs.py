@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lovasz.study.data.parts import TEST, TRAIN, VAL
+from lovasz.study.data.regions import Regions
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.kinds import SUFFIXES, suffix_of
 from lovasz.study.io.matching import CHANNEL, match
@@ -26,19 +27,26 @@ class Pair:
     Attributes:
         name: What the report calls the image.
         image: The file of the image, or of its first channel.
-        mask: The file of the mask.
+        mask: The file of the mask, or of that of its first label.
         channels: The files of its other channels, in order.
+        labels: The files of the masks of its other labels, in order.
     """
 
     name: str
     image: Path
     mask: Path
     channels: tuple[Path, ...] = ()
+    labels: tuple[Path, ...] = ()
 
     @property
     def images(self) -> tuple[Path, ...]:
         """All files of the image."""
         return (self.image, *self.channels)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All files of masks."""
+        return (self.mask, *self.labels)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Layout:
         void: Labels that this layout leaves out by convention.
         told: How names were paired, what was passed over and what the labels are, in sentences.
         classes: The classes, if a file of the layout names them.
+        regions: The labels, if they may overlap.
     """
 
     pairs: dict[str, list[Pair]]
@@ -58,6 +67,7 @@ class Layout:
     void: tuple[int, ...] = ()
     told: tuple[str, ...] = ()
     classes: Classes | None = None
+    regions: Regions | None = None
 
 
 @dataclass(frozen=True)

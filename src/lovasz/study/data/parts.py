@@ -12,10 +12,15 @@ IGNORE_INDEX = -100
 MOST_CLASSES = 2**15
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
+# One class a pixel; one label, there or not; several labels, which may overlap.
+MULTICLASS, BINARY, MULTILABEL = TASKS = ("multiclass", "binary", "multilabel")
 
 
 class Samples(Protocol):
-    """Images (C, *), float32, standardised, each with its target (*), int64, ``IGNORE_INDEX`` where void."""
+    """Images (C, *), float32, standardised, each with its target, int64, ``IGNORE_INDEX`` where void.
+
+    A target is the class of each pixel (*); in a binary or multilabel task a mask of 0 and 1 for each label (L, *).
+    """
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -32,11 +37,18 @@ class Part:
         names: What the report calls each image.
         samples: Each image with its target.
         pixels: Labelled pixels of each class, (C,).
+        known: Pixels that count, where labels may overlap, so that those of the labels do not add up to them.
     """
 
     names: Sequence[str]
     samples: Samples
     pixels: Sequence[int]
+    known: int | None = None
+
+    @property
+    def counting(self) -> int:
+        """Number of pixels that count."""
+        return sum(self.pixels) if self.known is None else self.known
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Data:
 
     Attributes:
         name: What the terminal and the report call them.
-        class_names: One name a class.
+        class_names: One name a class, or a label.
         colours: One colour a class, ``#rrggbb``.
         channels: Channels of an image.
         dims: Its spatial axes: 2 of a picture, 3 of a volume.
@@ -72,11 +84,22 @@ class Data:
     licence: str = ""
     licence_url: str = ""
     warnings: tuple[str, ...] = ()
+    task: str = MULTICLASS
 
     @property
     def num_classes(self) -> int:
-        """Number of classes C."""
+        """Number of classes C, or of labels, which is that of the channels of the logits."""
         return len(self.class_names)
+
+    @property
+    def overlap(self) -> bool:
+        """Whether labels may overlap: each is a mask by itself, and its channel is decided by itself."""
+        return self.task != MULTICLASS
+
+    @property
+    def measure(self) -> str:
+        """What the score over all classes is called: the mean IoU, of a single label its IoU."""
+        return "IoU" if self.task == BINARY else "mIoU"
 
     @property
     def unit(self) -> str:

@@ -1,12 +1,13 @@
 """The test images that differ most between losses, as pictures: image, truth, predictions, errors."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lovasz.study.data.parts import IGNORE_INDEX, TEST
+from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
+from lovasz.study.io.class_colours import NEUTRAL
 from lovasz.study.report.maps import Map, error_map, photo, prediction_map, truth_map
 from lovasz.study.summary.compare import Comparison
 from lovasz.study.summary.decisions import mious_of_images
@@ -93,16 +94,25 @@ def _item(comparison: Comparison, tested: list[Tested], scores: NDArray[np.float
     index = int(tested[0].kept[place])
     part, colours = comparison.data.parts[TEST], comparison.data.colours
     image, whole = part.samples[index]
-    shape = shown(whole)
+    shape = shown(whole, comparison.data.dims)
     target = whole[shape].numpy()
     void = target == IGNORE_INDEX
+    drawn = _Drawn(comparison.data) if comparison.data.overlap else None
+    if drawn is not None:
+        colours, labels, void = drawn.colours, target, void.all(0)
+        target = drawn.flat(labels == 1)
     labelled = max(1, int((~void).sum()))
     views: list[View] = []
     tags = np.flatnonzero(tested[0].images[index, 0] + tested[0].images[index, 2]).astype(str).tolist()
     before: NDArray[np.bool_] | None = None
     for number, one in enumerate(tested):
-        prediction = one.predictions[place].astype(np.int64)
-        wrong = (prediction != target) & ~void
+        prediction = one.predictions[place]
+        if drawn is None:
+            prediction = prediction.astype(np.int64)
+            wrong = (prediction != target) & ~void
+        else:
+            wrong = ((prediction != (labels == 1)) & (labels != IGNORE_INDEX)).any(0)
+            prediction = drawn.flat(prediction)
         change = None if before is None else float(scores[index, number] - scores[index, 0])
         if change is not None and round(change, 1):
             tags.append(f"{'gained' if change > 0 else 'lost'}{number}")
@@ -113,7 +123,7 @@ def _item(comparison: Comparison, tested: list[Tested], scores: NDArray[np.float
                 change=change,
                 gained=0.0 if before is None else 100 * int((before & ~wrong).sum()) / labelled,
                 lost=0.0 if before is None else 100 * int((wrong & ~before).sum()) / labelled,
-                prediction=prediction_map(prediction, void, colours, side),
+                prediction=_without_ground(prediction_map(prediction, void, colours, side), comparison.data),
                 errors=error_map(wrong, before, void, side),
             )
         )
@@ -121,11 +131,32 @@ def _item(comparison: Comparison, tested: list[Tested], scores: NDArray[np.float
     return Item(
         name=part.names[index],
         range=float(scores[index].max() - scores[index].min()),
-        image=photo(image[(slice(None), *shape)].numpy(), side),
-        truth=truth_map(target, void, colours, side),
+        image=photo(image[shape].numpy(), side),
+        truth=_without_ground(truth_map(target, void, colours, side), comparison.data),
         views=views,
         tags=tags,
     )
+
+
+class _Drawn:
+    """How labels that may overlap are drawn in one picture: that of fewest test pixels on top, on a ground."""
+
+    def __init__(self, data: Data) -> None:
+        pixels = data.parts[TEST].pixels
+        self.order = sorted(range(data.num_classes), key=lambda label: -pixels[label])
+        self.colours = (*data.colours, NEUTRAL)
+
+    def flat(self, masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return what is drawn of masks (L, H, W), (H, W): a label, or their number for none."""
+        found = np.full(masks.shape[1:], len(masks), dtype=np.int64)
+        for label in self.order:
+            found[masks[label]] = label
+        return found
+
+
+def _without_ground(drawn: Map, data: Data) -> Map:
+    """Return a picture without the number of the ground, on which labels that may overlap are drawn."""
+    return replace(drawn, numbers=[one for one in drawn.numbers if one[0] < data.num_classes])
 
 
 def _size(item: Item) -> int:

@@ -14,10 +14,10 @@ from lovasz.study.io.disk import write_text
 from lovasz.study.report.changes import changed_images
 from lovasz.study.report.charts import WIDTHS, Gain, curves, forest, gains, multiples, styles
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused, strokes
+from lovasz.study.report.labels import found_labels, label_thresholds
 from lovasz.study.report.maps import GAINED, LOST, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.summary.compare import Comparison, LossSummary
-from lovasz.study.summary.decisions import LABELS
 from lovasz.study.summary.durations import said_of_time
 from lovasz.study.summary.resampling import FEWEST
 from lovasz.study.summary.stats import NOT_CORRECTED, signed, wide_intervals
@@ -62,8 +62,8 @@ def write_report(comparison: Comparison, path: Path) -> None:
         signed=signed,
         ends_text=ends_text,
         credit=_linked(data.credit),
-        decision_labels=LABELS,
-        descriptions={loss: losses.describe(loss) for loss in comparison.losses},
+        words=comparison.words,
+        descriptions={loss: losses.describe(loss, data.overlap) for loss in comparison.losses},
         network=network.DESCRIPTIONS.get(settings.network, settings.network),
         augmented=[augment.DESCRIPTIONS[name] for name in settings.augment],
         optimizer=f"{OPTIMIZERS[settings.optimizer]}, learning rate {_rates(comparison)}, "
@@ -82,7 +82,9 @@ def write_report(comparison: Comparison, path: Path) -> None:
         small=_small(comparison, best, rows),
         numbered=data.class_names == numbered(data.num_classes).names,
         test_pixels=data.parts[TEST].pixels,
-        confusions=_confusions(comparison),
+        confusions=[] if data.overlap else _confusions(comparison),
+        found=found_labels(comparison) if data.overlap else [],
+        thresholds=label_thresholds(comparison) if data.overlap else [],
         written=data.num_classes <= WRITTEN,
         shades=SHADES,
         compared=compared,

@@ -19,6 +19,7 @@ from lovasz.study.summary.resampling import Units
 from lovasz.study.summary.score_intervals import drawn_together
 from lovasz.study.summary.stats import Difference, paired_difference, spread, verdict
 from lovasz.study.summary.two_sources import LossIntervals, TwoSources, said_of_images, two_sources
+from lovasz.study.summary.words import Words, words_of
 from lovasz.study.train.config import Config
 from lovasz.study.train.settings import Settings
 from lovasz.study.train.store import Run
@@ -110,6 +111,11 @@ class Comparison:
     finished: str
 
     @property
+    def words(self) -> Words:
+        """What scores, decisions and classes are called."""
+        return words_of(self.data)
+
+    @property
     def losses(self) -> list[str]:
         """Names of the losses, the baseline first."""
         return [summary.loss for summary in self.summaries]
@@ -124,7 +130,7 @@ class Comparison:
     def over_large(self) -> str:
         """Name the large classes, "11 classes with at least 50 test pixels"; empty if all or none are."""
         number = len(self.large)
-        return _over_large(number) if 0 < number < self.data.num_classes else ""
+        return _over_large(number, self.words) if 0 < number < self.data.num_classes else ""
 
     @property
     def over_images(self) -> bool:
@@ -169,7 +175,7 @@ def summarise(
     Returns:
         Means, differences, and the verdict.
     """
-    table = {(run.settings.loss, run.settings.seed): run for run in runs}
+    table, words = {(run.settings.loss, run.settings.seed): run for run in runs}, words_of(data)
     losses = list(dict.fromkeys(run.settings.loss for run in runs))
     seeds = sorted({run.settings.seed for run in runs})
     large = [index for index, pixels in enumerate(data.parts[TEST].pixels) if pixels >= LARGE_CLASS]
@@ -203,11 +209,12 @@ def summarise(
                 differences,
                 {summary.loss: summary.mean for summary in summaries},
                 large_differences,
-                f"Over the {_over_large(len(large))}",
+                f"Over the {_over_large(len(large), words)}",
+                words.measure,
             ),
             *said_of_images(both, units, len(data.parts[TEST].samples)),
-            *said_of_decisions(decisions),
-            *_hardly_trained(summaries),
+            *said_of_decisions(decisions, words),
+            *_hardly_trained(summaries, words),
             *(
                 f"{summary.loss} diverged with seed {', '.join(map(str, summary.diverged))}: its last loss is not "
                 "a finite number, and its score says nothing of the loss."
@@ -231,19 +238,19 @@ def drawn_units(data: Data, config: Config) -> Units:
     return drawn_together(np.arange(len(names)), None if config.group is None else groups(config.group, names))
 
 
-def _hardly_trained(summaries: Sequence[LossSummary]) -> list[str]:
+def _hardly_trained(summaries: Sequence[LossSummary], words: Words) -> list[str]:
     """Return a sentence where no loss reached `HARDLY_TRAINED`, else none."""
     best = max((summary.mean for summary in summaries if math.isfinite(summary.mean)), default=math.inf)
     if best >= HARDLY_TRAINED:
         return []
     return [
-        f"The network is hardly trained: the best mean test mIoU is {best:.1f} %, below {HARDLY_TRAINED:.0f} %. "
-        "Train for longer or with another learning rate before relying on any difference."
+        f"The network is hardly trained: the best mean test {words.measure} is {best:.1f} %, below "
+        f"{HARDLY_TRAINED:.0f} %. Train for longer or with another learning rate before relying on any difference."
     ]
 
 
-def _over_large(number: int) -> str:
-    return f"{number} {'class' if number == 1 else 'classes'} with at least {LARGE_CLASS} test pixels"
+def _over_large(number: int, words: Words) -> str:
+    return f"{words.of(number)} with at least {LARGE_CLASS} test pixels"
 
 
 def _summary(loss: str, runs: Sequence[Run], large: Sequence[int]) -> LossSummary:

@@ -12,13 +12,10 @@ from lovasz.study.data.iou import mean_iou
 from lovasz.study.data.parts import TRAIN, Data
 from lovasz.study.score.scores import image_iou, image_miou
 from lovasz.study.summary.stats import Difference, paired_difference, signed, spread
-from lovasz.study.train.decide import DECISIONS, IMAGE, TRAIN_RULE, VAL_RULE
+from lovasz.study.summary.words import ARGMAX, Words
+from lovasz.study.train.decide import DECISIONS, TRAIN_RULE, VAL_RULE
 from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
-
-ARGMAX = "argmax"
-# What tables call each.
-LABELS = {ARGMAX: "argmax", VAL_RULE: "rule (val)", TRAIN_RULE: "rule (train)", IMAGE: "per image"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,8 @@ class DecisionSummary:
 
     Attributes:
         loss: Name of the loss.
-        decision: "argmax", "val_rule", "train_rule" or "image_decision".
+        decision: "argmax", "val_rule", "train_rule" or "image_decision"; where labels may overlap the first is
+            p > 1/2.
         miou: Test mIoU over all classes and pixels.
         image_miou: Mean over the test images of the mean IoU of the classes in each image's label.
     """
@@ -121,8 +119,12 @@ def decision_notes(data: Data, runs: Sequence[Run]) -> list[str]:
     return said
 
 
-def said_of_decisions(summaries: Sequence[DecisionSummary]) -> list[str]:
+def said_of_decisions(summaries: Sequence[DecisionSummary], words: Words) -> list[str]:
     """Say what a rule fitted on validation gives the baseline, and what the other losses then still add.
+
+    Args:
+        summaries: Each loss by each decision.
+        words: Those of the task.
 
     Returns:
         One sentence, or none where no such rule is known of the baseline.
@@ -133,8 +135,8 @@ def said_of_decisions(summaries: Sequence[DecisionSummary]) -> list[str]:
         return []
     zero = ", so no difference is shown" if gain.low is not None and not gain.decided else ""
     said = (
-        f"Decided by the rule fitted on validation, {first.loss} reaches a test mIoU of {first.miou.mean:.1f} "
-        f"({signed(gain.mean)} points on argmax{_how_sure(gain)}{zero})"
+        f"Decided {words.rule}, {first.loss} reaches a test {words.measure} of {first.miou.mean:.1f} "
+        f"({signed(gain.mean)} points on {words.usual}{_how_sure(gain)}{zero})"
     )
     adds = [_adds(other.miou.over_baseline) for other in others if other.miou.over_baseline is not None]
     return [f"{said}{'; against that, decided likewise, ' if adds else ''}{', '.join(adds)}."]

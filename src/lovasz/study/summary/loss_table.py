@@ -24,9 +24,9 @@ def write_table(comparison: Comparison, path: Path) -> None:
 def loss_table(comparison: Comparison) -> PasteTable:
     """Return mean and standard deviation of each loss, and its difference from the baseline with the interval."""
     several, many = bool(comparison.differences), len(comparison.seeds) > 1
-    header = ["Loss", "Test mIoU", *["its 95 % interval"] * bool(comparison.intervals_of)]
+    header = ["Loss", f"Test {comparison.words.measure}", *["its 95 % interval"] * bool(comparison.intervals_of)]
     if comparison.over_large:
-        header.append(f"mIoU of {len(comparison.large)} classes")
+        header.append(f"mIoU of {len(comparison.large)} {comparison.words.several}")
     header += [f"− {comparison.losses[0]}"] * several + ["95 % interval"] * (several and many)
     header += ["over seeds and images"] * comparison.over_images
     differences = {row.loss: row for row in comparison.differences}
@@ -45,9 +45,9 @@ def loss_table(comparison: Comparison) -> PasteTable:
 
 
 def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
-    n, data = len(comparison.seeds), comparison.data
+    n, data, words = len(comparison.seeds), comparison.data, comparison.words
     of_seeds = f"mean ± standard deviation over {n} seeds" if many else "one seed"
-    said = [f"Test mIoU in % on {data.name}, over {_classes(data.num_classes)}: {of_seeds}."]
+    said = [f"Test {words.measure} in % on {data.name}, {_over(comparison)}: {of_seeds}."]
     if comparison.over_large:
         said.append(f"Beside it the mean over the {comparison.over_large}.")
     if comparison.intervals_of:
@@ -77,5 +77,9 @@ def _mean(row: LossSummary) -> str:
     return tenths(row.mean) + ("" if row.spread is None else f" ± {row.spread:.1f}")
 
 
-def _classes(number: int) -> str:
-    return "1 class" if number == 1 else f"{number} classes"
+def _over(comparison: Comparison) -> str:
+    """Say what the score is over: its classes, or of a single label its name."""
+    data, words = comparison.data, comparison.words
+    if data.overlap and data.num_classes == 1:
+        return f"of {data.class_names[0]}"
+    return f"over {words.of(data.num_classes)}"

@@ -13,13 +13,16 @@ from lovasz.study.io.disk import replaced, write_text
 from lovasz.study.io.records import json_text
 from lovasz.study.io.sheets import score_cell, write_rows
 from lovasz.study.summary.compare import LARGE_CLASS, Comparison
-from lovasz.study.summary.decisions import ARGMAX, decided_by, mean_of_images, pooled_miou
+from lovasz.study.summary.decisions import decided_by, mean_of_images, pooled_miou
 from lovasz.study.summary.durations import total, whole
 from lovasz.study.summary.score_intervals import Interval
+from lovasz.study.summary.words import ARGMAX
 from lovasz.study.train.decide import DECISIONS, IMAGE
 from lovasz.study.train.predict import Decided
 from lovasz.study.train.store import Run
 
+# What the usual decision is called where labels may overlap: p > 1/2.
+HALF = "half"
 # Columns of classes.csv.
 CLASSES = (
     "loss",
@@ -92,6 +95,10 @@ def write_json(comparison: Comparison, path: Path) -> None:
     number is null.
     """
     data = comparison.data
+
+    def key(decision: str) -> str:
+        return HALF if data.overlap and decision == ARGMAX else decision
+
     record = {
         "verdict": comparison.verdict,
         "summaries": [asdict(summary) for summary in comparison.summaries],
@@ -104,7 +111,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
             "losses": [asdict(one) for one in comparison.intervals],
         },
         "large_differences": [asdict(difference) for difference in comparison.large_differences],
-        "decisions": [asdict(summary) for summary in comparison.decisions],
+        "decisions": [{**asdict(row), "decision": key(row.decision)} for row in comparison.decisions],
         "decision_notes": comparison.decision_notes,
         "runs": [
             {
@@ -139,6 +146,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "config": comparison.config.model_dump(mode="json"),
         "data": {
             "name": data.name,
+            "task": data.task,
             "classes": data.class_names,
             "train_pixels": data.parts[TRAIN].pixels,
             "val_pixels": data.parts[VAL].pixels,

@@ -10,14 +10,22 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lovasz.study.data import augment
-from lovasz.study.data.parts import MOST_CLASSES
+from lovasz.study.data.parts import BINARY, MOST_CLASSES, MULTICLASS, MULTILABEL
+from lovasz.study.data.regions import BITS
 from lovasz.study.io.labels import READY, LabelMap, parse_map
 from lovasz.study.processes import machines
 from lovasz.study.train import losses
-from lovasz.study.train.losses import NAMES
+from lovasz.study.train.known import OF_CLASSES, OF_LABELS
 from lovasz.study.train.network import check_network
 from lovasz.study.train.options import Option, flag
 from lovasz.study.train.rounds import ROUNDS
+
+# What is compared in a binary or multilabel task if nothing is named.
+LABEL_LOSSES = ("bce", "sigmoid", "bce+sigmoid")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(repr(name) if ">" in name else name for name in names)
 
 
 # The scene is one image. Its learning rate was chosen by the mean validation mIoU of the default losses: 86.3 here,
@@ -56,7 +64,25 @@ class Config(BaseModel):
         Option("data", "MAP"),
         Field(
             description="What stored values stand for, as 255:1 or 0:void,7:0; others stay. Or "
-            f"{' or '.join(READY)}, for the masks of these data sets."
+            f"{' or '.join(READY)}, for the masks of these data sets; or {BITS}: each bit is a label of a "
+            "multilabel task, the lowest first."
+        ),
+    ] = None
+    task: Annotated[
+        Literal["auto", "multiclass", "binary", "multilabel"],
+        Option("data", "NAME"),
+        Field(
+            description="multiclass: one class a pixel, by a softmax. binary: one channel, foreground or not. "
+            "multilabel: a channel for each label, which may overlap. auto: multilabel where the data have a mask "
+            "for each label, binary where there is one class, else multiclass."
+        ),
+    ] = "auto"
+    foreground: Annotated[
+        str | None,
+        Option("data", "CLASS"),
+        Field(
+            description="Of a binary task the class that is foreground, by name or number; all others are "
+            "background. Of two classes it is the second."
         ),
     ] = None
     size: Annotated[
@@ -77,7 +103,8 @@ class Config(BaseModel):
         Option("losses", "NAME", name="loss", short="l"),
         Field(
             description="A loss to compare; repeat for more. The first is the baseline. One of "
-            f"{', '.join(repr(name) if '>' in name else name for name in NAMES)}; another sum A+B; another "
+            f"{_listed(OF_CLASSES.names)}; of a binary or multilabel task one of {_listed(OF_LABELS.names)} "
+            f"[default there: {', '.join(LABEL_LOSSES)}]; another sum A+B; another "
             "'A>B', one for each half of the steps; or your own as MODULE:FUNCTION, called with logits and target."
         ),
     ] = ("ce", "lovasz", "ce+lovasz")
@@ -182,10 +209,16 @@ class Config(BaseModel):
             raise ValueError('write it in quotes, as "255:1"')
         return value
 
+    def of_task(self, task: str) -> "Config":
+        """Return the same for a task that is known, with its losses if none were named."""
+        named = "losses" in self.model_fields_set
+        known = {} if named or task == MULTICLASS else {"losses": LABEL_LOSSES}
+        return self.model_copy(update={"task": task, **known})
+
     @property
     def label_map(self) -> LabelMap | None:
-        """What stored values stand for."""
-        return None if self.map is None else parse_map(self.map)
+        """What stored values stand for; None: for themselves, or their bits for labels."""
+        return None if self.map is None or self.map == BITS else parse_map(self.map)
 
     @property
     def device(self) -> str:
@@ -200,7 +233,7 @@ class Config(BaseModel):
         Raises:
             ValueError: If a value cannot be used; the message names its option.
         """
-        losses.check_names(self.losses)
+        losses.check_names(self.losses, self.task)
         augment.check_names(self.augment)
         check_network(self.network)
         if (self.epochs is None) == (self.steps is None):
@@ -214,13 +247,18 @@ class Config(BaseModel):
             if sides is not None and (len(sides) not in (2, 3) or min(sides) < 1):
                 raise ValueError(f"--{name} must be 2 or 3 sides of at least 1, got {' x '.join(map(str, sides))}")
         if self.data is None:
-            for name in ("classes", "num_classes", "ignore", "map", "size", "crop", "group"):
+            for name in ("classes", "num_classes", "ignore", "map", "foreground", "size", "crop", "group"):
                 if getattr(self, name):
                     raise ValueError(f"{flag(Config, name)} is for your own --data; the embedded scene has its own")
+            if self.task not in ("auto", MULTICLASS):
+                raise ValueError(f"--task {self.task} is for your own --data; the embedded scene is {MULTICLASS}")
         elif self.classes and self.num_classes:
             raise ValueError("--classes already says how many there are; leave out --num-classes")
-        if self.map is not None:
-            parse_map(self.map)
+        if self.foreground is not None and self.task not in ("auto", BINARY):
+            raise ValueError(f"--foreground is for --task {BINARY}, got --task {self.task}")
+        if self.map == BITS and self.task not in ("auto", MULTILABEL):
+            raise ValueError(f"--map {BITS} is for --task {MULTILABEL}, got --task {self.task}")
+        _ = self.label_map  # refuses what it cannot be
         if self.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
             raise ValueError("--logger tensorboard needs it: pip install tensorboard")
         self._check_machine()

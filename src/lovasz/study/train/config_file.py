@@ -11,7 +11,7 @@ from lovasz.study.train.config import Config
 from lovasz.study.train.options import default, wrong
 
 # Settings that a whole file of an earlier version does not hold.
-LATER = ("validations", "group")
+LATER = ("validations", "group", "task", "foreground")
 
 
 def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
@@ -52,12 +52,14 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
             values.pop(other, None)
     values |= given
     defaults = {name: default(Config, name, not values.get("data")) for name in Config.model_fields}
+    defaults.pop("losses")  # its own, so that it is known whether any were named: the task may ask for others
     if values.get("steps") is not None:
         defaults.pop("epochs", None)
     if values.get("epochs") is not None:
         defaults.pop("steps", None)
     try:
-        return Config(**defaults | values)
+        config = Config(**defaults | values)
+        return config if config.task == "auto" else config.of_task(config.task)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))

@@ -9,114 +9,87 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lovasz.measures import FBeta, Tversky
-from lovasz.study.data.parts import IGNORE_INDEX
-from lovasz.study.train import network, terms
-from lovasz.study.train.network import imported, interpolated
+from lovasz.study.data.parts import IGNORE_INDEX, MULTICLASS
+from lovasz.study.train import label_terms, network, terms
+from lovasz.study.train.known import HEADS, Head, Known, Measure, Term
+from lovasz.study.train.network import imported, interpolated, sides_of
 
-# (logits (N, C, *), target (N, *)) -> loss; the target may be finer.
-Term = Callable[[Tensor, Tensor], Tensor]
-# The same with the progress of the training, from 0 to 1.
+# (logits (N, C, *), target, progress of the training from 0 to 1) -> loss.
 NamedLoss = Callable[[Tensor, Tensor, float], Tensor]
+# What else may be named, for any head.
+OTHERS = "other sums A+B, other pairs A>B for one half of the steps each, or MODULE:FUNCTION for your own"
 
 
-class _Known(NamedTuple):
-    """A single loss.
-
-    Attributes:
-        what: What it is, in words.
-        build: Makes it, of the training pixels of each class and its numbers.
-        numbers: Those in parentheses, if none are given.
-        measure: Of a Lovász loss, makes its measure of its numbers.
-    """
-
-    what: str
-    build: Callable[..., Term]
-    numbers: tuple[float, ...] = ()
-    measure: Callable[..., str | Tversky | FBeta] | None = None
-
-
-def _extension(what: str, measure: Callable[..., str | Tversky | FBeta], numbers: tuple[float, ...] = ()) -> _Known:
-    return _Known(what, lambda _, *given: partial(terms.lovasz, measure=measure(*given)), numbers, measure)
-
-
-KNOWN = {
-    "ce": _Known("cross-entropy", lambda _: terms.cross_entropy),
-    "weighted-ce": _Known(
-        "cross-entropy, each class weighted by 1 / its number of training pixels",
-        lambda pixels: partial(terms.cross_entropy, weight=terms.inverse_frequency(pixels)),
-    ),
-    "focal": _Known("focal loss (MONAI)", lambda _, gamma: partial(terms.focal, gamma=gamma), (2.0,)),
-    "dice": _Known("soft Dice loss (MONAI)", lambda _: terms.dice),
-    "tversky": _Known(
-        "soft Tversky loss (MONAI)",
-        lambda _, alpha, beta: partial(terms.tversky, alpha=alpha, beta=beta),
-        (0.3, 0.7),
-    ),
-    "jml": _Known("Jaccard metric loss", lambda _: terms.jaccard_metric),
-    "lovasz": _extension("Lovász-Softmax loss", lambda: "jaccard"),
-    "lovasz-dice": _extension("Lovász extension of 1 - Dice", lambda: "dice"),
-    "lovasz-tversky": _extension("Lovász extension of 1 - Tversky index", Tversky, (0.3, 0.7)),
-    "lovasz-fbeta": _extension("Lovász extension of 1 - F score", FBeta, (2.0,)),
-    "lovasz-exact": _Known(
-        "Lovász-Softmax loss by sorting (bins=None), to compare with counting", lambda _: terms.lovasz_exact
-    ),
-}
-# What is offered: of sums and pairs those that are usual.
-NAMES = (*KNOWN, "ce+dice", "ce+jml", "ce+lovasz", "ce>lovasz")
-OFFERED = (
-    f"{', '.join(NAMES)}, other sums A+B, other pairs A>B for one half of the steps each, or "
-    "MODULE:FUNCTION for your own"
-)
+def offered(overlap: bool) -> str:
+    """Say which losses there are for a head of classes, or of labels that may overlap."""
+    return f"{', '.join(HEADS[overlap].names)}, {OTHERS}"
 
 
 class _Part(NamedTuple):
-    """A single loss as it was named."""
+    """A single loss as it was named; one that is known to no head is the user's own."""
 
     text: str
-    name: str
+    known: Known | None
     numbers: tuple[float, ...]
-
-    @property
-    def own(self) -> bool:
-        return ":" in self.text
 
     @property
     def what(self) -> str:
         """What it is, in words."""
-        if self.own:
+        if self.known is None:
             return "the user's own"
         numbers = f" ({', '.join(f'{number:g}' for number in self.numbers)})" if self.numbers else ""
-        return f"{KNOWN[self.name].what}{numbers}"
+        return f"{self.known.what}{numbers}"
 
     @property
-    def measure(self) -> str | Tversky | FBeta | None:
+    def measure(self) -> Measure | None:
         """Of a Lovász loss its measure."""
-        make = None if self.own else KNOWN[self.name].measure
+        make = None if self.known is None else self.known.measure
         return None if make is None else make(*self.numbers)
 
     def built(self, pixels: Sequence[int]) -> Term:
         """Return the loss."""
-        if self.own:
+        if self.known is None:
             own = imported("--loss", self.text)
-            return lambda logits, target: own(interpolated(logits, target.shape[1:]), target)
-        return KNOWN[self.name].build(pixels, *self.numbers)
+            return lambda logits, target: own(interpolated(logits, sides_of(logits, target)), target)
+        return self.known.build(pixels, *self.numbers)
 
 
-def check_names(names: Sequence[str]) -> None:
+def check_names(names: Sequence[str], task: str = "auto") -> None:
     """Check that every name is that of a loss, and that a user's own can be imported.
+
+    Args:
+        names: The names.
+        task: "multiclass", "binary" or "multilabel"; "auto" where the data will tell: any is taken.
 
     Raises:
         ValueError: If a name is unknown, none is given, or what is imported is no function.
     """
     if not names:
-        raise ValueError(f"at least one loss is needed; choose from {OFFERED}")
+        raise ValueError(f"at least one loss is needed; choose from {offered(task not in (MULTICLASS, 'auto'))}")
     for name in names:
+        _check_name(name, task)
         for own in _own(name):
             imported("--loss", own)
 
 
-def check_own(names: Sequence[str], num_classes: int, dims: int) -> None:
+def _check_name(name: str, task: str) -> None:
+    """Check that the head of a task has the losses that a name names; "auto": one of the heads."""
+    overlap = task not in (MULTICLASS, "auto")
+    try:
+        _parsed(name, overlap)
+    except UnknownLossError as error:
+        try:
+            _parsed(name, not overlap)
+        except ValueError:
+            raise error from None
+        if task != "auto":
+            raise ValueError(
+                f"--loss {name} is for {'one class a pixel' if overlap else 'a binary or multilabel task'}, "
+                f"and the task is {task}; choose from {offered(overlap)}"
+            ) from error
+
+
+def check_own(names: Sequence[str], num_classes: int, dims: int, overlap: bool = False) -> None:
     """Call every loss of the user's own once, on something small with the data's classes, before any work is lost.
 
     Raises:
@@ -125,8 +98,9 @@ def check_own(names: Sequence[str], num_classes: int, dims: int) -> None:
     sides = (8,) * dims
     for own in dict.fromkeys(itertools.chain(*map(_own, names))):
         logits = torch.zeros(2, num_classes, *sides).requires_grad_()
-        target = (torch.arange(2 * 8**dims) % num_classes).view(2, *sides)
-        target[0, 0] = IGNORE_INDEX
+        labelled = (2, num_classes, *sides) if overlap else (2, *sides)
+        target = (torch.arange(torch.Size(labelled).numel()) % (2 if overlap else num_classes)).view(labelled)
+        target[0].select(-dims, 0).fill_(IGNORE_INDEX)
         shapes = f"logits {tuple(logits.shape)} and target {tuple(target.shape)}, void is {IGNORE_INDEX}"
         try:
             loss = imported("--loss", own)(logits, target)
@@ -138,9 +112,9 @@ def check_own(names: Sequence[str], num_classes: int, dims: int) -> None:
             )
 
 
-def describe(name: str) -> str:
+def describe(name: str, overlap: bool = False) -> str:
     """Return what a loss is, in words."""
-    sums = [" + ".join(part.what for part in half) for half in _parsed(name)]
+    sums = [" + ".join(part.what for part in half) for half in _parsed(name, overlap)]
     return sums[0] if len(sums) == 1 else f"{sums[0]} for the first half of the steps, then {sums[1]}"
 
 
@@ -149,69 +123,80 @@ def code_of(name: str) -> str:
     return "-".join(network.code_of(own) for own in _own(name))
 
 
-def named_loss(name: str, pixels: Sequence[int]) -> NamedLoss:
+def named_loss(name: str, pixels: Sequence[int], overlap: bool = False) -> NamedLoss:
     """Build the loss of a name; every loss leaves out the pixels labelled ``IGNORE_INDEX``.
 
     Args:
         name: As `check_names` takes it.
         pixels: Training pixels of each class, (C,); ``weighted-ce`` weighs by their inverse.
+        overlap: Whether labels may overlap: the head has a channel for each, decided by itself.
 
     Returns:
-        A function of logits (N, C, *), target (N, *) and the share of the training that is done.
+        A function of logits (N, C, *), target (N, *), or (N, C, *) where labels may overlap, and the share of the
+        training that is done.
 
     Raises:
         ValueError: If the name is unknown.
     """
-    halves = [_sum(half, pixels) for half in _parsed(name)]
+    halves = [_sum(half, pixels, HEADS[overlap]) for half in _parsed(name, overlap)]
     return lambda logits, target, progress: halves[0 if progress < 0.5 else -1](logits, target)
+
+
+class UnknownLossError(ValueError):
+    """A name is not that of a loss of the head."""
 
 
 def _own(name: str) -> list[str]:
     """Return the losses of the user's own in a name, each once."""
-    return list(dict.fromkeys(part.text for half in _parsed(name) for part in half if part.own))
+    return list(dict.fromkeys(text for text in re.split("[+>]", name) if ":" in text))
 
 
-def _sum(parts: Sequence[_Part], pixels: Sequence[int]) -> Term:
+def _sum(parts: Sequence[_Part], pixels: Sequence[int], head: Head) -> Term:
     """Build a sum; cross-entropy and a Lovász loss share their passes."""
     rest = list(parts)
     found: list[Term] = []
-    plain = next((part for part in rest if part.name == "ce"), None)
+    plain = next((part for part in rest if part.known is head.losses[head.joined]), None)
     extension = next((part for part in rest if part.measure is not None), None)
-    measure = None if extension is None else extension.measure
-    if plain is not None and extension is not None and measure is not None:
+    if plain is not None and extension is not None and extension.known is not None:
         rest.remove(plain)
         rest.remove(extension)
-        found.append(partial(terms.ce_lovasz, measure=measure))
+        form, measure = extension.known.form, extension.measure or "jaccard"
+        found.append(
+            partial(label_terms.bce_lovasz, form=form, measure=measure)
+            if form
+            else partial(terms.ce_lovasz, measure=measure)
+        )
     found += [part.built(pixels) for part in rest]
     if len(found) == 1:
         return found[0]
     return lambda logits, target: torch.stack([one(logits, target) for one in found]).sum()
 
 
-def _parsed(name: str) -> list[list[_Part]]:
+def _parsed(name: str, overlap: bool) -> list[list[_Part]]:
     """Return the sums of a name, one, or one for each half of the steps.
 
     Raises:
-        ValueError: If it is no name of a loss.
+        ValueError: If it is no name of a loss of this head.
     """
     halves = name.split(">")
     if len(halves) > 2:
         raise ValueError(f"--loss {name}: expected at most one >, between the losses of the halves of the steps")
-    return [[_part(text, name) for text in half.split("+")] for half in halves]
+    return [[_part(text, name, overlap) for text in half.split("+")] for half in halves]
 
 
-def _part(text: str, name: str) -> _Part:
+def _part(text: str, name: str, overlap: bool) -> _Part:
     if ":" in text:
-        return _Part(text, "", ())
+        return _Part(text, None, ())
     found = re.fullmatch(r"([a-z-]+)(?:\(([0-9.,]+)\))?", text)
-    if found is None or found[1] not in KNOWN:
+    known = HEADS[overlap].losses.get(found[1]) if found else None
+    if found is None or known is None:
         where = "" if text == name else f" in {name!r}"
-        raise ValueError(f"unknown loss {text!r}{where}; choose from {OFFERED}")
-    base, usual = found[1], KNOWN[found[1]].numbers
+        raise UnknownLossError(f"unknown loss {text!r}{where}; choose from {offered(overlap)}")
+    base, usual = found[1], known.numbers
     if found[2] is None:
-        return _Part(text, base, usual)
+        return _Part(text, known, usual)
     try:
-        part = _Part(text, base, tuple(float(number) for number in found[2].split(",")))
+        part = _Part(text, known, tuple(float(number) for number in found[2].split(",")))
         if len(part.numbers) != len(usual):
             example = f", as {base}({','.join(f'{number:g}' for number in usual)})" if usual else ""
             raise ValueError(f"expected {len(usual)} numbers{example}, got {len(part.numbers)}")

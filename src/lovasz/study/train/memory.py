@@ -14,7 +14,12 @@ from lovasz.study.train.losses import NamedLoss, named_loss
 
 
 def loss_mib(
-    name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int] | None = None
+    name: str,
+    shape: Sequence[int],
+    device: str,
+    precision: str,
+    fine: Sequence[int] | None = None,
+    overlap: bool = False,
 ) -> float | None:
     """Measures one forward and backward of a loss on logits of this shape, in a process of its own.
 
@@ -26,13 +31,14 @@ def loss_mib(
         device: "cpu" or "cuda"; elsewhere there is nothing to measure with.
         precision: "32" or "bf16".
         fine: Spatial size of the target, if it is finer than the logits.
+        overlap: Whether labels may overlap: the target has a mask for each.
 
     Returns:
         MiB at the peak, or None where it cannot be measured.
     """
     if device not in ("cpu", "cuda") or (device == "cpu" and not os.access("/proc/self/clear_refs", os.W_OK)):
         return None
-    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])})"
+    call = f"measure({name!r}, {list(shape)}, {device!r}, {precision!r}, {list(fine or shape[2:])}, {overlap})"
     code = f"from lovasz.study.train.memory import measure; print({call})"
     try:
         return in_a_fresh_process(code)
@@ -70,15 +76,18 @@ def peak_growth(step: Callable[[], object], on_gpu: bool) -> float:
     return peak - pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def measure(name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int]) -> float:
+def measure(
+    name: str, shape: Sequence[int], device: str, precision: str, fine: Sequence[int], overlap: bool
+) -> float:
     """Return what ``loss_mib`` asks for, of this process."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    loss = named_loss(name, [1] * shape[1])
+    loss = named_loss(name, [1] * shape[1], overlap)
+    labels, leading = (2, shape[:2]) if overlap else (shape[1], shape[:1])
     # What is loaded and built at the first call is no memory of the loss.
     for part in (4, 1):
         sides, fine_sides = ([-(-side // part) for side in size] for size in (shape[2:], fine))
         logits = torch.randn(*shape[:2], *sides, dtype=dtype, device=device).requires_grad_()
-        target = torch.randint(shape[1], (shape[0], *fine_sides), device=device)
+        target = torch.randint(labels, (*leading, *fine_sides), device=device)
         size = logits.numel() * logits.element_size() / 2**20
         peak = peak_growth(partial(_step, loss, logits, target), device == "cuda")
     return max(peak - size, 0.0)

@@ -46,13 +46,13 @@ class FullSize(nn.Module):
         return self._fitted(outputs[0], padded, image)
 
     def for_training(self, image: Tensor, target: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return logits (N, C, *), which may be coarser, and the target (N, *), void where it was padded."""
+        """Return logits (N, C, *), which may be coarser, and the target, void where it was padded."""
         outputs, padded = self._outputs(image)
         fine = padded.shape[2:]
         outputs = [interpolated(one, fine) if _finer(one.shape[2:], fine) else one for one in outputs]
         if all(one.shape[2:] == fine for one in outputs):
             return [self._fitted(one, padded, image) for one in outputs], target
-        return outputs, F.pad(target, self._margins(target.shape[1:]), value=IGNORE_INDEX)
+        return outputs, F.pad(target, self._margins(image.shape[2:]), value=IGNORE_INDEX)
 
     @staticmethod
     def _fitted(logits: Tensor, padded: Tensor, image: Tensor) -> Tensor:
@@ -77,6 +77,11 @@ class FullSize(nn.Module):
         if not outputs or not all(isinstance(one, Tensor) for one in outputs):
             raise TypeError(f"the network must return logits (N, C, *) or hold them as logits, got {type(logits)}")
         return outputs, image
+
+
+def sides_of(logits: Tensor, target: Tensor) -> tuple[int, ...]:
+    """Return the spatial size of a target (N, *) or (N, L, *) that logits (N, C, *) are to fit."""
+    return tuple(target.shape[2 - logits.ndim :])
 
 
 def resolution(logits: Tensor, size: Sequence[int]) -> str | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lovasz import count
-from lovasz.study.data.iou import confusion
+from lovasz.study.data.iou import class_counts, counted, no_counts, usual_decision
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
 
 # Predictions of so many test images are kept for the report, spread evenly over all.
@@ -18,7 +18,7 @@ KEPT = 200
 # Points of a class's Jaccard curve.
 CURVE = 101
 
-# Logits (1, C, *) to class indices (1, *).
+# Logits (1, C, *) to class indices (1, *), or where labels may overlap to bool (1, C, *).
 Decide = Callable[[Tensor], Tensor]
 
 
@@ -27,7 +27,8 @@ class Decided:
     """What one decision makes of the test part.
 
     Attributes:
-        counts: Labelled pixels of each image by (target, prediction), summed over images, (C, C).
+        counts: Pixels by (target, prediction), summed over images, (C, C); where labels may overlap those of each
+            by whether it is there and whether it is predicted, (C, 2, 2).
         images: For each image and class, the true positives, false positives and false negatives,
             (N, 3, C).
     """
@@ -44,15 +45,15 @@ class Decided:
 
 @dataclass(frozen=True)
 class Tested(Decided):
-    """What a network did on the test part, decided by argmax.
+    """What a network did on the test part, decided by argmax, or where labels may overlap by p > 1/2.
 
     Attributes:
         thresholds: Errors at which the Jaccard curves are given, (101,).
         curves: The Jaccard loss of the pixels whose error is at least each threshold, (C, 101); NaN
             for a class without test pixels. The area under a curve is the class's Lovász loss.
         kept: Indices of the images whose predictions are kept.
-        predictions: The class of every pixel of each of these; of a volume, the slice with the most
-            different classes.
+        predictions: The class of every pixel of each of these, uint16, or where labels may overlap bool, (C, H, W);
+            of a volume, the slice with the most different classes or labels.
         decided: What other decisions made of it, by name; empty where a logit was not finite, and of runs that
             were finished before there were any.
     """
@@ -60,7 +61,7 @@ class Tested(Decided):
     thresholds: NDArray[np.float32]
     curves: NDArray[np.float32]
     kept: NDArray[np.int64]
-    predictions: list[NDArray[np.uint16]]
+    predictions: list[NDArray[Any]]
     decided: dict[str, Decided] = field(default_factory=dict)
 
 
@@ -75,12 +76,16 @@ def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> 
     return result
 
 
-def shown(target: Tensor) -> tuple[Any, ...]:
-    """Return the index of what is shown of a target: a picture whole, of a volume one slice."""
-    if target.ndim == 2:
+def shown(target: Tensor, dims: int) -> tuple[Any, ...]:
+    """Return the index of what is shown of a target with so many spatial axes: of a volume one slice."""
+    if dims == 2:
         return (...,)
-    labels = [target[..., index].unique() for index in range(target.shape[-1])]
-    return (..., max(range(len(labels)), key=lambda index: len(labels[index])))
+    slices = target.unbind(-1)
+    if target.ndim > dims:  # masks of labels: how many of them are there
+        found = [int((one == 1).flatten(1).any(1).sum()) for one in slices]
+    else:
+        found = [len(one.unique()) for one in slices]
+    return (..., found.index(max(found)))
 
 
 def kept_indices(number: int) -> list[int]:
@@ -91,16 +96,17 @@ def kept_indices(number: int) -> list[int]:
 class _Counter:
     """Counts the pixels of images under one decision."""
 
-    def __init__(self, num_classes: int) -> None:
-        self.total = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    def __init__(self, data: Data) -> None:
+        self.number, self.overlap = data.num_classes, data.overlap
+        self.total = no_counts(self.number, self.overlap)
         self.rows: list[Tensor] = []
 
     def add(self, preds: Tensor, target: Tensor) -> None:
         """Add an image."""
-        one = confusion(preds, target, len(self.total))
+        one = counted(preds[None], target[None], self.number, self.overlap)
         self.total += one
-        hit = one.diag()
-        self.rows.append(torch.stack([hit, one.sum(0) - hit, one.sum(1) - hit]))
+        hit, labelled, predicted = class_counts(one).unbind(-1)
+        self.rows.append(torch.stack([hit, predicted - hit, labelled - hit]))
 
     def counted(self) -> dict[str, NDArray[np.int64]]:
         """Return the fields of `Decided`."""
@@ -116,29 +122,31 @@ def evaluate(
         network: In evaluation mode, on its device.
         data: The data.
         crop: Size of the windows of a volume, or None.
-        decisions: Those besides argmax, by name.
+        decisions: Those besides the usual one, by name.
     """
     part, device = data.parts[TEST], next(network.parameters()).device
-    plain, finite = _Counter(data.num_classes), True
-    others = {name: (decide, _Counter(data.num_classes)) for name, decide in (decisions or {}).items()}
+    plain, finite = _Counter(data), True
+    others = {name: (decide, _Counter(data)) for name, decide in (decisions or {}).items()}
     predictions, counts = [], None
+    form: dict[str, Any] = {"form": "sigmoid", "channels": True} if data.overlap else {}
     keep = kept_indices(len(part.samples))
     with torch.inference_mode():
         for index in range(len(part.samples)):
             image, target = part.samples[index]
             logits = logits_of(network, image[None].to(device), crop).float()
-            preds = logits.max(1).indices[0].cpu()
+            preds = usual_decision(logits, data.overlap)[0].cpu()
             plain.add(preds, target)
             finite = finite and bool(logits.isfinite().all())
             for decide, counter in others.values() if finite else ():
                 counter.add(decide(logits)[0], target)
             # At one number of bins, so that the counts of images of any size add up.
-            more = count(logits, target[None].to(device), ignore_index=IGNORE_INDEX, bins=4096)
+            more = count(logits, target[None].to(device), ignore_index=IGNORE_INDEX, bins=4096, **form)
             counts = more if counts is None else counts + more
             if index in keep:
-                predictions.append(preds[shown(target)].numpy().astype(np.uint16))
+                picture = preds[shown(target, data.dims)].numpy()
+                predictions.append(picture if data.overlap else picture.astype(np.uint16))
     assert counts is not None
-    thresholds, curves = _curves(counts, plain.total.sum(1) > 0)
+    thresholds, curves = _curves(counts, class_counts(plain.total)[:, 1] > 0)
     return Tested(
         **plain.counted(),
         thresholds=thresholds,

@@ -59,6 +59,7 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
         schedule=config.schedule,
         weight_decay=config.weight_decay,
         precision=config.precision,
+        task=data.task,
         data=data.fingerprint,
         network=network.identity(config.network),
         accelerator=config.device,
@@ -77,10 +78,11 @@ def check_fits(config: Config, data: Data) -> None:
     """Check what can be checked once the data are known.
 
     Raises:
-        ValueError: If a loss of the user's own fails, images cannot be put into one batch, the crop has other axes,
-            or the network does not take such images.
+        ValueError: If a loss is not for the task, one of the user's own fails, images cannot be put into one batch,
+            the crop has other axes, or the network does not take such images.
     """
-    losses.check_own(config.losses, data.num_classes, data.dims)
+    losses.check_names(config.losses, data.task)
+    losses.check_own(config.losses, data.num_classes, data.dims, data.overlap)
     if config.crop is not None and len(config.crop) != data.dims:
         raise ValueError(f"--crop must have {data.dims} sides for these images, got {len(config.crop)}")
     if len(data.sizes) > 1 and config.batch > 1 and config.crop is None:
@@ -180,5 +182,5 @@ def run_missing(
 
 
 def pixels_of(data: Data) -> dict[str, int]:
-    """Return the labelled pixels of each part."""
-    return {part: sum(data.parts[part].pixels) for part in PARTS}
+    """Return the pixels of each part that count."""
+    return {part: data.parts[part].counting for part in PARTS}

@@ -23,6 +23,7 @@ class Settings:
         schedule: "cosine", "poly" or "constant".
         weight_decay: Of the optimiser.
         precision: "32" or "bf16".
+        task: "multiclass", "binary" or "multilabel".
         data: Fingerprint of the data and their preparation.
         network: Name of the network, with a hash of its code if it is the user's own.
         accelerator: Where it is trained: "cpu", "cuda", "mps".
@@ -44,6 +45,7 @@ class Settings:
     schedule: str
     weight_decay: float
     precision: str
+    task: str
     data: str
     network: str
     accelerator: str

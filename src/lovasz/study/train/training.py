@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lovasz.modules import DeepSupervisionLoss
-from lovasz.study.data.iou import confusion, mean_iou
+from lovasz.study.data.iou import counted, mean_iou, no_counts, usual_decision
 from lovasz.study.data.parts import TRAIN, VAL, Data
 from lovasz.study.processes import machines
 from lovasz.study.train import store
@@ -42,7 +42,7 @@ class Training(pl.LightningModule):
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
         self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
-        loss = named_loss(settings.loss, data.parts[TRAIN].pixels)
+        loss = named_loss(settings.loss, data.parts[TRAIN].pixels, data.overlap)
         # Of outputs of several resolutions each weighs half as much as the one before.
         self.loss = DeepSupervisionLoss(lambda logits, labels: loss(logits, labels, self.done / settings.steps))
         self.rounds = rounds_of(settings, config.validations, data)
@@ -53,7 +53,7 @@ class Training(pl.LightningModule):
         self.losses: list[float] = []
         self.curve: list[Point] = []
         self.best: dict[str, Tensor] = {}
-        self.counts: Tensor = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
+        self.counts = no_counts(data.num_classes, data.overlap)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the schedule of the learning rate, a step at a time."""
@@ -146,8 +146,9 @@ class Training(pl.LightningModule):
         if batch_idx * self.settings.devices + self.global_rank >= len(self.data.parts[VAL].samples):
             return
         image, target = batch
-        preds = logits_of(self.network, image[None], self.settings.crop).max(1).indices
-        self.counts += confusion(preds, target[None], self.data.num_classes)
+        data = self.data
+        preds = usual_decision(logits_of(self.network, image[None], self.settings.crop), data.overlap)
+        self.counts += counted(preds, target[None], data.num_classes, data.overlap)
 
     def on_validation_epoch_end(self) -> None:
         """End the point: all processes add up."""
@@ -260,7 +261,7 @@ def train(
     # Of processes that train together the first decides for all images: so the result is that of one process.
     rules = fitted_rules(network, data, settings.crop) if keep else {}
     clock.lap(RULES)
-    tested = evaluate(network, data, settings.crop, decisions(rules, device) if keep else {})
+    tested = evaluate(network, data, settings.crop, decisions(rules, device, data.overlap) if keep else {})
     clock.lap(TEST)
     return Run(
         settings=settings,

@@ -125,7 +125,7 @@ def _trained(settings: Settings, config: Config, data: Data, folder: Path, liste
     if settings.seed == 0:
         shape, fine = sizes_of_loss(settings, config, data)
         started = time.perf_counter()
-        mib = loss_mib(settings.loss, shape, settings.accelerator, settings.precision, fine)
+        mib = loss_mib(settings.loss, shape, settings.accelerator, settings.precision, fine, data.overlap)
         spent = {MEMORY: time.perf_counter() - started}
         run = replace(run, loss_mib=mib, seconds=(run.seconds or {}) | spent)
     store.save(folder, run)
