@@ -2,12 +2,12 @@
 
 No rule may look at them; the ceiling says how much of the test mIoU is left to the decision. Of a network that was
 trained with weights of the classes there is also the argmax of its logits without them: log-probabilities minus the
-logarithms of these weights.
+logarithms of these weights. Where labels may overlap it is the best threshold of each.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -50,8 +50,9 @@ def write(folder: Path, results: Path) -> None:
         for run, place in _runs(folder):
             settings = run.settings
             if (settings.loss, settings.seed, settings.lr) in wanted:
-                logits, target = _test_pixels(settings.network, data, place / store.LAST, config.crop)
-                found = ceiling(logits, target)
+                pixels = _test_pixels(settings.network, data, place / store.LAST, config.crop)
+                logits, target = pixels[0]
+                found = label_ceiling(pixels) if data.overlap else ceiling(logits, target)
                 taken_off: float | str = ""
                 if settings.loss == WEIGHTED:
                     preds = (logits - weights.log()[:, None]).argmax(0)
@@ -89,6 +90,25 @@ def ceiling(logits: Tensor, target: Tensor) -> float:
     return max(_miou(logits.argmax(0), target, number), _miou((logits + weights).argmax(0), target, number))
 
 
+def label_ceiling(pixels: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Return the mean over labels of the IoU at its best threshold, a fraction of 1.
+
+    Args:
+        pixels: Logits (1, P) of each label, and its mask (P,) of 0 and 1.
+    """
+    return sum(_best_iou(logits[0], target) for logits, target in pixels) / len(pixels)
+
+
+def _best_iou(logits: Tensor, target: Tensor) -> float:
+    """Return the highest IoU that a threshold has: the t largest logits are foreground."""
+    ordered, order = logits.sort(descending=True)
+    found = target[order].cumsum(0).double()
+    taken = torch.arange(1, len(found) + 1)
+    scores = found / (taken + int(target.sum()) - found)
+    ends = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)])  # none lies between equal ones
+    return float(scores[ends].max())
+
+
 def _best_place(logits: Tensor, target: Tensor, label: int) -> float:
     """Return the change of one weight that is best by counts at some places."""
     number = len(logits)
@@ -123,14 +143,22 @@ def _runs(folder: Path) -> Iterator[tuple[Run, Path]]:
 
 
 @torch.inference_mode()
-def _test_pixels(name: str, data: Data, weights: Path, crop: tuple[int, ...] | None) -> tuple[Tensor, Tensor]:
-    """Return log-probabilities (C, P) and labels (P,) of all test pixels that count."""
+def _test_pixels(name: str, data: Data, weights: Path, crop: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
+    """Return log-probabilities (C, P) and labels (P,) of all test pixels that count.
+
+    Where labels may overlap, of each the logits (1, P) and the mask (P,).
+    """
     built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
     built.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    logits, targets = [], []
+    heads: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(data.num_classes if data.overlap else 1)]
     for index in range(len(data.parts[TEST].samples)):
         image, target = data.parts[TEST].samples[index]
-        counts = target != IGNORE_INDEX
-        logits.append(logits_of(built, image[None], crop)[0].float().log_softmax(0)[:, counts])
-        targets.append(target[counts])
-    return torch.cat(logits, 1), torch.cat(targets)
+        logits = logits_of(built, image[None], crop)[0].float()
+        masks = target if data.overlap else target[None]
+        channels = logits[:, None] if data.overlap else logits.log_softmax(0)[None]
+        for head, mask, channel in zip(heads, masks, channels, strict=True):
+            counts = mask != IGNORE_INDEX
+            head.append((channel[:, counts], mask[counts]))
+    return [
+        (torch.cat([logits for logits, _ in head], 1), torch.cat([target for _, target in head])) for head in heads
+    ]

@@ -13,6 +13,10 @@ MARKS = {
     "ce+lovasz": ("D", "#d1495b"),
     "ce>lovasz": ("P", "#5b7f3a"),
     "lovasz-exact": ("X", "#3d4348"),
+    "bce+dice": ("^", "#8a6d3b"),
+    "hinge": ("s", "#7a8288"),
+    "sigmoid": ("o", "#1f6f8b"),
+    "bce+sigmoid": ("D", "#d1495b"),
 }
 
 
@@ -38,7 +42,7 @@ def _save(figure: Any, file: Path) -> None:
 
 
 def _gains(plt: Any, rows: list[dict[str, str]]) -> Any:
-    """The difference of each loss to cross-entropy: a line for its interval, a small mark a seed."""
+    """The difference of each loss to the baseline: a line for its interval, a small mark a seed."""
     losses = tables.losses_of(rows)[1:]
     figure, axis = plt.subplots(figsize=(7, 0.42 * len(losses) + 1), layout="constrained")
     for place, loss in enumerate(losses):
@@ -50,7 +54,10 @@ def _gains(plt: Any, rows: list[dict[str, str]]) -> Any:
         axis.plot(gap.mean, place, marker, color=colour, markersize=9, zorder=3)
     axis.axvline(0, color="#5a6268", linewidth=1)
     axis.set(yticks=range(len(losses)), yticklabels=losses, ylim=(len(losses) - 0.4, -0.6))
-    axis.set_xlabel("test mIoU minus that of ce with the same seed, points; line: 95 % interval, ticks: seeds")
+    axis.set_xlabel(
+        f"test {tables.measure_of(rows)} minus that of {tables.baseline_of(rows)} with the same seed, points; "
+        "line: 95 % interval, ticks: seeds"
+    )
     _plain(axis)
     axis.grid(axis="x", color="#e3e6e8")
     return figure

@@ -11,10 +11,14 @@ from lovasz.study.summary.stats import Difference, paired_difference, signed, sp
 from studies import figures
 
 RESULTS = Path(__file__).parent / "results"
-STUDIES = ("scene", "camvid", "nuclei", "camvid-full")
-BASELINE = "ce"
+STUDIES = ("scene", "camvid", "nuclei", "nuclei-binary", "camvid-full")
+# Of the losses of a study that which the others are compared with.
+BASELINES = ("ce", "bce")
 # Columns of the test mIoU by the rule fitted on validation, by that fitted on training images, and per image.
 DECIDED = ("test_miou_val_rule", "test_miou_train_rule", "test_miou_image_decision")
+# What the usual decision and these are called; then of a head of one channel.
+DECISIONS = ("argmax", "rule (val)", "rule (train)", "per image")
+THRESHOLDS = ("p > 0.5", "threshold (val)", "threshold (train)", "per image")
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -46,7 +50,8 @@ def tables() -> dict[str, list[str]]:
         rows = read(study)
         if rows:
             found[study] = losses_table(rows)
-            found[f"{study}-classes"] = classes_table(rows)
+            if measure_of(rows) == "mIoU":
+                found[f"{study}-classes"] = classes_table(rows)
             if DECIDED[0] in rows[0]:
                 found[f"{study}-decisions"] = decisions_table(rows, read(f"{study}-ceiling"))
             if "lovasz-exact" in losses_of(rows):
@@ -63,10 +68,19 @@ def scores(rows: list[dict[str, str]], loss: str, column: str = "test_miou") -> 
     return [100 * float(row[column]) if row[column] else math.nan for row in mine]
 
 
-def difference(
-    rows: list[dict[str, str]], loss: str, column: str = "test_miou", baseline: str = BASELINE
-) -> Difference:
-    """Returns the paired difference of a loss to the baseline."""
+def baseline_of(rows: list[dict[str, str]]) -> str:
+    """Returns the loss that the others are compared with."""
+    return next(loss for loss in BASELINES if any(row["loss"] == loss for row in rows))
+
+
+def measure_of(rows: list[dict[str, str]]) -> str:
+    """Returns what the score is called: that of a single label is its IoU."""
+    return "IoU" if sum(column.startswith("iou ") for column in rows[0]) == 1 else "mIoU"
+
+
+def difference(rows: list[dict[str, str]], loss: str, column: str = "test_miou", baseline: str = "") -> Difference:
+    """Returns the paired difference of a loss to the baseline, or to another."""
+    baseline = baseline or baseline_of(rows)
     return paired_difference(loss, baseline, scores(rows, loss, column), scores(rows, baseline, column))
 
 
@@ -77,37 +91,37 @@ def gain(rows: list[dict[str, str]], loss: str, column: str) -> Difference:
 
 def losses_of(rows: list[dict[str, str]]) -> list[str]:
     """Returns the losses in the order of the study, the baseline first."""
-    names = dict.fromkeys(row["loss"] for row in rows)
-    return [BASELINE, *(name for name in names if name != BASELINE)]
+    return list(dict.fromkeys([baseline_of(rows), *(row["loss"] for row in rows)]))
 
 
 def losses_table(rows: list[dict[str, str]]) -> list[str]:
-    """One line a loss: its rate, its scores, and the difference to cross-entropy, over all and large classes."""
-    columns = ["loss", "learning rate", "test mIoU, mean ± sd", "− ce, 95 % interval"]
+    """One line a loss: its rate, its scores, and the difference to the baseline, over all and large classes."""
+    measure, baseline = measure_of(rows), baseline_of(rows)
+    columns = ["loss", "learning rate", f"test {measure}, mean ± sd", f"− {baseline}, 95 % interval"]
     large = any(row["test_miou_large"] not in ("", row["test_miou"]) for row in rows)
     if large:
         columns.append(f"over classes of at least {LARGE_CLASS} test pixels")
-    columns += ["val mIoU", "loss's share of a step"]
+    columns += [f"val {measure}", "loss's share of a step"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for loss in losses_of(rows):
         values, val = scores(rows, loss), scores(rows, loss, "val_miou")
         mine = [row for row in rows if row["loss"] == loss]
-        gap = "" if loss == BASELINE else interval(difference(rows, loss))
+        gap = "" if loss == baseline else interval(difference(rows, loss))
         share = sorted(float(row["loss_share"]) for row in mine)[len(mine) // 2]
         cells = [f"`{loss}`", f"{float(mine[0]['lr']):g}", f"{mean(values):.1f} ± {spread(values) or 0:.1f}", gap]
         if large:
             some = mean(scores(rows, loss, "test_miou_large"))
-            cells.append(f"{some:.1f}" if loss == BASELINE else interval(difference(rows, loss, "test_miou_large")))
+            cells.append(f"{some:.1f}" if loss == baseline else interval(difference(rows, loss, "test_miou_large")))
         cells += [f"{mean(val):.1f}", f"{100 * share:.0f} %"]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
 def classes_table(rows: list[dict[str, str]]) -> list[str]:
-    """One line a class: its IoU with cross-entropy and the gain of every other loss, bold where it is sure."""
-    others = losses_of(rows)[1:]
+    """One line a class: its IoU with the baseline and the gain of every other loss, bold where it is sure."""
+    baseline, *others = losses_of(rows)
     lines = [
-        "| class | `ce` | " + " | ".join(f"`{loss}`" for loss in others) + " |",
+        f"| class | `{baseline}` | " + " | ".join(f"`{loss}`" for loss in others) + " |",
         "|---|---|" + "---|" * len(others),
     ]
     for column in (name for name in rows[0] if name.startswith("iou ")):
@@ -115,30 +129,31 @@ def classes_table(rows: list[dict[str, str]]) -> list[str]:
         for loss in others:
             gap = difference(rows, loss, column)
             cells.append(f"**{signed(gap.mean)}**" if gap.decided else signed(gap.mean))
-        lines.append(f"| {column[4:]} | {mean(scores(rows, BASELINE, column)):.1f} | " + " | ".join(cells) + " |")
+        lines.append(f"| {column[4:]} | {mean(scores(rows, baseline, column)):.1f} | " + " | ".join(cells) + " |")
     return lines
 
 
 def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) -> list[str]:
-    """One line a loss: what each decision adds to argmax, and the loss to cross-entropy, both by the rule (val)."""
-    columns = ["loss", "argmax", "rule (val)", "rule (train)", "per image"]
+    """One line a loss: what each decision adds to the usual, and the loss to the baseline, both by that of val."""
+    baseline, names = baseline_of(rows), DECISIONS if measure_of(rows) == "mIoU" else THRESHOLDS
+    columns = ["loss", *names]
     if ceilings:
         columns.append("ceiling")
-    columns += ["− ce, both by rule (val)", "argmax − ce by rule (val)"]
+    columns += [f"− {baseline}, both by {names[1]}", f"{names[0]} − {baseline} by {names[1]}"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for loss in losses_of(rows):
         usual = scores(rows, loss)
         gains = [gain(rows, loss, column) for column in DECIDED]
         if ceilings:
             gains.append(paired_difference(loss, "argmax", scores(ceilings, loss, "ceiling"), usual))
-        ruled = paired_difference(loss, BASELINE, usual, scores(rows, BASELINE, DECIDED[0]))
-        over = ["", ""] if loss == BASELINE else [interval(difference(rows, loss, DECIDED[0])), interval(ruled)]
+        ruled = paired_difference(loss, baseline, usual, scores(rows, baseline, DECIDED[0]))
+        over = ["", ""] if loss == baseline else [interval(difference(rows, loss, DECIDED[0])), interval(ruled)]
         cells = [f"`{loss}`", f"{mean(usual):.1f}", *map(interval, gains), *over]
         lines.append("| " + " | ".join(cells) + " |")
         known = [row for row in ceilings if row["loss"] == loss and row.get("unweighted")]
         if known:
             off = scores(known, loss, "unweighted")
-            gap = paired_difference(loss, BASELINE, off, scores(rows, BASELINE, DECIDED[0]))
+            gap = paired_difference(loss, baseline, off, scores(rows, baseline, DECIDED[0]))
             empty = [""] * (len(columns) - 3)
             cells = [f"`{loss}`, log weights taken off", f"{mean(off):.1f}", *empty, interval(gap)]
             lines.append("| " + " | ".join(cells) + " |")

@@ -26,7 +26,9 @@ def test_configurations_are_taken(file: Path) -> None:
     config.check()
     assert config.seeds >= 5
     assert len(config.lr) > 1  # chosen for each loss, on validation
-    assert {"ce", "weighted-ce", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz"} <= set(config.losses)
+    of_classes = {"ce", "weighted-ce", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz"}
+    of_labels = {"bce", "bce+dice", "hinge", "sigmoid", "bce+sigmoid"}
+    assert (of_labels if config.task == "binary" else of_classes) <= set(config.losses)
 
 
 def test_the_page_holds_the_tables_of_the_kept_results() -> None:
@@ -153,6 +155,20 @@ def test_the_ceiling_is_never_below_the_argmax() -> None:
     target = torch.randint(0, 4, (400,), generator=generator)
     logits = torch.nn.functional.one_hot(target, 4).T * 20.0
     assert ceiling.ceiling(logits, target) == 1
+
+
+def test_the_ceiling_of_labels_is_that_of_the_best_threshold_of_each() -> None:
+    generator = torch.Generator().manual_seed(2)
+    pixels = []
+    for shift in (0.0, 2.0):
+        target = (torch.rand(90, generator=generator) < 0.3).long()
+        logits = (torch.randn(90, generator=generator) + target - shift).mul(4).round() / 4  # with equal ones
+        pixels.append((logits[None], target))
+    best = []
+    for logits, target in pixels:
+        decided = [logits[0] >= place for place in logits[0].unique()]
+        best.append(max(float((one & (target == 1)).sum() / (one | (target == 1)).sum()) for one in decided))
+    assert ceiling.label_ceiling(pixels) == pytest.approx(sum(best) / 2)
 
 
 def _confusion(decided: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
