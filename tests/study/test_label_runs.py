@@ -135,6 +135,9 @@ def test_thresholds_are_those_of_the_decision_on_validation(comparison: tuple[Co
             assert brute_iou(val, label, threshold) >= brute_iou(val, label, 0.5) - 0.005  # to a bin
             tp, fp, fn = brute(test, label, threshold)
             assert run.tested.decided["val_rule"].images[:, :, label].sum(0).tolist() == [tp, fp, fn]
+            for place in (10, 50, 90):
+                expected = brute_iou(test, label, place / 100)
+                assert run.tested.by_threshold[label, place] == pytest.approx(expected, abs=0.02)
         found += [threshold for threshold in rule.threshold if threshold != 0.5]
         assert set(run.tested.decided) == {"val_rule", "train_rule", "image_decision"}
     assert found  # not all stay
@@ -163,6 +166,7 @@ def test_what_is_written(comparison: tuple[Comparison, Path], tmp_path: Path) ->
     ]
     assert np.shape(record["runs"][0]["test_counts"]) == (len(names), 2, 2)
     page = (tmp_path / "a.html").read_text()
+    assert page.count('by threshold"') == len(names)
     for said in ("Found, missed, invented", "<h3>Thresholds</h3>", "p &gt; 0.5", f"{made.data.task} task, "):
         assert said in page
     assert "argmax" not in page

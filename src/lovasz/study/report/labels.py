@@ -7,8 +7,11 @@ import numpy as np
 import torch
 
 from lovasz.study.data.iou import iou_per_class
+from lovasz.study.data.parts import TEST
+from lovasz.study.report.squares import path
 from lovasz.study.summary.compare import Comparison
 from lovasz.study.train.decide import VAL_RULE
+from lovasz.study.train.predict import CURVE
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,24 @@ class Threshold:
     highest: float
     half: float
     there: float
+
+
+def threshold_paths(comparison: Comparison) -> list[tuple[int, list[str]]]:
+    """Draw the IoU of each label that has test pixels against the threshold: a path a loss, the mean over seeds.
+
+    They are in the square of `lovasz.study.report.squares`.
+    """
+    drawn = []
+    for label, pixels in enumerate(comparison.data.parts[TEST].pixels):
+        if pixels:
+            of_losses = [
+                np.mean(
+                    [comparison.runs[loss, seed].tested.by_threshold[label] for seed in comparison.seeds], axis=0
+                )
+                for loss in comparison.losses
+            ]
+            drawn.append((label, [path(np.linspace(0, 1, CURVE), one) for one in of_losses]))
+    return drawn
 
 
 def found_labels(comparison: Comparison) -> list[Found]:

@@ -14,7 +14,7 @@ from lovasz.study.io.disk import write_text
 from lovasz.study.report.changes import changed_images
 from lovasz.study.report.charts import WIDTHS, Gain, curves, forest, gains, multiples, styles
 from lovasz.study.report.confusions import SHADES, WRITTEN, cells, confused, strokes
-from lovasz.study.report.labels import found_labels, label_thresholds
+from lovasz.study.report.labels import found_labels, label_thresholds, threshold_paths
 from lovasz.study.report.maps import GAINED, LOST, RIGHT, WRONG
 from lovasz.study.report.page import render
 from lovasz.study.summary.compare import Comparison, LossSummary
@@ -85,6 +85,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         confusions=[] if data.overlap else _confusions(comparison),
         found=found_labels(comparison) if data.overlap else [],
         thresholds=label_thresholds(comparison) if data.overlap else [],
+        by_threshold=threshold_paths(comparison) if data.overlap else [],
         written=data.num_classes <= WRITTEN,
         shades=SHADES,
         compared=compared,

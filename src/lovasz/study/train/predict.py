@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lovasz import count
+from lovasz import Counts, count
 from lovasz.study.data.iou import class_counts, counted, no_counts, usual_decision
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
 
@@ -56,6 +56,8 @@ class Tested(Decided):
             of a volume, the slice with the most different classes or labels.
         decided: What other decisions made of it, by name; empty where a logit was not finite, and of runs that
             were finished before there were any.
+        by_threshold: Where labels may overlap, the IoU of each at the thresholds 0, 0.01, ... 1, (L, 101);
+            else (0, 0).
     """
 
     thresholds: NDArray[np.float32]
@@ -63,6 +65,7 @@ class Tested(Decided):
     kept: NDArray[np.int64]
     predictions: list[NDArray[Any]]
     decided: dict[str, Decided] = field(default_factory=dict)
+    by_threshold: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
 
 def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> Tensor:
@@ -154,7 +157,16 @@ def evaluate(
         kept=np.array(keep, dtype=np.int64),
         predictions=predictions,
         decided={name: Decided(**counter.counted()) for name, (_, counter) in others.items()} if finite else {},
+        **({"by_threshold": _by_threshold(counts)} if data.overlap else {}),
     )
+
+
+def _by_threshold(counts: Counts) -> NDArray[np.float32]:
+    """Return the IoU of each label at thresholds on the probability; NaN where it divides by nothing."""
+    curve = counts.threshold_curve()
+    thresholds, scores = curve.thresholds.cpu().numpy(), curve.score("jaccard").cpu().numpy()
+    places = np.linspace(0, 1, CURVE)
+    return np.stack([np.interp(places, thresholds, one) for one in scores]).astype(np.float32)
 
 
 def _curves(counts: Any, present: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
