@@ -55,7 +55,7 @@ def _gains(plt: Any, rows: list[dict[str, str]]) -> Any:
     axis.axvline(0, color="#5a6268", linewidth=1)
     axis.set(yticks=range(len(losses)), yticklabels=losses, ylim=(len(losses) - 0.4, -0.6))
     axis.set_xlabel(
-        f"test {tables.measure_of(rows)} minus that of {tables.baseline_of(rows)} with the same seed, points; "
+        f"test {tables.metric_of(rows)} minus that of {tables.baseline_of(rows)} with the same seed, points; "
         "line: 95 % interval, ticks: seeds"
     )
     _plain(axis)

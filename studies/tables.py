@@ -50,7 +50,7 @@ def tables() -> dict[str, list[str]]:
         rows = read(study)
         if rows:
             found[study] = losses_table(rows)
-            if measure_of(rows) == "mIoU":
+            if metric_of(rows) == "mIoU":
                 found[f"{study}-classes"] = classes_table(rows)
             if DECIDED[0] in rows[0]:
                 found[f"{study}-decisions"] = decisions_table(rows, read(f"{study}-ceiling"))
@@ -73,7 +73,7 @@ def baseline_of(rows: list[dict[str, str]]) -> str:
     return next(loss for loss in BASELINES if any(row["loss"] == loss for row in rows))
 
 
-def measure_of(rows: list[dict[str, str]]) -> str:
+def metric_of(rows: list[dict[str, str]]) -> str:
     """Returns what the score is called: that of a single label is its IoU."""
     return "IoU" if sum(column.startswith("iou ") for column in rows[0]) == 1 else "mIoU"
 
@@ -96,12 +96,12 @@ def losses_of(rows: list[dict[str, str]]) -> list[str]:
 
 def losses_table(rows: list[dict[str, str]]) -> list[str]:
     """One line a loss: its rate, its scores, and the difference to the baseline, over all and large classes."""
-    measure, baseline = measure_of(rows), baseline_of(rows)
-    columns = ["loss", "learning rate", f"test {measure}, mean ± sd", f"− {baseline}, 95 % interval"]
+    metric, baseline = metric_of(rows), baseline_of(rows)
+    columns = ["loss", "learning rate", f"test {metric}, mean ± sd", f"− {baseline}, 95 % interval"]
     large = any(row["test_miou_large"] not in ("", row["test_miou"]) for row in rows)
     if large:
         columns.append(f"over classes of at least {LARGE_CLASS} test pixels")
-    columns += [f"val {measure}", "loss's share of a step"]
+    columns += [f"val {metric}", "loss's share of a step"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for loss in losses_of(rows):
         values, val = scores(rows, loss), scores(rows, loss, "val_miou")
@@ -135,7 +135,7 @@ def classes_table(rows: list[dict[str, str]]) -> list[str]:
 
 def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) -> list[str]:
     """One line a loss: what each decision adds to the usual, and the loss to the baseline, both by that of val."""
-    baseline, names = baseline_of(rows), DECISIONS if measure_of(rows) == "mIoU" else THRESHOLDS
+    baseline, names = baseline_of(rows), DECISIONS if metric_of(rows) == "mIoU" else THRESHOLDS
     columns = ["loss", *names]
     if ceilings:
         columns.append("ceiling")

@@ -90,7 +90,7 @@ def test_binary_masks_of_two_values(tmp_path: Path, factor: int) -> None:
     """0 and 1, or 0 and 255, with or without names."""
     data = folder(tmp_path / "data", one_mask(2, factor))
     found = loaded(data, tmp_path / "out", task="binary")
-    assert (found.task, found.class_names, found.measure) == ("binary", ("foreground",), "IoU")
+    assert (found.task, found.class_names, found.metric) == ("binary", ("foreground",), "IoU")
     for part in PARTS:
         for index in range(NUMBER):
             number = 1 + NUMBER * PARTS.index(part) + index
@@ -130,7 +130,7 @@ def test_white_masks_with_another_value_are_refused(tmp_path: Path) -> None:
 def test_a_folder_of_masks_for_each_label(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", in_folders)
     found = loaded(data, tmp_path / "out")
-    assert (found.task, found.class_names, found.measure) == ("multilabel", ("cell", "nucleus"), "mIoU")
+    assert (found.task, found.class_names, found.metric) == ("multilabel", ("cell", "nucleus"), "mIoU")
     stored = torch.from_numpy(classes_of(2).astype(np.int64))
     assert torch.equal(found.parts[TRAIN].samples[1][1], torch.stack([stored > 1, stored > 0]).long())
     resized_data = loaded(data, tmp_path / "resized", size=(18, 14))

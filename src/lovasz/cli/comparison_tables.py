@@ -27,7 +27,7 @@ def summary_table(comparison: Comparison, width: int) -> Table:
     """
     rows, large = comparison.summaries, comparison.over_large
     words, seeds = comparison.words, len(comparison.seeds)
-    title = f"Test {words.measure} in %, {seeds} seed{'' if seeds == 1 else 's'}"
+    title = f"Test {words.metric} in %, {seeds} seed{'' if seeds == 1 else 's'}"
     if large:
         title += f": mean over all {words.of(comparison.data.num_classes)}, and over the {large}"
     columns = [
@@ -44,7 +44,7 @@ def summary_table(comparison: Comparison, width: int) -> Table:
             if large
             else []
         ),
-        Column(f"val\n{words.measure}", [tenths(row.val) for row in rows], 3),
+        Column(f"val\n{words.metric}", [tenths(row.val) for row in rows], 3),
         Column("ms /\nstep", [f"{1000 * row.seconds_per_step:.0f}" for row in rows], 4),
         Column("loss\nshare", [f"{100 * row.loss_share:.0f} %" for row in rows], 5),
         Column("loss\nMiB", ["–" if row.loss_mib is None else f"{row.loss_mib:.0f}" for row in rows], 7),
@@ -104,7 +104,7 @@ def decision_table(comparison: Comparison, width: int) -> Table:
         for rank, decision in ((5, ARGMAX), (4, IMAGE))
     ]
     title = (
-        f"By decision, in %: test {words.measure}, then image {words.measure}; + and − are points on {words.usual} "
+        f"By decision, in %: test {words.metric}, then image {words.metric}; + and − are points on {words.usual} "
         "of the same runs"
     )
     return fitted(title, "loss", comparison.losses, [*pooled, *images], width)

@@ -52,7 +52,7 @@ class Session:
         self.console = console
         self.finished: set[Settings] = set()
         self.number = 0
-        self.measure = "mIoU"
+        self.metric = "mIoU"
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(None),
@@ -81,7 +81,7 @@ class Session:
         if config.threads:
             torch.set_num_threads(config.threads)
         data = load(self.console, config, out)
-        config, self.measure = config.of_task(data.task), data.measure
+        config, self.metric = config.of_task(data.task), data.metric
         check_fits(config, data)
         self.units = drawn_units(data, config)  # before the runs: groups may be refused, or change meanwhile
         planned = plan(config, data, torch.get_num_threads())
@@ -130,7 +130,7 @@ class Session:
         time = f"{sum(run.step_seconds):.0f} s of steps" if seconds is None else duration(seconds)
         self.console.print(
             f"{len(self.finished)} of {self.number}: {run.settings.loss}, seed {run.settings.seed}"
-            f", lr {run.settings.lr:g}: val {self.measure} {run.val_miou:.1f}, test {self.measure} "
+            f", lr {run.settings.lr:g}: val {self.metric} {run.val_miou:.1f}, test {self.metric} "
             f"{run.test_miou:.1f} "
             f"({time}){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
@@ -179,7 +179,7 @@ class Session:
             console.print(table)
         for loss, found in comparison.tried.items():
             rates = ", ".join(f"{lr:g}: {miou:.1f}" for lr, miou in found.items())
-            self._say(f"{loss}: val {self.measure} by learning rate, {rates}", style="dim")
+            self._say(f"{loss}: val {self.metric} by learning rate, {rates}", style="dim")
         if time := said_of_time(comparison.runs.values()):
             self._say(time, style="dim")
         for sentence in comparison.verdict:

@@ -97,7 +97,7 @@ class Data:
         return self.task != MULTICLASS
 
     @property
-    def measure(self) -> str:
+    def metric(self) -> str:
         """What the score over all classes is called: the mean IoU, of a single label its IoU."""
         return "IoU" if self.task == BINARY else "mIoU"
 

@@ -210,7 +210,7 @@ def summarise(
                 {summary.loss: summary.mean for summary in summaries},
                 large_differences,
                 f"Over the {_over_large(len(large), words)}",
-                words.measure,
+                words.metric,
             ),
             *said_of_images(both, units, len(data.parts[TEST].samples)),
             *said_of_decisions(decisions, words),
@@ -244,7 +244,7 @@ def _hardly_trained(summaries: Sequence[LossSummary], words: Words) -> list[str]
     if best >= HARDLY_TRAINED:
         return []
     return [
-        f"The network is hardly trained: the best mean test {words.measure} is {best:.1f} %, below "
+        f"The network is hardly trained: the best mean test {words.metric} is {best:.1f} %, below "
         f"{HARDLY_TRAINED:.0f} %. Train for longer or with another learning rate before relying on any difference."
     ]
 

@@ -135,7 +135,7 @@ def said_of_decisions(summaries: Sequence[DecisionSummary], words: Words) -> lis
         return []
     zero = ", so no difference is shown" if gain.low is not None and not gain.decided else ""
     said = (
-        f"Decided {words.rule}, {first.loss} reaches a test {words.measure} of {first.miou.mean:.1f} "
+        f"Decided {words.rule}, {first.loss} reaches a test {words.metric} of {first.miou.mean:.1f} "
         f"({signed(gain.mean)} points on {words.usual}{_how_sure(gain)}{zero})"
     )
     adds = [_adds(other.miou.over_baseline) for other in others if other.miou.over_baseline is not None]

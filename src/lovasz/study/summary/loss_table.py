@@ -24,7 +24,7 @@ def write_table(comparison: Comparison, path: Path) -> None:
 def loss_table(comparison: Comparison) -> PasteTable:
     """Return mean and standard deviation of each loss, and its difference from the baseline with the interval."""
     several, many = bool(comparison.differences), len(comparison.seeds) > 1
-    header = ["Loss", f"Test {comparison.words.measure}", *["its 95 % interval"] * bool(comparison.intervals_of)]
+    header = ["Loss", f"Test {comparison.words.metric}", *["its 95 % interval"] * bool(comparison.intervals_of)]
     if comparison.over_large:
         header.append(f"mIoU of {len(comparison.large)} {comparison.words.several}")
     header += [f"− {comparison.losses[0]}"] * several + ["95 % interval"] * (several and many)
@@ -47,7 +47,7 @@ def loss_table(comparison: Comparison) -> PasteTable:
 def _caption(comparison: Comparison, several: bool, many: bool) -> list[str]:
     n, data, words = len(comparison.seeds), comparison.data, comparison.words
     of_seeds = f"mean ± standard deviation over {n} seeds" if many else "one seed"
-    said = [f"Test {words.measure} in % on {data.name}, {_over(comparison)}: {of_seeds}."]
+    said = [f"Test {words.metric} in % on {data.name}, {_over(comparison)}: {of_seeds}."]
     if comparison.over_large:
         said.append(f"Beside it the mean over the {comparison.over_large}.")
     if comparison.intervals_of:

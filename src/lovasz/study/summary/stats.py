@@ -156,7 +156,7 @@ def verdict(
     means: Mapping[str, float],
     further: Sequence[Difference] = (),
     over: str = "",
-    measure: str = "mIoU",
+    metric: str = "mIoU",
 ) -> list[str]:
     """Say in plain words what the differences show, and no more.
 
@@ -165,18 +165,18 @@ def verdict(
         means: Mean score of every loss, in points; used where there is nothing to compare.
         further: The same comparisons over fewer classes, or none.
         over: What the further ones are over, the beginning of a sentence.
-        measure: What the score is called.
+        metric: What the score is called.
 
     Returns:
         One entry a loss; then what holds for several of them or for one seed.
     """
     if not differences:
         (loss,) = means
-        return [f"{loss}: test {measure} {means[loss]:.1f}. One loss alone leaves nothing to compare."]
+        return [f"{loss}: test {metric} {means[loss]:.1f}. One loss alone leaves nothing to compare."]
     open_losses = [d.loss for d in differences if d.low is not None and not d.decided]
     entries = []
     for index, difference in enumerate(differences):
-        sentences = [_sentence(difference, measure)]
+        sentences = [_sentence(difference, metric)]
         if open_losses == [difference.loss]:
             sentences.append("The interval includes 0, so no difference is shown.")
         if further:
@@ -194,22 +194,22 @@ def verdict(
     return entries
 
 
-def _sentence(difference: Difference, measure: str) -> str:
+def _sentence(difference: Difference, metric: str) -> str:
     loss, baseline, n = difference.loss, difference.baseline, len(difference.values)
     if not math.isfinite(difference.mean):
-        return f"{loss} against {baseline}: a test {measure} is not a number, so nothing can be said."
+        return f"{loss} against {baseline}: a test {metric} is not a number, so nothing can be said."
     points = f"{signed(difference.mean)} points"
     if n == 1:
-        return f"{loss} against {baseline}: test {measure} {points} with one seed."
+        return f"{loss} against {baseline}: test {metric} {points} with one seed."
     if difference.low is None:
         return (
-            f"{loss} against {baseline}: test {measure} {points} in each of {n} seeds. Differences that "
+            f"{loss} against {baseline}: test {metric} {points} in each of {n} seeds. Differences that "
             f"do not vary allow no interval."
         )
     if difference.decided:
         direction = "higher" if difference.mean > 0 else "lower"
-        return f"{loss} gave a {direction} test {measure} than {baseline} here: {_points(difference, n)}."
-    return f"{loss} against {baseline}: test {measure} {_points(difference, n)}."
+        return f"{loss} gave a {direction} test {metric} than {baseline} here: {_points(difference, n)}."
+    return f"{loss} against {baseline}: test {metric} {_points(difference, n)}."
 
 
 def _points(difference: Difference, seeds: int | None = None) -> str:

@@ -15,7 +15,7 @@ class Words:
     """The words of a task.
 
     Attributes:
-        measure: The score over all classes: "mIoU", of a single label "IoU".
+        metric: The score over all classes: "mIoU", of a single label "IoU".
         one: What one of these is called: "class" or "label".
         several: The same of several.
         usual: The usual decision, after "on" or "by".
@@ -23,7 +23,7 @@ class Words:
         decisions: What tables call each decision, the usual one first.
     """
 
-    measure: str
+    metric: str
     one: str
     several: str
     usual: str
@@ -59,4 +59,4 @@ def words_of(data: Data) -> Words:
         return OF_CLASSES
     several = data.num_classes > 1
     rule = "at the thresholds chosen on validation" if several else OF_LABELS.rule
-    return Words(data.measure, OF_LABELS.one, OF_LABELS.several, OF_LABELS.usual, rule, OF_LABELS.decisions)
+    return Words(data.metric, OF_LABELS.one, OF_LABELS.several, OF_LABELS.usual, rule, OF_LABELS.decisions)

@@ -32,7 +32,7 @@ class Known(NamedTuple):
     form: str = ""
 
 
-class Head(NamedTuple):
+class Losses(NamedTuple):
     """The losses of one kind of head.
 
     Attributes:
@@ -64,7 +64,7 @@ def _of_labels(
     return Known(what, build, numbers, measure, form)
 
 
-OF_CLASSES = Head(
+OF_CLASSES = Losses(
     {
         "ce": Known("cross-entropy", lambda _: terms.cross_entropy),
         "weighted-ce": Known(
@@ -90,7 +90,7 @@ OF_CLASSES = Head(
     "ce",
     ("ce+dice", "ce+jml", "ce+lovasz", "ce>lovasz"),
 )
-OF_LABELS = Head(
+OF_LABELS = Losses(
     {
         "bce": Known("binary cross-entropy", lambda _: label_terms.binary_cross_entropy),
         "focal": Known(

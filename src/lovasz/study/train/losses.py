@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lovasz.study.data.parts import IGNORE_INDEX, MULTICLASS
 from lovasz.study.train import label_terms, network, terms
-from lovasz.study.train.known import HEADS, Head, Known, Measure, Term
+from lovasz.study.train.known import HEADS, Known, Losses, Measure, Term
 from lovasz.study.train.network import imported, interpolated, sides_of
 
 # (logits (N, C, *), target, progress of the training from 0 to 1) -> loss.
@@ -151,11 +151,11 @@ def _own(name: str) -> list[str]:
     return list(dict.fromkeys(text for text in re.split("[+>]", name) if ":" in text))
 
 
-def _sum(parts: Sequence[_Part], pixels: Sequence[int], head: Head) -> Term:
+def _sum(parts: Sequence[_Part], pixels: Sequence[int], losses: Losses) -> Term:
     """Build a sum; cross-entropy and a Lovász loss share their passes."""
     rest = list(parts)
     found: list[Term] = []
-    plain = next((part for part in rest if part.known is head.losses[head.joined]), None)
+    plain = next((part for part in rest if part.known is losses.losses[losses.joined]), None)
     extension = next((part for part in rest if part.measure is not None), None)
     if plain is not None and extension is not None and extension.known is not None:
         rest.remove(plain)
