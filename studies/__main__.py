@@ -33,7 +33,10 @@ def main() -> None:
         ceiling.write(out, FOLDER / "results" / f"{given.name}.csv")
     else:
         out = given.out or Path(f"lovasz-compare-{given.name}")
-        command = [sys.executable, "-m", "lovasz", "compare", "--config", str(FOLDER / f"{given.name}.yaml")]
+        config = FOLDER / f"{given.name}.yaml"
+        # Those of timm need torchvision, whose operators may have to be declared.
+        module = "studies.command" if "\nnetwork: smp:" in config.read_text(encoding="utf-8") else "lovasz"
+        command = [sys.executable, "-m", module, "compare", "--config", str(config)]
         command += ["--out", str(out), *(["--data", str(given.data)] if given.data else []), *more]
         done = subprocess.run(command, check=False)
         if done.returncode:

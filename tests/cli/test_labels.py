@@ -18,6 +18,7 @@ from lovasz.study.data.layout import find
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.io.classes import Classes, numbered
 from lovasz.study.io.labels import parse_map
+from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config, write_config
 from tests.cli.commands import assert_refused
 from tests.core import processes
@@ -506,7 +507,7 @@ def test_a_map_in_yaml_must_be_quoted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r'--map: .*write it in quotes, as "255:1", got 15301'):
         make_config({"data": tmp_path}, file)
     with pytest.raises(ValueError, match="--map is for your own --data"):
-        make_config({"map": "255:1"}, None).check()
+        check_config(make_config({"map": "255:1"}, None))
 
 
 def test_wrong_masks_of_one_order_stay_wrong(tmp_path: Path, scored: Callable[..., Any]) -> None:

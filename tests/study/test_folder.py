@@ -19,6 +19,7 @@ from lovasz.study.data.parts import IGNORE_INDEX, PARTS, Data
 from lovasz.study.io import masks
 from lovasz.study.io.classes import Classes, numbered
 from lovasz.study.io.kinds import UnreadableFileError
+from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from lovasz.study.train.network import build_network
 from lovasz.study.train.predict import logits_of
@@ -355,7 +356,7 @@ def test_more_classes_than_a_target_in_memory_can_hold_are_refused(tmp_path: Pat
     with pytest.raises(LayoutError, match="at most 32768 classes, got 32769"):
         load_folder(root, find(root), numbered(2**15 + 1), (), None, tmp_path / "known", lambda *_: None)
     with pytest.raises(ValueError, match="--num-classes must be at most 32768, got 1000000000"):
-        make_config({"data": root, "num_classes": 10**9}, None).check()
+        check_config(make_config({"data": root, "num_classes": 10**9}, None))
 
 
 def test_names_that_are_not_utf_8_are_escaped(tmp_path: Path, load: Callable[..., Data]) -> None:

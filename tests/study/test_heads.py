@@ -14,6 +14,7 @@ from lovasz.cli.session import load
 from lovasz.study.data.examine import resized
 from lovasz.study.data.layout import find
 from lovasz.study.data.parts import IGNORE_INDEX, PARTS, TEST, TRAIN, Data
+from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from lovasz.study.train.heads import head_of
 
@@ -56,7 +57,7 @@ def in_folders(masks: Path, name: str, number: int) -> None:
 
 def loaded(path: Path, out: Path, **given: object) -> Data:
     config = make_config({"data": path, **given}, None)
-    config.check()
+    check_config(config)
     out.mkdir(exist_ok=True)
     return load(Console(quiet=True), config, out)
 
@@ -246,9 +247,9 @@ def test_a_target_of_several_masks_is_resized_by_place() -> None:
 
 def test_what_does_not_belong_together() -> None:
     with pytest.raises(ValueError, match="--foreground is for --task binary, got --task multilabel"):
-        make_config({"data": "x", "task": "multilabel", "foreground": "a"}, None).check()
+        check_config(make_config({"data": "x", "task": "multilabel", "foreground": "a"}, None))
     with pytest.raises(ValueError, match="--task binary is for your own --data; the embedded scene is multiclass"):
-        make_config({"task": "binary"}, None).check()
+        check_config(make_config({"task": "binary"}, None))
     assert make_config({"data": "x", "task": "binary"}, None).losses == ("bce", "sigmoid", "bce+sigmoid")
     assert make_config({"data": "x", "task": "binary", "losses": "hinge"}, None).losses == ("hinge",)
     assert make_config({"data": "x"}, None).of_task("multilabel").losses == ("bce", "sigmoid", "bce+sigmoid")

@@ -39,6 +39,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
     # Not before: it needs the extra.
     from lovasz.study.io.disk import check_writable
     from lovasz.study.io.kinds import UnreadableFileError
+    from lovasz.study.train.config_checks import check_config
     from lovasz.study.train.config_file import make_config
     from lovasz.study.train.store import DamagedRunError
 
@@ -55,7 +56,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
         if processes > 1:
             given = given | {"devices": given["devices"] or processes}
         config, out = make_config(given, file, whole=resume is not None), out or Path("lovasz-compare")
-        config.check()
+        check_config(config)
         if processes not in (1, config.devices):
             raise ValueError(f"--devices must be {processes}, the processes of torchrun, got {config.devices}")
         new = not out.exists()

@@ -27,6 +27,7 @@ from lovasz.study.train.config_file import write_config
 from lovasz.study.train.heads import head_of
 from lovasz.study.train.runs import Plan, check_fits, finished_runs, pixels_of, plan, run_missing
 from lovasz.study.train.settings import Settings
+from lovasz.study.train.start import normalization_of
 from lovasz.study.train.store import Run
 
 # What a comparison is written as, by the names of the files.
@@ -82,7 +83,7 @@ class Session:
             torch.set_num_threads(config.threads)
         data = load(self.console, config, out)
         config, self.metric = config.of_task(data.task), data.metric
-        check_fits(config, data)
+        self.start = check_fits(config, data)
         self.units = drawn_units(data, config)  # before the runs: groups may be refused, or change meanwhile
         planned = plan(config, data, torch.get_num_threads())
         if is_first():
@@ -101,7 +102,7 @@ class Session:
         with self.progress:
             runs, tried = run_missing(planned, config, data, out, self, self.known, team())
         if is_first():
-            self._print_results(summarise(data, config, runs, tried, self.units), out)
+            self._print_results(summarise(data, config, runs, tried, self.units, self.start), out)
 
     def on_damaged(self, said: str) -> None:
         """Print it."""
@@ -151,6 +152,10 @@ class Session:
         self._say(f"Images of {_count(data.channels, 'channel')}, {sides}{more}")
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
+        if data.prepared:
+            self._say(f"Images are taken {data.prepared}")
+        if self.start:
+            self._say(self.start)
         for sentence in (*data.warnings, *missing_from(data)):
             self._say(sentence, style="bold")
         done = len(self.finished)
@@ -231,6 +236,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
             lambda done, number: progress.update(bar, completed=done),
             head.label_map,
             head.regions,
+            normalization_of(config),
         )
 
 

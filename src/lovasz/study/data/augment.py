@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lovasz.study.data.parts import IGNORE_INDEX
@@ -29,13 +30,22 @@ def check_names(names: Sequence[str]) -> None:
 class Augmentation:
     """MONAI's transforms of an image and its target, with a seed for every sample."""
 
-    def __init__(self, names: Sequence[str], crop: Sequence[int] | None, size: Sequence[int]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        crop: Sequence[int] | None,
+        size: Sequence[int],
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
+    ) -> None:
         """Build the transforms.
 
         Args:
             names: Of ``DESCRIPTIONS``.
             crop: Size of a random crop, or None.
             size: Size of what comes out; a quarter turn needs two equal sides.
+            mean: Of each channel over the training images; empty: 0.
+            std: Its standard deviation; empty: 1.
         """
         from monai import transforms as monai
 
@@ -59,9 +69,15 @@ class Augmentation:
             steps.append(monai.SpatialPadd("target", crop, value=IGNORE_INDEX))
             steps.append(monai.RandSpatialCropd(keys, crop, random_size=False))
         if "light" in names:
-            # Images are standardised: one is a standard deviation.
+            # Both are for mean 0 and standard deviation 1: other images are made so, and then undone.
+            axes = (-1, *[1] * dims)
+            middle, unit = torch.tensor(mean).view(axes), torch.tensor(std).view(axes)
+            if mean:
+                steps.append(monai.Lambdad("image", lambda image: (image - middle) / unit))
             steps.append(monai.RandShiftIntensityd("image", offsets=0.3, prob=0.5))
             steps.append(monai.RandScaleIntensityd("image", factors=0.2, prob=0.5))
+            if mean:
+                steps.append(monai.Lambdad("image", lambda image: image * unit + middle))
         self.transform = monai.Compose(steps)
 
     def __call__(self, image: Tensor, target: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -51,3 +51,12 @@ def read_channels(files: Sequence[Path]) -> NDArray[Any]:
     """
     with open_channels(files) as opened:
         return opened.read()
+
+
+def dtypes_of(files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the types of the values in the files of one image, each once."""
+    found = []
+    for file in files:
+        with open_image(file) as opened:
+            found.append(np.dtype(opened.dtype).name)
+    return tuple(sorted({*found}))

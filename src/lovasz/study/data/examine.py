@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lovasz.study.data.channels import open_channels
+from lovasz.study.data.channels import dtypes_of, open_channels
 from lovasz.study.data.pairs import Pair
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.data.regions import Regions
@@ -33,6 +33,7 @@ class Seen:
     shown: str  # hash of the image alone; empty for one of a single value, which many may be
     palettes: tuple[bytes, ...]  # of the mask, as far as it is used
     named: frozenset[int]  # values of the map that the mask holds
+    dtypes: tuple[str, ...]  # types of the values of the image's files
 
 
 def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None, regions: Regions | None) -> Seen:
@@ -65,6 +66,7 @@ def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None, regi
         shown.hexdigest() if varied else "",
         stored.palettes,
         stored.named,
+        dtypes_of(pair.images) if len(pair.images) > 1 else (image.dtype.name,),
     )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from lovasz.study.data.channels import read_channels
 from lovasz.study.data.constant import Constants
 from lovasz.study.data.examine import examine, resized, targets
+from lovasz.study.data.normalize import DATA, Normalization, Standard, described, standard_of, standardised
 from lovasz.study.data.pairs import Layout, LayoutError, Pair
 from lovasz.study.data.parts import MOST_CLASSES, MULTICLASS, PARTS, TRAIN, Data, Part
 from lovasz.study.data.regions import Regions
@@ -44,15 +45,13 @@ class Reading:
         labelling: How what masks store becomes labels.
         regions: Of which of these each mask of a binary or multilabel task is; None: they are classes.
         size: Images and masks are resized to this; None keeps them as they are.
-        mean: Mean of each channel over the training images.
-        deviation: Its standard deviation.
+        standard: What is done with the values of images.
     """
 
     labelling: Labelling
     regions: Regions | None
     size: tuple[int, ...] | None
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
+    standard: Standard
 
 
 class Folder:
@@ -88,9 +87,8 @@ class Folder:
                 mode = {"mode": "bilinear", "antialias": True}
             image = F.interpolate(image[None], reading.size, **mode, align_corners=False)[0]
             target = resized(target, reading.size)
-        axes = (-1, *[1] * (image.ndim - 1))
-        mean, deviation = torch.tensor(reading.mean).view(axes), torch.tensor(reading.deviation).view(axes)
-        return (image - mean) / deviation, target if reading.regions is None else reading.regions.masks(target)
+        masks = target if reading.regions is None else reading.regions.masks(target)
+        return standardised(image, reading.standard), masks
 
 
 def load_folder(
@@ -103,6 +101,7 @@ def load_folder(
     on_file: Callable[[int, int], None],
     label_map: LabelMap | None = None,
     regions: Regions | None = None,
+    normalization: Normalization = DATA,
 ) -> Data:
     """Check every file and return the data; what was found is kept for the next time.
 
@@ -116,9 +115,11 @@ def load_folder(
         on_file: Called with the number of files checked and that of all.
         label_map: What the values of masks stand for; None: for themselves, or what the class file says.
         regions: The labels of a binary or multilabel task; None: each pixel has one class.
+        normalization: How the values of images are standardised.
 
     Raises:
-        ValueError: If the map does not fit the classes, or palettes differ.
+        ValueError: If the map does not fit the classes, palettes differ, or images are not those that the
+            normalization is for.
         UnreadableFileError: If a file cannot be read, sizes differ, or a label is no class.
         LayoutError: If there are more than `MOST_CLASSES`, images differ in channels or axes, or a class
             is missing from training.
@@ -153,15 +154,19 @@ def load_folder(
     if size and len(size) != dims:
         raise LayoutError(f"--size must hold {dims} numbers for images of {dims} axes, got {len(size)}")
     ignore = tuple(sorted(labelling.ignored))
-    reading = Reading(labelling, regions, size, tuple(found["mean"]), tuple(found["deviation"]))
-    digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names};{regions}".encode())
+    standard = standard_of(normalization, found["mean"], found["deviation"], found["dtypes"])
+    reading = Reading(labelling, regions, size, standard)
+    mean, std = standard.of(found["mean"], found["deviation"])
+    prepared = described(normalization, standard)
+    fixed = "" if normalization.of_data else f";{standard.key}"
+    digest = hashlib.sha256(f"{found['content']};{ignore};{size};{classes.names};{regions}{fixed}".encode())
     resized = f"resized to {' x '.join(map(str, size))}" if size else "in their own size"
     return Data(
         name=printable(path.stem if path.is_file() else path.resolve().name),
         class_names=names,
         colours=colours
         or tuple(class_colours(len(names), -1 if regions else background_of(names, found["pixels"][TRAIN]))),
-        channels=len(reading.mean),
+        channels=len(mean),
         dims=dims,
         sizes=(size,) if size else tuple(sorted(sizes)),
         parts={
@@ -177,13 +182,16 @@ def load_folder(
         notes=(
             layout.note,
             *layout.told,
-            f"Images are taken {resized}, each channel standardised by mean and deviation over the training images"
+            f"Images are taken {resized}, {prepared}"
             + (f"; labels left out: {', '.join(map(str, ignore))}." if ignore else "."),
             *([f"Labels are those of {labelling.label_map.name}."] if labelling.label_map else []),
             *([regions.note(classes)] if regions else []),
         ),
         task=MULTICLASS if regions is None else regions.task,
         warnings=(*found["constant"], *_never(labelling, found["named"])),
+        prepared="" if normalization.of_data else prepared,
+        mean=() if normalization.of_data else mean,
+        std=() if normalization.of_data else std,
     )
 
 
@@ -243,7 +251,7 @@ def _check(
     where: dict[str, tuple[str, Path]] = {}
     number, total, squares = 0, np.zeros(1), np.zeros(1)
     constants = Constants()
-    palettes, named = Palettes(), set[int]()
+    palettes, named, dtypes = Palettes(), set[int](), dict[str, str]()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         pending = threads.map(lambda job: examine(job[1], labelling, size, regions), jobs)
         try:
@@ -267,6 +275,8 @@ def _check(
                 if agreed and not palettes.agree:
                     check_palettes(pair.mask for _, pair in jobs)
                 named |= seen.named
+                for dtype in seen.dtypes:
+                    dtypes.setdefault(dtype, str(pair.image))
                 pixels[part] += seen.pixels
                 known[part] += seen.known
                 content.update(f"{part};{pair.name};{seen.digest}\n".encode())
@@ -291,4 +301,5 @@ def _check(
         "content": content.hexdigest(),
         "constant": constants.warnings(),
         "named": sorted(named),
+        "dtypes": dtypes,
     }

@@ -66,6 +66,9 @@ class Data:
         fingerprint: Hash of the data and their preparation.
         notes: Sentences for the report: how the parts were made, how images are prepared.
         warnings: Sentences for the terminal: what may not be meant so.
+        prepared: What is done with the values of images, where it does not follow from the training part.
+        mean: Mean of each channel over the training images, as samples hold them; empty: 0.
+        std: Its standard deviation; empty: 1.
         credit: Whose data it is; empty for a user's own.
         licence: Under what licence.
         licence_url: Where the licence is written.
@@ -85,6 +88,9 @@ class Data:
     licence_url: str = ""
     warnings: tuple[str, ...] = ()
     task: str = MULTICLASS
+    prepared: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def num_classes(self) -> int:

@@ -26,6 +26,7 @@ from lovasz.study.train import losses, network
 from lovasz.study.train.config_file import write_config
 from lovasz.study.train.predict import KEPT
 from lovasz.study.train.runs import pixels_of
+from lovasz.study.train.settings import Settings
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -67,7 +68,7 @@ def write_report(comparison: Comparison, path: Path) -> None:
         network=network.DESCRIPTIONS.get(settings.network, settings.network),
         augmented=[augment.DESCRIPTIONS[name] for name in settings.augment],
         optimizer=f"{OPTIMIZERS[settings.optimizer]}, learning rate {_rates(comparison)}, "
-        f"{SCHEDULES[settings.schedule]}; weight decay {settings.weight_decay:g}",
+        f"{SCHEDULES[settings.schedule]}; weight decay {settings.weight_decay:g}{_of_encoder(settings)}",
         styles=styles(comparison),
         curves={name: curves(comparison, width) for name, width in WIDTHS.items()},
         forests=forests,
@@ -138,6 +139,16 @@ def _rates(comparison: Comparison) -> str:
     if len(set(rates.values())) == 1:
         return next(iter(rates.values()))
     return ", ".join(f"{rate} of {loss}" for loss, rate in rates.items())
+
+
+def _of_encoder(settings: Settings) -> str:
+    """Say what is done with the encoder that is not done with the rest."""
+    said = (
+        f"; the encoder's learning rate is {settings.encoder_lr:g} times this" if settings.encoder_lr != 1 else ""
+    )
+    if settings.freeze:
+        said += f"; the encoder is kept as it is in the first {settings.freeze} of {settings.steps} steps"
+    return said
 
 
 def _linked(text: str) -> "Markup":

@@ -90,6 +90,7 @@ class Comparison:
         versions: Versions of everything involved.
         machine: System, processor and interpreter.
         finished: When it was added up.
+        start: What weights the trainings began with, in a sentence; empty: random ones.
     """
 
     data: Data
@@ -109,6 +110,7 @@ class Comparison:
     versions: dict[str, str]
     machine: str
     finished: str
+    start: str = ""
 
     @property
     def words(self) -> Words:
@@ -162,6 +164,7 @@ def summarise(
     runs: Sequence[Run],
     tried: dict[str, dict[float, float]] | None = None,
     units: Units | None = None,
+    start: str = "",
 ) -> Comparison:
     """Add runs up to a comparison; the first run's loss is the baseline.
 
@@ -171,6 +174,7 @@ def summarise(
         runs: Every loss with the same seeds.
         tried: Validation mIoU of each loss with each learning rate tried.
         units: What is drawn of the test images; None for what `drawn_units` finds.
+        start: What weights the trainings began with, in a sentence.
 
     Returns:
         Means, differences, and the verdict.
@@ -225,6 +229,7 @@ def summarise(
         versions=versions(),
         machine=f"{platform.system()} {platform.machine()}, {platform.python_implementation()}",
         finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        start=start,
     )
 
 

@@ -144,6 +144,7 @@ def write_json(comparison: Comparison, path: Path) -> None:
         "seconds": total(comparison.runs.values()),
         "learning_rates_tried": comparison.tried,
         "config": comparison.config.model_dump(mode="json"),
+        "start": comparison.start,
         "data": {
             "name": data.name,
             "task": data.task,

@@ -1,8 +1,5 @@
 """What a comparison does, in one typed record that a YAML file holds and options change."""
 
-import importlib.util
-import math
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,15 +7,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lovasz.study.data import augment
-from lovasz.study.data.parts import BINARY, MOST_CLASSES, MULTICLASS, MULTILABEL
+from lovasz.study.data.parts import MOST_CLASSES, MULTICLASS
 from lovasz.study.data.regions import BITS
 from lovasz.study.io.labels import READY, LabelMap, parse_map
-from lovasz.study.processes import machines
-from lovasz.study.train import losses
 from lovasz.study.train.known import OF_CLASSES, OF_LABELS
-from lovasz.study.train.network import check_network
-from lovasz.study.train.options import Option, flag
+from lovasz.study.train.options import Option
 from lovasz.study.train.rounds import ROUNDS
+from lovasz.study.train.weights import LITE0_ENCODER
 
 # What is compared in a binary or multilabel task if nothing is named.
 LABEL_LOSSES = ("bce", "sigmoid", "bce+sigmoid")
@@ -90,6 +85,15 @@ class Config(BaseModel):
         Option("data", "HxW"),
         Field(description="Resize images and masks; HxWxD for volumes."),
     ] = None
+    normalize: Annotated[
+        str | None,
+        Option("data", "HOW"),
+        Field(
+            description="How the values of images are standardised: data (mean and std over the training images), "
+            "imagenet, none, or MEAN/STD, one number for all channels or one a channel, of values from 0 to 1 "
+            "where images have 8 or 16 bits. [default: what --weights NAME expects, else data]"
+        ),
+    ] = None
     group: Annotated[
         str | None,
         Option("data", "GROUPS"),
@@ -119,6 +123,15 @@ class Config(BaseModel):
             "as MODULE:FUNCTION."
         ),
     ]
+    weights: Annotated[
+        str | None,
+        Option("network", "FILE"),
+        Field(
+            description="Weights to begin with: a file (safetensors, or a checkpoint of PyTorch); imagenet, or "
+            "another name that smp:MODEL/ENCODER knows, which it downloads; or efficientnet-lite0, of the extra "
+            f"pretrained, for smp:MODEL/{LITE0_ENCODER}. Without, random ones."
+        ),
+    ] = None
     epochs: Annotated[
         int | None, Option("training", "N", files=24), Field(description="Passes over the training images.", ge=1)
     ] = None
@@ -157,6 +170,18 @@ class Config(BaseModel):
         Field(description="cosine, poly or constant."),
     ] = "cosine"
     weight_decay: Annotated[float, Option("training", "X"), Field(description="", ge=0, allow_inf_nan=False)] = 1e-4
+    freeze: Annotated[
+        int,
+        Option("training", "N"),
+        Field(
+            description="Keep the encoder as it is in the first N epochs, or steps where --steps is given.", ge=0
+        ),
+    ] = 0
+    encoder_lr: Annotated[
+        float,
+        Option("training", "X"),
+        Field(description="Learning rate of the encoder, in units of --lr.", gt=0, allow_inf_nan=False),
+    ] = 1.0
     precision: Annotated[Literal["32", "bf16"], Option("training", "NAME"), Field(description="32 or bf16.")] = "32"
     validations: Annotated[
         int | None,
@@ -226,51 +251,3 @@ class Config(BaseModel):
         if self.accelerator == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.accelerator
-
-    def check(self) -> None:
-        """Check every value that can be checked without the data.
-
-        Raises:
-            ValueError: If a value cannot be used; the message names its option.
-        """
-        losses.check_names(self.losses, self.task)
-        augment.check_names(self.augment)
-        check_network(self.network)
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"one of --epochs and --steps is needed, got {self.epochs} and {self.steps}")
-        if not self.lr or not all(math.isfinite(lr) and lr > 0 for lr in self.lr):
-            raise ValueError(f"--lr must be a number above 0, got {', '.join(map(str, self.lr)) or 'none'}")
-        if len(set(self.lr)) < len(self.lr):
-            raise ValueError(f"--lr must be different numbers, got {', '.join(map(str, self.lr))}")
-        for name in ("size", "crop"):
-            sides = getattr(self, name)
-            if sides is not None and (len(sides) not in (2, 3) or min(sides) < 1):
-                raise ValueError(f"--{name} must be 2 or 3 sides of at least 1, got {' x '.join(map(str, sides))}")
-        if self.data is None:
-            for name in ("classes", "num_classes", "ignore", "map", "foreground", "size", "crop", "group"):
-                if getattr(self, name):
-                    raise ValueError(f"{flag(Config, name)} is for your own --data; the embedded scene has its own")
-            if self.task not in ("auto", MULTICLASS):
-                raise ValueError(f"--task {self.task} is for your own --data; the embedded scene is {MULTICLASS}")
-        elif self.classes and self.num_classes:
-            raise ValueError("--classes already says how many there are; leave out --num-classes")
-        if self.foreground is not None and self.task not in ("auto", BINARY):
-            raise ValueError(f"--foreground is for --task {BINARY}, got --task {self.task}")
-        if self.map == BITS and self.task not in ("auto", MULTILABEL):
-            raise ValueError(f"--map {BITS} is for --task {MULTILABEL}, got --task {self.task}")
-        _ = self.label_map  # refuses what it cannot be
-        if self.logger == "tensorboard" and importlib.util.find_spec("tensorboard") is None:
-            raise ValueError("--logger tensorboard needs it: pip install tensorboard")
-        self._check_machine()
-
-    def _check_machine(self) -> None:
-        cores = os.cpu_count() or 1
-        if self.threads > cores:
-            raise ValueError(f"--threads must be at most {cores}, the cores of this machine, got {self.threads}")
-        if self.accelerator == "cuda" and not torch.cuda.is_available():
-            raise ValueError("--accelerator cuda: PyTorch finds no CUDA GPU on this machine")
-        if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            raise ValueError("--accelerator mps: PyTorch finds no Apple GPU on this machine")
-        most = {"cpu": cores, "cuda": torch.cuda.device_count(), "mps": 1}[self.device]
-        if not 1 <= self.devices <= most * machines():
-            raise ValueError(f"--devices must be from 1 to {most} on {self.device}, got {self.devices}")

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 from lovasz.study.io.groups import is_file
 from lovasz.study.train.config import Config
 from lovasz.study.train.options import default, wrong
+from lovasz.study.train.weights import is_file as is_weights_file
 
 # Settings that a whole file of an earlier version does not hold.
-LATER = ("validations", "group", "task", "foreground")
+LATER = ("validations", "group", "task", "foreground", "normalize", "weights", "freeze", "encoder_lr")
 
 
 def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -> Config:
@@ -45,6 +46,8 @@ def make_config(given: dict[str, Any], file: Path | None, whole: bool = False) -
                 values[name] = str((file.parent / values[name]).resolve())
         if isinstance(values.get("group"), str) and is_file(str(file.parent / values["group"])):
             values["group"] = str((file.parent / values["group"]).resolve())
+        if isinstance(values.get("weights"), str) and is_weights_file(values["weights"], file.parent):
+            values["weights"] = str((file.parent / values["weights"]).resolve())
     given = {name: value for name, value in given.items() if value is not None}
     for one, other in (("epochs", "steps"), ("steps", "epochs"), ("classes", "num_classes"),
                        ("num_classes", "classes")):  # fmt: skip
@@ -79,4 +82,6 @@ def write_config(config: Config) -> str:
             values[name] = str(Path(values[name]).resolve())
     if config.group is not None and is_file(config.group):
         values["group"] = str(Path(config.group).resolve())
+    if config.weights is not None and is_weights_file(config.weights):
+        values["weights"] = str(Path(config.weights).resolve())
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

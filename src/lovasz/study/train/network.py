@@ -111,7 +111,9 @@ def outputs_for_training(network: nn.Module, image: Tensor, target: Tensor) -> t
     return [network(image)], target
 
 
-def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> nn.Module:
+def build_network(
+    name: str, in_channels: int, num_classes: int, dims: int, *, encoder_weights: str | bool | None = None
+) -> nn.Module:
     """Build a network from images (N, in_channels, *) to logits (N, num_classes, *) of the same size.
 
     Args:
@@ -119,9 +121,10 @@ def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> n
         in_channels: Channels of the image.
         num_classes: Channels of the logits, C.
         dims: Spatial axes.
+        encoder_weights: Passed on to segmentation_models_pytorch, which downloads them; None is random ones.
 
     Returns:
-        The network, freshly initialised from PyTorch's global generator.
+        The network; what has no weights is freshly initialised from PyTorch's global generator.
 
     Raises:
         ValueError: If there is no such network, or none for so many axes.
@@ -138,7 +141,7 @@ def build_network(name: str, in_channels: int, num_classes: int, dims: int) -> n
         unet = UNet(dims, in_channels, num_classes, channels, strides, num_res_units=2, norm="batch")
         return FullSize(unet, 2 ** len(strides))
     if name.startswith("smp:"):
-        return FullSize(_smp(name, in_channels, num_classes), 32)
+        return FullSize(_smp(name, in_channels, num_classes, encoder_weights), 32)
     network = imported("--network", name)(in_channels=in_channels, num_classes=num_classes, dims=dims)
     if not isinstance(network, nn.Module):
         raise ValueError(f"--network {name} must return a torch.nn.Module, got {type(network).__name__}")
@@ -198,13 +201,13 @@ def code_of(name: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:8] if file else "built in"
 
 
-def _smp(name: str, in_channels: int, num_classes: int) -> nn.Module:
+def _smp(name: str, in_channels: int, num_classes: int, weights: str | bool | None) -> nn.Module:
     import segmentation_models_pytorch
 
     model, encoder = name.removeprefix("smp:").split("/", 1)
     try:
         network: nn.Module = segmentation_models_pytorch.create_model(
-            model, encoder, encoder_weights=None, in_channels=in_channels, classes=num_classes
+            model, encoder, encoder_weights=weights, in_channels=in_channels, classes=num_classes
         )
     except (KeyError, ValueError) as error:
         raise ValueError(f"--network {name}: {error}") from error

@@ -67,9 +67,11 @@ def wrong(model: type[BaseModel], error: Mapping[str, Any]) -> str:
     said, kind = flag(model, name), error["type"]
     if kind == "less_than_equal":
         return f"{said} must be at most {error['ctx']['le']}, got {got}"
-    if kind in ("greater_than_equal", "finite_number"):
+    if kind in ("greater_than", "greater_than_equal", "finite_number"):
         field = model.model_fields[name]
-        least = next(one.ge for one in field.metadata if hasattr(one, "ge"))
+        least = next((one.ge for one in field.metadata if hasattr(one, "ge")), None)
+        if least is None:
+            return f"{said} must be a number above 0, got {got}"
         return f"{said} must be {'a number of ' if field.annotation is float else ''}at least {least}, got {got}"
     return f"{said}: {error['msg'][:1].lower()}{error['msg'][1:]}, got {got!r}"
 

@@ -16,7 +16,9 @@ class Order(Dataset[tuple[Tensor, Tensor]]):
     def __init__(self, data: Data, settings: Settings) -> None:
         self.samples, self.seed = data.parts[TRAIN].samples, settings.seed
         self.turn, self.order = -1, torch.empty(0)
-        self.augment = Augmentation(settings.augment, settings.crop, settings.crop or data.sizes[0])
+        self.augment = Augmentation(
+            settings.augment, settings.crop, settings.crop or data.sizes[0], data.mean, data.std
+        )
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
         turn, place = divmod(number, len(self.samples))

@@ -17,6 +17,8 @@ from lovasz.study.data.parts import IGNORE_INDEX, TEST, Data
 KEPT = 200
 # Points of a class's Jaccard curve.
 CURVE = 101
+# Of a task whose labels are not decided by thresholds.
+NO_THRESHOLDS = np.zeros((0, 0), dtype=np.float32)
 
 # Logits (1, C, *) to class indices (1, *), or where labels may overlap to bool (1, C, *).
 Decide = Callable[[Tensor], Tensor]
@@ -65,7 +67,7 @@ class Tested(Decided):
     kept: NDArray[np.int64]
     predictions: list[NDArray[Any]]
     decided: dict[str, Decided] = field(default_factory=dict)
-    by_threshold: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    by_threshold: NDArray[np.float32] = field(default_factory=lambda: NO_THRESHOLDS)
 
 
 def logits_of(network: nn.Module, image: Tensor, crop: Sequence[int] | None) -> Tensor:
@@ -111,7 +113,7 @@ class _Counter:
         hit, labelled, predicted = class_counts(one).unbind(-1)
         self.rows.append(torch.stack([hit, predicted - hit, labelled - hit]))
 
-    def counted(self) -> dict[str, NDArray[np.int64]]:
+    def counted(self) -> dict[str, Any]:
         """Return the fields of `Decided`."""
         return {"counts": self.total.numpy(), "images": torch.stack(self.rows).numpy()}
 
@@ -157,7 +159,7 @@ def evaluate(
         kept=np.array(keep, dtype=np.int64),
         predictions=predictions,
         decided={name: Decided(**counter.counted()) for name, (_, counter) in others.items()} if finite else {},
-        **({"by_threshold": _by_threshold(counts)} if data.overlap else {}),
+        by_threshold=_by_threshold(counts) if data.overlap else NO_THRESHOLDS,
     )
 
 

@@ -8,10 +8,12 @@ import torch
 
 from lovasz.study.data.parts import PARTS, TRAIN, Data
 from lovasz.study.environment import code_version
-from lovasz.study.train import losses, network, work
+from lovasz.study.train import losses, network, weights, work
 from lovasz.study.train.claims import Team
 from lovasz.study.train.config import Config
+from lovasz.study.train.encoder import check_encoder
 from lovasz.study.train.settings import Settings
+from lovasz.study.train.start import start_network
 from lovasz.study.train.store import Run
 
 
@@ -41,7 +43,11 @@ def steps_of(config: Config, data: Data) -> int:
     if config.steps is not None:
         return config.steps
     assert config.epochs is not None
-    return -(-config.epochs * len(data.parts[TRAIN].samples) // (config.batch * config.devices))
+    return _steps(config.epochs, config, data)
+
+
+def _steps(epochs: int, config: Config, data: Data) -> int:
+    return -(-epochs * len(data.parts[TRAIN].samples) // (config.batch * config.devices))
 
 
 def plan(config: Config, data: Data, threads: int) -> Plan:
@@ -67,6 +73,9 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
         devices=config.devices,
         lovasz=code_version(),
         torch=torch.__version__,
+        weights=weights.identity(config.weights),
+        freeze=config.freeze if config.steps is not None else _steps(config.freeze, config, data),
+        encoder_lr=config.encoder_lr,
     )
     of_losses = [replace(base, loss=loss, loss_code=losses.code_of(loss)) for loss in config.losses]
     searched = [replace(one, lr=lr) for lr in config.lr for one in of_losses]
@@ -74,12 +83,12 @@ def plan(config: Config, data: Data, threads: int) -> Plan:
     return Plan(searched if len(config.lr) > 1 else [], runs)
 
 
-def check_fits(config: Config, data: Data) -> None:
-    """Check what can be checked once the data are known.
+def check_fits(config: Config, data: Data) -> str:
+    """Check what can be checked once the data are known, and say what weights the trainings begin with.
 
     Raises:
         ValueError: If a loss is not for the task, one of the user's own fails, images cannot be put into one batch,
-            the crop has other axes, or the network does not take such images.
+            the crop has other axes, the network does not take such images, or the weights do not fit it.
     """
     losses.check_names(config.losses, data.task)
     losses.check_own(config.losses, data.num_classes, data.dims, data.overlap)
@@ -92,11 +101,13 @@ def check_fits(config: Config, data: Data) -> None:
             "put into one batch; give --size or --crop, or --batch 1"
         )
     try:
-        built = network.build_network(config.network, data.channels, data.num_classes, data.dims).eval()
+        built, said = start_network(config, data)
+        built.eval()
     except ValueError:
         raise
     except Exception as error:  # a user's function raises what it likes
         raise ValueError(f"--network {config.network} failed: {error}") from error
+    check_encoder(built, config.network, config.freeze, config.encoder_lr)
     size = config.crop or data.sizes[0]
     if data.dims == 3:
         size = tuple(min(side, 32) for side in size)
@@ -112,6 +123,7 @@ def check_fits(config: Config, data: Data) -> None:
         raise ValueError(
             f"--network {config.network} must give logits of {data.num_classes} channels, got {logits.shape[1]}"
         )
+    return said
 
 
 def finished_runs(planned: Plan, folder: Path) -> dict[Settings, Run]:

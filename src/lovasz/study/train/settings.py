@@ -31,6 +31,9 @@ class Settings:
         devices: Processes that train together.
         lovasz: Version of this library and a hash of its code.
         torch: Version of PyTorch.
+        weights: Identity of the weights it begins with; empty: random.
+        freeze: Steps in which the encoder is kept as it is.
+        encoder_lr: Learning rate of the encoder, in units of ``lr``.
     """
 
     loss: str
@@ -53,6 +56,9 @@ class Settings:
     devices: int
     lovasz: str
     torch: str
+    weights: str = ""
+    freeze: int = 0
+    encoder_lr: float = 1.0
 
     @property
     def key(self) -> str:

@@ -23,13 +23,15 @@ from lovasz.study.train import store
 from lovasz.study.train.clock import REST, RULES, STEPS, TEST, VALIDATION, Clock
 from lovasz.study.train.config import Config
 from lovasz.study.train.decide import decisions, fitted_rules
+from lovasz.study.train.encoder import FrozenEncoder, parameter_groups
 from lovasz.study.train.keeping import Keeper, StateIO
 from lovasz.study.train.losses import named_loss
-from lovasz.study.train.network import build_network, outputs_for_training
+from lovasz.study.train.network import outputs_for_training
 from lovasz.study.train.order import Order, mixed
 from lovasz.study.train.predict import evaluate, logits_of
 from lovasz.study.train.rounds import rounds_of
 from lovasz.study.train.settings import Settings
+from lovasz.study.train.start import start_network
 from lovasz.study.train.store import Point, Run
 
 
@@ -41,7 +43,8 @@ class Training(pl.LightningModule):
         # The backward pass is run in two parts, so that the loss can be timed by itself.
         self.automatic_optimization = False
         self.settings, self.workers, self.data = settings, config.workers, data
-        self.network = build_network(config.network, data.channels, data.num_classes, data.dims)
+        self.network, _ = start_network(config, data, settings.weights)
+        self.frozen = FrozenEncoder(self.network, settings.freeze, settings.devices == 1)
         loss = named_loss(settings.loss, data.parts[TRAIN].pixels, data.overlap)
         # Of outputs of several resolutions each weighs half as much as the one before.
         self.loss = DeepSupervisionLoss(lambda logits, labels: loss(logits, labels, self.done / settings.steps))
@@ -57,7 +60,7 @@ class Training(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the schedule of the learning rate, a step at a time."""
-        settings, parameters = self.settings, self.parameters()
+        settings, parameters = self.settings, parameter_groups(self.network, self.settings)
         optimizer: torch.optim.Optimizer
         if settings.optimizer == "adamw":
             optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
@@ -108,6 +111,7 @@ class Training(pl.LightningModule):
         schedule: Any = self.lr_schedulers()
         started = self._now()
         self.clock.lap(REST)
+        self.frozen.before(self.done)
         optimizer.zero_grad()
         outputs, target = outputs_for_training(self.network, image, target)
         # From here to the gradient of the outputs is the loss, and nothing but the loss.
@@ -121,6 +125,7 @@ class Training(pl.LightningModule):
         else:  # Lightning goes backward from one tensor
             products = [(logits * gradient).sum() for logits, gradient in zip(outputs, gradients, strict=True)]
             self.manual_backward(torch.stack(products).sum())
+        self.frozen.after(self.done)
         optimizer.step()
         schedule.step()
         self.done += 1
