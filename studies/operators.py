@@ -1,21 +1,26 @@
-"""torchvision's operators, declared where its compiled ones cannot be loaded, so that timm can be imported.
+"""torchvision where its compiled operators cannot be loaded, so that the networks of timm can be imported.
 
-torchvision is built for one PyTorch: beside another, as one for the CPU alone, it cannot be imported, and with it
-neither timm nor segmentation_models_pytorch. None of the operators is called by a segmentation network.
+torchvision is built for one PyTorch. Beside another, as one for the CPU alone, importing it fails, and so do timm
+and segmentation_models_pytorch, and even torchmetrics, which imports it wherever it is installed. So `make` puts it
+into a folder of its own, and whoever needs it calls `declare` first. No segmentation network calls an operator.
 """
 
 import functools
 import importlib.util
+import sys
 from pathlib import Path
 
 import torch
 
+FOLDER = Path(sys.prefix) / "torchvision"
 NAMES = ("nms", "qnms", "deform_conv2d", "roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool")
 
 
 @functools.cache
 def declare() -> torch.library.Library | None:
-    """Declares them unless they can be loaded; what is returned must be kept, and is."""
+    """Makes torchvision importable, with its operators declared if they cannot be loaded."""
+    if importlib.util.find_spec("torchvision") is None:
+        sys.path.append(str(FOLDER))
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None:
         return None
@@ -28,4 +33,4 @@ def declare() -> torch.library.Library | None:
     library = torch.library.Library("torchvision", "DEF")
     for name in (*NAMES, *(f"_{name}_backward" for name in NAMES)):
         library.define(f"{name}(Tensor image) -> Tensor")
-    return library
+    return library  # kept by the cache: they are gone with it

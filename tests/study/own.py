@@ -77,3 +77,30 @@ def thrice(in_channels: int, num_classes: int, dims: int) -> nn.Module:
 def diverging(logits: Tensor, target: Tensor) -> Tensor:
     """A loss that is infinite on anything but the first small try."""
     return logits.sum() * (1.0 if logits.shape[2] == 8 else torch.inf)
+
+
+class Encoded(nn.Module):
+    """A network with an encoder, which has running statistics and dropout."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        conv = nn.Conv2d(in_channels, 6, 3, padding=1)
+        self.encoder = nn.Sequential(conv, nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout2d(0.2))
+        self.head = nn.Conv2d(6, num_classes, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits."""
+        logits: Tensor = self.head(self.encoder(image))
+        return logits
+
+
+def encoded(in_channels: int, num_classes: int, dims: int) -> nn.Module:
+    """A network with an encoder."""
+    return Encoded(in_channels, num_classes)
+
+
+def encoder_alone(in_channels: int, num_classes: int, dims: int) -> nn.Module:
+    """A network that has nothing beside its encoder."""
+    network = nn.Sequential()
+    network.encoder = nn.Conv2d(in_channels, num_classes, 1)  # type: ignore[assignment]
+    return network

@@ -1,7 +1,6 @@
 """Tensors by name from a file of weights, read so that nothing in it can run."""
 
 import io
-import pickle
 import re
 import warnings
 import zipfile
@@ -19,6 +18,8 @@ SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt", ".bin")
 # Where training programs put the weights in what they save, and how deep one in another.
 NESTS = ("state_dict", "model_state_dict", "network_weights", "model")
 DEEPEST = 4
+# How PyTorch says that a checkpoint would call something, and what.
+REFUSED = re.compile(r"GLOBAL (\w+(?:\.\w+)*)")
 
 
 def read_tensors(file: Path, content: bytes) -> dict[str, Tensor]:
@@ -78,18 +79,15 @@ def _checkpoint(file: Path, content: bytes) -> Any:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except UnreadableFileError:
         raise
-    except pickle.UnpicklingError as error:
-        named = re.search(r"Unsupported (?:global|class)\W+(?:GLOBAL )?([\w.]+)", str(error))
-        what = f" ({named[1]})" if named else ""
-        raise UnreadableFileError(
-            file, f"holds more than tensors and plain values{what}, or is damaged; nothing in it was run"
-        ) from error
     except Exception as error:  # torn archives and hostile bytes raise what they like
-        raise UnreadableFileError(
-            file, f"cannot be read as a checkpoint of PyTorch: {first_line(error)}"
-        ) from error
+        refused = REFUSED.search(str(error))
+        if refused:
+            reason = f"holds more than tensors and plain values ({refused[1]}); nothing in it was run"
+        else:
+            reason = "is damaged, or no checkpoint of PyTorch"
+        raise UnreadableFileError(file, reason) from error
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its class."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    """Return the first line of what an error says, without a full stop, or its class."""
+    return next(iter(str(error).strip().splitlines()), "").rstrip(".") or type(error).__name__
