@@ -13,6 +13,7 @@ from torch import Tensor
 from lovasz.study.data.parts import TRAIN, Data, Part
 from lovasz.study.train import store
 from lovasz.study.train.config import Config
+from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from lovasz.study.train.encoder import FrozenEncoder, inner, parameter_groups
 from lovasz.study.train.network import build_network
@@ -183,4 +184,4 @@ def test_networks_without_an_encoder(options: dict[str, Any], said: str, scene: 
 )
 def test_values_that_cannot_be(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        config_of(**options).check()
+        check_config(config_of(**options))

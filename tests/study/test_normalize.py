@@ -15,6 +15,7 @@ from lovasz.study.data.layout import find
 from lovasz.study.data.normalize import DATA, Normalization, expected_by, parse_normalization
 from lovasz.study.data.parts import PARTS, Data
 from lovasz.study.io.classes import Classes
+from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from lovasz.study.train.start import normalization_of
 from tests.study.tiny_data import CLASSES, VOID, picture, tiny_folder
@@ -35,7 +36,7 @@ def load(tmp_path: Path) -> Load:
             file.unlink()
         wanted = parse_normalization(how) if isinstance(how, str) else how
         classes, known = Classes(CLASSES, None), tmp_path / "known.json"
-        return load_folder(root, find(root), classes, (VOID,), None, known, lambda *at: None, None, wanted)
+        return load_folder(root, find(root), classes, (VOID,), None, known, lambda *at: None, normalization=wanted)
 
     return loaded
 
@@ -121,12 +122,12 @@ def test_images_of_several_types(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["image", "1", "1/2/3", "1/", "a/1", "1/0", "1/-1", "nan/1", "1/inf", "1,2/1,2,3"])
 def test_what_is_no_normalization(text: str) -> None:
     with pytest.raises(ValueError, match=r"^--normalize must .*, got '"):
-        make_config({"data": Path("x"), "normalize": text}, None).check()
+        check_config(make_config({"data": Path("x"), "normalize": text}, None))
 
 
 def test_the_scene_refuses_it() -> None:
     with pytest.raises(ValueError, match="--normalize is for your own --data"):
-        make_config({"normalize": "none"}, None).check()
+        check_config(make_config({"normalize": "none"}, None))
 
 
 def test_the_default_is_what_the_weights_expect(tmp_path: Path) -> None:

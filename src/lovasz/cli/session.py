@@ -235,8 +235,8 @@ def load(console: Console, config: Config, out: Path) -> Data:
             out / f".checked{'' if is_first() else '-of-a-worker'}.json",
             lambda done, number: progress.update(bar, completed=done),
             head.label_map,
-            head.regions,
-            normalization_of(config),
+            regions=head.regions,
+            normalization=normalization_of(config),
         )
 
 

@@ -100,6 +100,7 @@ def load_folder(
     known: Path,
     on_file: Callable[[int, int], None],
     label_map: LabelMap | None = None,
+    *,
     regions: Regions | None = None,
     normalization: Normalization = DATA,
 ) -> Data:
