@@ -188,6 +188,7 @@ def test_other_settings_are_trained_anew_and_not_mixed_in(
         (["--crop", "axb"], ["--crop must be HxW", "got 'axb'"]),
         (["--size", "20x20"], ["--size is for your own --data"]),
         (["--ignore", "255"], ["--ignore is for your own --data"]),
+        (["--normalize", "data"], ["--normalize is for your own --data"]),
         (["--data", "x", "--classes", "y", "--num-classes", "3"], ["--classes already says how many"]),
         (["--resume", "nowhere", "--seeds", "2"], ["--resume DIR goes on with settings and results in DIR"]),
         (["--config", "no-such.yaml"], ["--config no-such.yaml cannot be read"]),
@@ -389,20 +390,21 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     asked = []
     monkeypatch.setattr("lovasz.cli.app.run_compare", lambda given, *_: asked.append(make_config(given, None)))
     words = (
-        "--data d --task binary --foreground f "
-        "--classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 --group g --loss dice --loss ce --seeds 2 "
-        "--network unet-large --epochs 3 --batch 5 --crop 2x2 --augment light "
-        "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --precision bf16 --validations 7 "
+        "--data d --task binary --foreground f --classes c --map 3:1 --ignore 7 --ignore 8 --size 6x4 "
+        "--normalize none --group g --loss dice --loss ce --seeds 2 --network unet-large --weights w "
+        "--epochs 3 --batch 5 --crop 2x2 --augment light "
+        "--optimizer sgd --lr 0.1 --lr 0.2 --schedule poly --weight-decay 0.5 --freeze 2 --encoder-lr 0.1 "
+        "--precision bf16 --validations 7 "
         "--accelerator cpu --devices 2 --threads 1 --workers 3 --logger tensorboard"
     )
     assert invoke("compare", *words.split()).exit_code == 0
     wanted = Config(
         data=Path("d"), task="binary", foreground="f",
-        classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), group="g", losses=("dice", "ce"),
-        seeds=2, network="unet-large", epochs=3, batch=5, crop=(2, 2), augment=("light",), optimizer="sgd",
-        lr=(0.1, 0.2),
-        schedule="poly", weight_decay=0.5, precision="bf16", validations=7, accelerator="cpu", devices=2,
-        threads=1, workers=3, logger="tensorboard",
+        classes=Path("c"), map="3:1", ignore=(7, 8), size=(6, 4), normalize="none", group="g",
+        losses=("dice", "ce"), seeds=2, network="unet-large", weights="w", epochs=3, batch=5, crop=(2, 2),
+        augment=("light",), optimizer="sgd", lr=(0.1, 0.2), schedule="poly", weight_decay=0.5, freeze=2,
+        encoder_lr=0.1, precision="bf16", validations=7, accelerator="cpu", devices=2, threads=1, workers=3,
+        logger="tensorboard",
     )  # fmt: skip
     assert asked == [wanted]
     assert {"num_classes", "steps"} == {name for name in Config.model_fields if getattr(wanted, name) is None}

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import torch
+
 
 def test_the_command_trains_on_two_devices(tmp_path):
     command = ["compare", "--loss", "lovasz", "--seeds", "1", "--steps", "2", "--devices", "2", "--threads", "1"]
+    command += ["--network", "tests.study.own:encoded", "--freeze", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "lovasz", *command, "--out", str(tmp_path), "--accelerator", "cpu"],
         capture_output=True, text=True, check=False,
@@ -15,6 +18,11 @@ def test_the_command_trains_on_two_devices(tmp_path):
     assert "2 steps on cpu" in done.stdout
     assert ", 2 processes" in done.stdout
     assert (tmp_path / "report.html").exists()
+
+    # In the first of the two steps the encoder was kept as it was, in the second it was trained.
+    states = [torch.load(file, weights_only=True) for file in tmp_path.glob("runs/*/last.pt")]
+    assert [int(one["network.encoder.1.num_batches_tracked"]) for one in states] == [1]
+    assert (states[0]["network.encoder.1.weight"] != 1).all()
 
     # As torchrun starts `lovasz evaluate`; the run above is one of those that it wants.
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lovasz"]
