@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import ceiling, gradient, tables
+from studies import ceiling, gradient, operators, tables
 
 FOLDER = Path(__file__).parent
 
@@ -30,6 +30,7 @@ def main() -> None:
         gradient.write(FOLDER / "results" / "gradient.csv")
     elif given.ceiling:
         out = given.out or Path(f"lovasz-compare-{given.name}")
+        operators.declare()
         ceiling.write(out, FOLDER / "results" / f"{given.name}.csv")
     else:
         out = given.out or Path(f"lovasz-compare-{given.name}")

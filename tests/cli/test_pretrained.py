@@ -73,7 +73,8 @@ def test_a_pretrained_encoder_is_trained(
 
     page = text_of(tmp_path / "out" / "report.html")
     for said in (
-        started, f"in their own size, {prepared}", "the encoder&#39;s learning rate is 0.5 times this",
+        started, "Identity: 579344248a93e230.",
+        f"in their own size, {prepared}", "the encoder&#39;s learning rate is 0.5 times this",
         "the encoder is kept as it is in the first 1 of 2 steps",
     ):  # fmt: skip
         assert said in page, said
@@ -86,10 +87,13 @@ def test_a_file_in_the_middle_of_a_comparison(invoke: Invoke, tmp_path: Path) ->
     file = tmp_path / "weights.pt"
     own = ["--network", "tests.study.own:encoded", "--weights", str(file), "--normalize", "none"]
     for content in (Encoded(3, 3), Encoded(3, 3)):
-        torch.save({"state_dict": content.state_dict()}, file)
+        torch.save({"state_dict": content.state_dict() | {"[/red]": torch.ones(1)}}, file)
         done = invoke(*own)
         assert done.exit_code == 0, done.output
-        assert f"\nEvery training begins with the weights of {file}: 9 of 9 tensors taken.\n" in done.stdout
+        assert (
+            f"\nEvery training begins with the weights of {file}: 9 of 9 tensors taken; not used: [/red].\n"
+            in done.stdout
+        )
         assert "\nImages are taken with their values as they are (--normalize none)\n" in done.stdout
         assert "finished before" not in done.stdout
     assert "1 finished before" in invoke(*own).stdout

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
 def test_configurations_are_taken(file: Path) -> None:
     data = {} if file.stem == "scene" else {"data": ROOT}
     config = make_config({**data, "workers": 0, "precision": "32"}, file)
+    if config.weights is not None and find_spec("segmentation_models_pytorch") is None:
+        pytest.skip("the extra pretrained is not installed")
     check_config(config)
     assert config.seeds >= 5
     assert len(config.lr) > 1  # chosen for each loss, on validation

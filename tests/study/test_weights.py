@@ -52,12 +52,11 @@ def save(tmp_path: Path) -> Save:
 # ---- which tensor goes where ----
 
 
-@pytest.mark.parametrize(
-    "before", ["", "module.", "model.", "network.", "_orig_mod.", "module._orig_mod.", "model.network.", "net."]
-)
-def test_prefixes_are_seen_through(before: str) -> None:
+@pytest.mark.parametrize("more", ["", "model.", "net."])
+@pytest.mark.parametrize("before", ["", "module.", "model.", "network.", "_orig_mod."])
+def test_prefixes_are_seen_through(before: str, more: str) -> None:
     network = Encoded(3, 2)
-    taken = take(network, renamed(filled(), before), "it")
+    taken = take(network, renamed(filled(), before + more), "it")
     assert str(taken) == "9 of 9 tensors taken"
     assert all((value == filled()[name]).all() for name, value in network.state_dict().items())
 
@@ -103,6 +102,18 @@ def test_what_does_not_fit_is_refused() -> None:
         take(Encoded(3, 2), {"encoder.1.num_batches_tracked": torch.tensor(3)}, "it")
     with pytest.raises(ValueError, match="no tensor fits"):
         take(Encoded(3, 2), {}, "it")
+
+
+def test_names_of_any_number_and_length_end_in_a_short_sentence() -> None:
+    """Trying every prefix of these would not end."""
+    names = ["model." * 100_000 + "x", *(f"{number}.x" for number in range(20_000)), "[/red]\x1b[2J" + "y" * 1000]
+    tensors = {name: torch.ones(1) for name in names} | filled()
+    said = str(take(Encoded(3, 2), tensors, "it"))
+    assert said.startswith("9 of 9 tensors taken; not used: model.model.")
+    assert len(said) < 500
+    hostile = {names[-1]: torch.ones(1)}
+    with pytest.raises(ValueError, match=r"the file has \[/red\]\\x1b\[2Jyyy"):
+        take(Encoded(3, 2), hostile, "it")
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16, torch.float8_e4m3fn])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lovasz.cli.comparison_tables import class_tables, decision_table, legend, summary_table
@@ -153,9 +154,9 @@ class Session:
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
         if data.prepared:
-            self._say(f"Images are taken {data.prepared}")
+            self._say(escape(f"Images are taken {data.prepared}"))
         if self.start:
-            self._say(self.start)
+            self._say(escape(self.start))  # it has names of tensors
         for sentence in (*data.warnings, *missing_from(data)):
             self._say(sentence, style="bold")
         done = len(self.finished)

@@ -1,15 +1,20 @@
 """Tensors of a file in the place of a network's own: which name is which, and what was not taken."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lovasz.study.io.text import printable
+
 # What programs put before the names of a network's tensors.
 PREFIXES = ("module.", "model.", "network.", "_orig_mod.")
-# Names that are written out.
-NAMED = 3
+# At most so many of them are seen through, and so many other components are tried: a file may hold any names.
+DEEPEST, WIDEST = 3, 8
+# Names that are written out, and characters of each.
+NAMED, LONGEST = 3, 100
 
 
 @dataclass(frozen=True)
@@ -72,11 +77,11 @@ def take(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Take
         value, wanted = tensors[stored], own[name].dtype
         if value.dtype != wanted and not (value.is_floating_point() and wanted.is_floating_point):
             raise ValueError(
-                f"{source}: {stored} is {value.dtype}, {name} of the network {wanted}; only floating-point values "
-                "are converted"
+                f"{source}: {_listed([stored])} is {value.dtype}, {name} of the network {wanted}; only "
+                "floating-point values are converted"
             )
         if not value.to(wanted).isfinite().all():
-            raise ValueError(f"{source}: {stored} holds values that are not finite")
+            raise ValueError(f"{source}: {_listed([stored])} holds values that are not finite")
     with torch.no_grad():
         for name, stored in fitting.items():
             own[name].copy_(tensors[stored])
@@ -108,19 +113,18 @@ def _best(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: nn.
 
 
 def _stored_prefixes(names: Iterable[str]) -> Iterator[str]:
-    """Yield every chain of known prefixes that occurs, and each with one more component, as "backbone."."""
-    names = list(names)
-    chains = [""]
+    """Yield chains of known prefixes that occur, and each with one more component that many names share."""
+    names, chains = list(names), [""]
     for chain in chains:  # it grows meanwhile
-        chains += [chain + one for one in PREFIXES if any(name.startswith(chain + one) for name in names)]
+        if chain.count(".") < DEEPEST:
+            chains += [chain + one for one in PREFIXES if any(name.startswith(chain + one) for name in names)]
     yield from chains
-    firsts = {
-        chain + name.removeprefix(chain).partition(".")[0] + "."
-        for chain in chains
-        for name in names
-        if name.startswith(chain) and "." in name.removeprefix(chain)
-    }
-    yield from sorted(firsts - {*chains})
+    for chain in chains:
+        rests = (name.removeprefix(chain) for name in names if name.startswith(chain))
+        firsts = Counter(rest.partition(".")[0] for rest in rests if "." in rest)
+        for first, _ in firsts.most_common(WIDEST):
+            if f"{chain}{first}." not in chains:
+                yield f"{chain}{first}."
 
 
 def _roots(own: Iterable[str], network: nn.Module) -> Iterator[str]:
@@ -143,5 +147,7 @@ def _shaped(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def _listed(names: list[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more, some = len(names) - NAMED, (printable(name) for name in names[:NAMED])
+    return ", ".join(name if len(name) <= LONGEST else f"{name[:LONGEST]}..." for name in some) + (
+        f" and {more} more" if more > 0 else ""
+    )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lovasz.study.io.kinds import UnreadableFileError
+from lovasz.study.io.text import printable
 
 SAFETENSORS = ".safetensors"
 SUFFIXES = (SAFETENSORS, ".pt", ".pth", ".ckpt", ".bin")
@@ -51,7 +52,7 @@ def read_tensors(file: Path, content: bytes) -> dict[str, Tensor]:
     for name, value in found.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
             raise UnreadableFileError(
-                file, f"holds {name} sparse, quantized or without values; expected dense tensors"
+                file, f"holds {printable(name)} sparse, quantized or without values; expected dense tensors"
             )
     return {str(name): value for name, value in found.items()}
 
