@@ -60,7 +60,7 @@ def test_a_pretrained_encoder_is_trained(
     prepared = "each channel divided by 255, then less 0.5 and divided by 0.5 (--weights efficientnet-lite0)"
     started = "Every training begins with the weights of efficientnet-lite0: 288 of 350 tensors taken; not in the "
     started += "file: decoder."
-    assert f"\nImages are taken {prepared}\n{started}" in done.stdout
+    assert f"\nImages: {prepared}\n{started}" in done.stdout
 
     # What was trained began as ImageNet left it; of its two steps it took part in one.
     known = [*stored_tensors(LITE0, None).values()]
@@ -94,7 +94,7 @@ def test_a_file_in_the_middle_of_a_comparison(invoke: Invoke, tmp_path: Path) ->
             f"\nEvery training begins with the weights of {file}: 9 of 9 tensors taken; not used: [/red].\n"
             in done.stdout
         )
-        assert "\nImages are taken with their values as they are (--normalize none)\n" in done.stdout
+        assert "\nImages: with their values as they are (--normalize none)\n" in done.stdout
         assert "finished before" not in done.stdout
     assert "1 finished before" in invoke(*own).stdout
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 2

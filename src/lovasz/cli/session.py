@@ -154,7 +154,7 @@ class Session:
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
         if data.prepared:
-            self._say(escape(f"Images are taken {data.prepared}"))
+            self._say(escape(f"Images: {data.prepared}"))
         if self.start:
             self._say(escape(self.start))  # it has names of tensors
         for sentence in (*data.warnings, *missing_from(data)):
