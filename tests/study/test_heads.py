@@ -101,6 +101,7 @@ def test_binary_masks_of_two_values(tmp_path: Path, factor: int) -> None:
     assert head.told == (
         ("Masks hold 0 and 255: 255 is read as 1, any other value is refused.",) if factor > 1 else ()
     )
+    assert loaded(data, tmp_path / "out", num_classes=1).class_names == ("foreground",)
     (data / "classes.txt").write_text("nucleus\n")  # one name: nothing else can be meant
     assert loaded(data, tmp_path / "out").class_names == ("nucleus",)
     (data / "classes.txt").write_text("background\nnucleus\n")

@@ -77,7 +77,7 @@ def _multilabel(config: Config, layout: Layout, named: Classes | None) -> Head:
         if named is not None and named.names != found.names:
             raise ValueError(
                 f"the folders of labels are {', '.join(map(printable, found.names))}, the classes "
-                f"{', '.join(map(printable, named.names))}; expected the same, or leave the classes out"
+                f"{', '.join(map(printable, named.names))}; expected the same in the same order, or no classes"
             )
         label_map, told = _whiteness(config, layout)
         return Head(USUAL, found, label_map, (f"Labels may overlap: a folder of masks for each.{told}",))
@@ -100,8 +100,8 @@ def _binary(config: Config, layout: Layout, named: Classes | None) -> Head:
     if named is not None and (named.label_map is not None or named.colours is not None):
         return Head(named, foreground(named, config.foreground), config.label_map)
     if named is None or len(named.names) == 1:
-        name = USUAL.names[1] if named is None else named.names[0]
-        named = Classes((USUAL.names[0], name), None)
+        nameless = named is None or config.num_classes is not None
+        named = USUAL if nameless or named is None else Classes((USUAL.names[0], named.names[0]), None)
     if len(named.names) > 2:
         return Head(named, foreground(named, config.foreground), config.label_map)
     label_map, told = _whiteness(config, layout)
