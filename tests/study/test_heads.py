@@ -139,6 +139,13 @@ def test_a_folder_of_masks_for_each_label(tmp_path: Path) -> None:
     double = found.parts[TRAIN].samples[1][1].repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert torch.equal(resized_data.parts[TRAIN].samples[1][1], double)
     assert found.parts[TRAIN].counting == NUMBER * SIZE[0] * SIZE[1]
+    (data / "classes.json").write_text(
+        json.dumps([{"name": "nucleus", "color": "#112233"}, {"name": "cell", "color": "#445566"}])
+    )
+    other = loaded(data, tmp_path / "out")  # in the order of the class file, with its colours
+    assert (other.class_names, other.colours) == (("nucleus", "cell"), ("#112233", "#445566"))
+    assert torch.equal(other.parts[TRAIN].samples[1][1], found.parts[TRAIN].samples[1][1].flip(0))
+    (data / "classes.json").unlink()
     with pytest.raises(ValueError, match=r"--task binary: there is a folder of masks for each of cell, nucleus"):
         loaded(data, tmp_path / "out", task="binary")
     (data / "classes.txt").write_text("cell\ntissue\n")

@@ -229,7 +229,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
         bar = progress.add_task("", total=sum(map(len, layout.pairs.values())))
         return load_folder(
             config.data,
-            layout,
+            head.layout or layout,
             head.classes,
             config.ignore,
             config.size,

@@ -1,7 +1,7 @@
 """Images with their masks, in three parts; and how two folders make them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,6 +68,19 @@ class Layout:
     told: tuple[str, ...] = ()
     classes: Classes | None = None
     regions: Regions | None = None
+
+    def in_order(self, names: Sequence[str]) -> "Layout":
+        """Return the same with the masks of labels in this order, which have a folder each."""
+        assert self.regions is not None
+        order = [self.regions.names.index(name) for name in names]
+        pairs = {
+            part: [
+                replace(pair, mask=pair.masks[order[0]], labels=tuple(pair.masks[place] for place in order[1:]))
+                for pair in found
+            ]
+            for part, found in self.pairs.items()
+        }
+        return replace(self, pairs=pairs)
 
 
 @dataclass(frozen=True)

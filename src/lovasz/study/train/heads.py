@@ -26,17 +26,14 @@ class Head:
         regions: The labels of a binary or multilabel task; None: each pixel has one of the classes.
         label_map: What stored values stand for; None: for themselves, or what the class file says.
         told: How the task and the labels were found, in sentences.
+        layout: The data with the labels in this order; None: as it was.
     """
 
     classes: Classes
     regions: Regions | None
     label_map: LabelMap | None
     told: tuple[str, ...] = ()
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return MULTICLASS if self.regions is None else self.regions.task
+    layout: Layout | None = None
 
 
 def head_of(config: Config, layout: Layout) -> Head:
@@ -74,13 +71,16 @@ def _task(config: Config, layout: Layout, named: Classes | None) -> str:
 def _multilabel(config: Config, layout: Layout, named: Classes | None) -> Head:
     found = layout.regions
     if found is not None and found.source == FILES:
-        if named is not None and named.names != found.names:
+        if named is not None and set(named.names) != set(found.names):
             raise ValueError(
                 f"the folders of labels are {', '.join(map(printable, found.names))}, the classes "
-                f"{', '.join(map(printable, named.names))}; expected the same in the same order, or no classes"
+                f"{', '.join(map(printable, named.names))}; expected the same, or no classes"
             )
+        if named is not None:
+            found = overlapping(named, FILES)
         label_map, told = _whiteness(config, layout)
-        return Head(USUAL, found, label_map, (f"Labels may overlap: a folder of masks for each.{told}",))
+        said = f"Labels may overlap: a folder of masks for each.{told}"
+        return Head(USUAL, found, label_map, (said,), layout.in_order(found.names))
     if found is not None:  # regions of classes, whose masks hold classes
         return Head(numbered(1 + max(label for one in found.members for label in one)), found, config.label_map)
     if named is None:
