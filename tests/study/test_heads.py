@@ -157,6 +157,30 @@ def test_a_folder_of_masks_for_each_label(tmp_path: Path) -> None:
         loaded(data, tmp_path / "out")
 
 
+def test_a_list_with_a_column_for_each_label(tmp_path: Path) -> None:
+    data = folder(tmp_path / "data", in_folders)
+    files = [f"{part}/{{}}/{index}.png" for part in PARTS for index in range(NUMBER)]
+    rows = [
+        f"{file.split('/')[0]},{','.join(file.format(kind) for kind in ('images', 'masks/nucleus', 'masks/cell'))}"
+        for file in files
+    ]
+    (data / "list.csv").write_text("\n".join(["part,image,mask:nucleus,mask:cell", *rows]))
+    found, same = loaded(data / "list.csv", tmp_path / "out"), loaded(data, tmp_path / "other")
+    assert (found.task, found.class_names) == ("multilabel", ("nucleus", "cell"))
+    for part in PARTS:
+        assert torch.equal(found.parts[part].samples[1][1], same.parts[part].samples[1][1].flip(0))
+    for header, said in (
+        (
+            "part,image,mask,mask:cell",
+            r"must name the columns part, image, mask:cell, got part, image, mask, mask",
+        ),
+        ("part,image,mask:,mask:cell", r"the label '' of a column is empty or cannot be printed"),
+    ):
+        (data / "list.csv").write_text("\n".join([header, *rows]))
+        with pytest.raises(ValueError, match=said):
+            loaded(data / "list.csv", tmp_path / "out")
+
+
 def test_a_part_without_a_label_is_refused(tmp_path: Path) -> None:
     data = folder(tmp_path / "data", in_folders)
     (data / TEST / "masks" / "cell").rename(data / TEST / "masks" / "cells")

@@ -10,12 +10,14 @@ from lovasz.study.data.pairs import Layout, LayoutError, Pair, paired, without_a
 from lovasz.study.data.parts import MULTILABEL, PARTS, TEST, TRAIN, VAL
 from lovasz.study.data.regions import FILES, Regions
 from lovasz.study.io.kinds import SUFFIXES, suffix_of
-from lovasz.study.io.lists import read_list
+from lovasz.study.io.lists import columns_of, read_list
 from lovasz.study.io.names import Listing, listing, name_of
 from lovasz.study.io.text import UNSAFE, TextError, printable, text_of
 
 # The folders of each part.
 KINDS = ("images", "masks")
+# What columns of a list begin with that hold the masks of one label.
+MASK_OF = "mask:"
 LAYOUTS = (
     "a folder with train, val and test, each with images and masks; a folder as Pascal VOC's with JPEGImages, "
     "SegmentationClass and ImageSets, as Cityscapes', ADE20K's, COCO-stuff's or nnU-Net's; or a CSV file with the "
@@ -163,19 +165,25 @@ def _passed(folder: Listing, name: str) -> str:
 def _from_list(file: Path) -> Layout:
     pairs: dict[str, list[Pair]] = {part: [] for part in PARTS}
     try:
-        for where, row in read_list(file, ("part", "image", "mask")):
+        kinds = tuple(name for name in columns_of(file) if name.startswith(MASK_OF)) or ("mask",)
+        for where, row in read_list(file, ("part", "image", *kinds)):
             if row["part"] not in PARTS:
                 raise LayoutError(f"{where}: part must be one of {', '.join(PARTS)}, got {row['part']!r}")
-            if not row["image"] or not row["mask"]:
+            if not all(row[kind] for kind in ("image", *kinds)):
                 raise LayoutError(f"{where}: an image and a mask are needed")
-            image, mask = (file.parent / row[kind] for kind in ("image", "mask"))
-            for path in (image, mask):
+            image, mask, *others = (file.parent / row[kind] for kind in ("image", *kinds))
+            for path in (image, mask, *others):
                 if not path.is_file():
                     raise LayoutError(f"{where}: there is no file {printable(path)}")
-            pairs[row["part"]].append(Pair(printable(row["image"]), image, mask))
+            pairs[row["part"]].append(Pair(printable(row["image"]), image, mask, labels=tuple(others)))
     except TextError as error:
         raise LayoutError(str(error)) from error
-    return Layout(pairs, f"The parts are those of the list {printable(file.name)}.")
+    names = tuple(kind.removeprefix(MASK_OF) for kind in kinds if kind != "mask")
+    for name in names:
+        if UNSAFE.search(name) or not name.strip():
+            raise LayoutError(f"{printable(file)}: the label {name!r} of a column is empty or cannot be printed")
+    note = f"The parts are those of the list {printable(file.name)}."
+    return Layout(pairs, note, regions=Regions(MULTILABEL, names, FILES) if names else None)
 
 
 def _text(file: Path) -> str:

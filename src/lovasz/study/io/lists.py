@@ -12,6 +12,18 @@ class ListError(TextError):
     """A list does not hold what it should; the message names it and the line."""
 
 
+def columns_of(file: Path) -> list[str]:
+    """Return what the first line of a CSV file names; nothing where it is none, which `read_list` says.
+
+    Raises:
+        TextError: If the file cannot be read.
+    """
+    try:
+        return next(csv.reader(io.StringIO(text_of(file), newline=""), strict=True), [])
+    except csv.Error:
+        return []
+
+
 def read_list(
     file: Path, columns: Sequence[str], optional: Sequence[str] | None = ()
 ) -> Iterator[tuple[str, dict[str, str]]]:
