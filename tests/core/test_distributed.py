@@ -310,13 +310,13 @@ def compare_in_parallel(rank, world, port, folder):
     from lovasz.study.train.runs import plan
     from tests.study.tiny_data import tiny_scene
 
-    networks, build = [], training.build_network
-    training.build_network = lambda *args: networks.append(build(*args)) or networks[-1]
+    networks, start = [], training.start_network
+    training.start_network = lambda *args: networks.append(start(*args)) or networks[-1]
     scene = tiny_scene()
     config = make_config({"losses": "lovasz", "seeds": 1, "steps": 4, "accelerator": "cpu", "devices": world}, None)
     (settings,) = plan(config, scene, threads=1).runs
     run = training.train(settings, config, scene, Path(folder), lambda step: None, keep=rank == 0)
-    return [p.detach() for p in networks[0].parameters()], run.curve, run.val_counts
+    return [p.detach() for p in networks[0][0].parameters()], run.curve, run.val_counts
 
 
 def named(rank, world):

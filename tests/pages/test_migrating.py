@@ -12,6 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from benchmarks import peers, published
+from studies.operators import declare
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
@@ -104,6 +105,8 @@ def names_of(title):
     exec(compile(code(PAGE.split("\n## ")[0]), "docs/migrating.md", "exec"), names)
     imports = code(SECTIONS[title])
     package = re.search(r"^(?:from|import) (\w+)", imports, re.MULTILINE)[1]
+    if package == "segmentation_models_pytorch":
+        declare()  # beside a PyTorch without CUDA its torchvision has to be declared
     if package not in sys.modules and importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     exec(compile(imports, "docs/migrating.md", "exec"), names)

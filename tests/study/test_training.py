@@ -193,7 +193,7 @@ def test_every_second_of_a_run_is_of_one_part(quietly: Callable[..., Run], monke
     assert run.seconds["steps"] >= sum(run.step_seconds)
     assert run.seconds["memory"] == 0  # it is measured by who saves the run
     assert all(run.seconds[part] > 0 for part in PARTS if part != "memory")
-    for part, name in (("validation", "confusion"), ("rules", "fitted_rules"), ("test", "evaluate")):
+    for part, name in (("validation", "counted"), ("rules", "fitted_rules"), ("test", "evaluate")):
         done = getattr(training, name)
 
         def slowly(*given: object, done: Callable[..., object] = done) -> object:
