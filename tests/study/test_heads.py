@@ -124,6 +124,9 @@ def test_white_masks_with_another_value_are_refused(tmp_path: Path) -> None:
     Image.fromarray(classes_of(1, 2) * np.uint8(255)).save(file)
     with pytest.raises(ValueError, match=r"1.png: holds the label 255"):
         loaded(data, tmp_path / "out", task="binary")
+    white = folder(tmp_path / "white", one_mask(2, 255))
+    with pytest.raises(ValueError, match="no training mask holds foreground"):  # what is left out is no foreground
+        loaded(white, tmp_path / "out", task="binary", ignore=(255,))
     # Void by name is void, and 1 the foreground.
     found = loaded(data, tmp_path / "out", task="binary", ignore=(255,))
     assert set(found.parts[TEST].samples[1][1].unique().tolist()) == {IGNORE_INDEX, 0}
@@ -155,6 +158,20 @@ def test_a_folder_of_masks_for_each_label(tmp_path: Path) -> None:
     (data / TEST / "masks" / "cell" / "0.png").unlink()
     with pytest.raises(ValueError, match="0"):
         loaded(data, tmp_path / "out")
+
+
+def test_what_is_left_out_of_one_label_counts_for_the_others(tmp_path: Path) -> None:
+    def write(masks: Path, name: str, number: int) -> None:
+        in_folders(masks, name, number)
+        for label, rows in (("cell", 2), ("nucleus", 3)):
+            stored = np.asarray(Image.open(masks / label / f"{name}.png")) // np.uint8(255)
+            stored[:rows] = 9
+            Image.fromarray(stored).save(masks / label / f"{name}.png")
+
+    found = loaded(folder(tmp_path / "data", write), tmp_path / "out", ignore=(9,))
+    target = found.parts[TRAIN].samples[0][1]
+    assert (target == IGNORE_INDEX).sum((1, 2)).tolist() == [2 * SIZE[1], 3 * SIZE[1]]
+    assert found.parts[TRAIN].counting == NUMBER * (SIZE[0] - 2) * SIZE[1]
 
 
 def test_a_list_with_a_column_for_each_label(tmp_path: Path) -> None:

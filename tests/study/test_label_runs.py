@@ -1,17 +1,22 @@
 """Runs and results of binary and multilabel tasks, against brute force on the network that was kept."""
 
+import base64
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lovasz.decisions import DatasetDecision
 from lovasz.study.data.iou import class_counts, iou_per_class, label_confusion
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, VAL, Data, Part
+from lovasz.study.io.palette import rgb
+from lovasz.study.report.changes import changed_images
 from lovasz.study.report.labels import found_labels, label_thresholds
 from lovasz.study.report.report import write_report
 from lovasz.study.summary.compare import Comparison, summarise
@@ -198,6 +203,19 @@ def test_tables_of_the_report(comparison: tuple[Comparison, Path]) -> None:
     assert row.half == pytest.approx(100 * float(iou_per_class(run.test_counts)[0]))
     decided = torch.from_numpy(run.tested.decided["val_rule"].counts)
     assert row.there == pytest.approx(100 * float(iou_per_class(decided)[0]))
+
+
+def test_where_labels_overlap_the_rarer_is_drawn(comparison: tuple[Comparison, Path]) -> None:
+    made, _ = comparison
+    data = made.data
+    item = changed_images(made)[0]
+    target = data.parts[TEST].samples[data.parts[TEST].names.index(item.name)][1]
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(item.truth.source.split(",")[1]))).convert("RGBA"))
+    step = drawn.shape[0] // target.shape[1]
+    pixels = data.parts[TEST].pixels
+    for y, x in np.argwhere((target == 1).sum(0).numpy() == min(2, data.num_classes))[:20]:
+        rarest = min(np.flatnonzero(target[:, y, x] == 1), key=lambda label: pixels[label])
+        assert tuple(drawn[y * step, x * step, :3]) == rgb(data.colours[rarest])
 
 
 def test_training_lowers_the_loss_and_its_memory_is_known(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def focal(logits: Tensor, target: Tensor, gamma: float) -> Tensor:
     from monai.losses import FocalLoss
 
     logits, known = interpolated(logits, sides_of(logits, target)), target != IGNORE_INDEX
-    losses = FocalLoss(gamma=gamma, reduction="none")(logits, target.where(known, 0).to(logits))
+    losses = FocalLoss(gamma=gamma, reduction="none")(logits, target.to(logits))
     return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)
 
 
