@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from lovasz.study.summary import words
 from lovasz.study.summary.compare import LARGE_CLASS
 from lovasz.study.summary.stats import Difference, paired_difference, signed, spread
 from studies import figures
@@ -16,9 +17,6 @@ STUDIES = ("scene", "camvid", "nuclei", "nuclei-binary", "camvid-full")
 BASELINES = ("ce", "bce")
 # Columns of the test mIoU by the rule fitted on validation, by that fitted on training images, and per image.
 DECIDED = ("test_miou_val_rule", "test_miou_train_rule", "test_miou_image_decision")
-# What the usual decision and these are called; then of a head of one channel.
-DECISIONS = ("argmax", "rule (val)", "rule (train)", "per image")
-THRESHOLDS = ("p > 0.5", "threshold (val)", "threshold (train)", "per image")
 
 
 def read(name: str) -> list[dict[str, str]]:
@@ -135,7 +133,8 @@ def classes_table(rows: list[dict[str, str]]) -> list[str]:
 
 def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) -> list[str]:
     """One line a loss: what each decision adds to the usual, and the loss to the baseline, both by that of val."""
-    baseline, names = baseline_of(rows), DECISIONS if metric_of(rows) == "mIoU" else THRESHOLDS
+    said = words.OF_CLASSES if metric_of(rows) == "mIoU" else words.OF_LABELS
+    baseline, names = baseline_of(rows), list(said.decisions.values())
     columns = ["loss", *names]
     if ceilings:
         columns.append("ceiling")

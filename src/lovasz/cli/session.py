@@ -229,7 +229,7 @@ def load(console: Console, config: Config, out: Path) -> Data:
         bar = progress.add_task("", total=sum(map(len, layout.pairs.values())))
         return load_folder(
             config.data,
-            head.layout or layout,
+            layout,
             head.classes,
             config.ignore,
             config.size,

@@ -13,7 +13,7 @@ from lovasz.study.data.channels import dtypes_of, open_channels
 from lovasz.study.data.pairs import Pair
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.data.regions import Regions
-from lovasz.study.data.stored import read_masks
+from lovasz.study.data.stored import check_labels, read_masks
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.labels import Labels
 
@@ -40,6 +40,7 @@ def examine(pair: Pair, labelling: Labelling, size: tuple[int, ...] | None, regi
     with open_channels(pair.images) as opened:
         stored = read_masks(pair, opened.shape, labelling, regions)
         image = opened.read()
+    check_labels(pair, stored.labels, labelling, regions)
     target = targets(stored.labels, labelling)
     if size and len(size) == image.ndim - 1:  # else it is refused when all are known
         target = resized(target, size)

@@ -1,10 +1,7 @@
 """A user's own images and masks: checked once as a whole, then read one by one."""
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lovasz.study.data.channels import read_channels
-from lovasz.study.data.constant import Constants
-from lovasz.study.data.examine import examine, resized, targets
+from lovasz.study.data.check_files import check_files
+from lovasz.study.data.examine import resized, targets
 from lovasz.study.data.normalize import DATA, Normalization, Standard, described, standard_of, standardised
 from lovasz.study.data.pairs import Layout, LayoutError, Pair
 from lovasz.study.data.parts import MOST_CLASSES, MULTICLASS, PARTS, TRAIN, Data, Part
-from lovasz.study.data.regions import Regions
+from lovasz.study.data.regions import FILES, Regions
 from lovasz.study.data.stored import read_masks
 from lovasz.study.io.class_colours import background_of, class_colours
 from lovasz.study.io.classes import Classes
-from lovasz.study.io.digests import sealed, unsealed
-from lovasz.study.io.disk import replaced
 from lovasz.study.io.labelling import Labelling, check_stored_ids, make_labelling
 from lovasz.study.io.labels import LabelMap, listed
-from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 
-# Counts the changes of what a file is read as, so that what was found before is not believed.
-READERS = 3
 # Bytes of prepared images that are kept in memory instead of read again.
 CACHE = 4 * 2**30
 
@@ -125,6 +117,8 @@ def load_folder(
         LayoutError: If there are more than `MOST_CLASSES`, images differ in channels or axes, or a class
             is missing from training.
     """
+    if regions is not None and regions.source == FILES:
+        layout = layout.in_order(regions.names)
     ignore = tuple(sorted({*ignore, *layout.void}))
     num_classes = len(classes.names)
     if num_classes > MOST_CLASSES:
@@ -138,12 +132,7 @@ def load_folder(
     masks = (str(mask) for part in PARTS for pair in layout.pairs[part] for mask in pair.masks)
     check_stored_ids(label_map, masks, "leave out --map: --num-classes 19 --ignore 255")
     labelling = make_labelling(classes, ignore, label_map)
-    stamp = _stamp(layout, labelling, size, regions)
-    found = _recall(known, stamp)
-    if found is None:
-        found = {"stamp": stamp, **_check(layout, labelling, size, on_file, regions)}
-        with replaced(known, binary=True) as file:
-            file.write(sealed(json.dumps(found).encode()))
+    found = check_files(layout, labelling, size, regions, known, on_file)
     names, colours = (classes.names, classes.colours) if regions is None else (regions.names, regions.colours)
     absent = [name for name, pixels in zip(names, found["pixels"][TRAIN], strict=True) if not pixels]
     if absent:
@@ -212,95 +201,3 @@ def _never(labelling: Labelling, named: Sequence[int]) -> tuple[str, ...]:
     """Say which values of a map no mask holds."""
     never = labelling.never(named)
     return (f"{labelling.label_map.name}: no mask holds {listed(never)}",) if labelling.label_map and never else ()
-
-
-def _stamp(layout: Layout, labelling: Labelling, size: tuple[int, ...] | None, regions: Regions | None) -> str:
-    """Hash what tells that no file has changed: names, sizes and times."""
-    digest = hashlib.sha256(f"{READERS};{labelling.key};{size};{regions}".encode())
-    for part in PARTS:
-        for pair in layout.pairs[part]:
-            for file in (*pair.images, *pair.masks):
-                stat = file.stat()
-                line = f"{part};{file.resolve()};{stat.st_size};{stat.st_mtime_ns}\n"
-                digest.update(line.encode(errors="surrogateescape"))
-    return digest.hexdigest()
-
-
-def _recall(known: Path, stamp: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(unsealed(known.read_bytes()))
-    except (OSError, ValueError):
-        return None
-    return found if found.get("stamp") == stamp else None
-
-
-def _check(
-    layout: Layout,
-    labelling: Labelling,
-    size: tuple[int, ...] | None,
-    on_file: Callable[[int, int], None],
-    regions: Regions | None,
-) -> dict[str, Any]:
-    """Decode every file, on all cores, and add up what the training needs to know."""
-    jobs = [(part, pair) for part in PARTS for pair in layout.pairs[part]]
-    number_of_labels = labelling.num_classes if regions is None else len(regions.names)
-    pixels = {part: np.zeros(number_of_labels, dtype=np.int64) for part in PARTS}
-    known = dict.fromkeys(PARTS, 0)
-    content = hashlib.sha256()
-    sizes: dict[tuple[int, ...], None] = {}
-    first: tuple[Pair, int, int] | None = None
-    where: dict[str, tuple[str, Path]] = {}
-    number, total, squares = 0, np.zeros(1), np.zeros(1)
-    constants = Constants()
-    palettes, named, dtypes = Palettes(), set[int](), dict[str, str]()
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        pending = threads.map(lambda job: examine(job[1], labelling, size, regions), jobs)
-        try:
-            for done, ((part, pair), seen) in enumerate(zip(jobs, pending, strict=True), 1):
-                first = first or (pair, len(seen.sums), len(seen.size))
-                if (len(seen.sums), len(seen.size)) != first[1:]:
-                    raise LayoutError(
-                        f"{printable(pair.image)} has {len(seen.sums)} channels and {len(seen.size)} axes, "
-                        f"{printable(first[0].image)} has {first[1]} and {first[2]}; all images must agree"
-                    )
-                twin = where.setdefault(seen.shown, (part, pair.image)) if seen.shown else (part, pair.image)
-                if twin[0] != part:
-                    raise LayoutError(
-                        f"{printable(pair.image)} of the {part} part is the same image as {printable(twin[1])} of "
-                        f"the {twin[0]} part: a network would be tested on what it learned"
-                    )
-                constants.add(part, pair.image, seen.low, seen.high)
-                agreed = palettes.agree
-                for palette in seen.palettes:
-                    palettes.take(palette)
-                if agreed and not palettes.agree:
-                    check_palettes(pair.mask for _, pair in jobs)
-                named |= seen.named
-                for dtype in seen.dtypes:
-                    dtypes.setdefault(dtype, str(pair.image))
-                pixels[part] += seen.pixels
-                known[part] += seen.known
-                content.update(f"{part};{pair.name};{seen.digest}\n".encode())
-                if part == TRAIN:
-                    sizes[seen.size] = None
-                    number += int(np.prod(seen.size))
-                    total, squares = total + seen.sums, squares + seen.squares
-                on_file(done, len(jobs))
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    mean = total / number
-    deviation = np.sqrt(np.maximum(squares / number - mean**2, 0))
-    # A constant channel stays at zero; of rounding its deviation may not be.
-    deviation[constants.channels | (deviation == 0)] = 1.0
-    return {
-        "pixels": {part: counts.tolist() for part, counts in pixels.items()},
-        "known": known,
-        "sizes": list(sizes),
-        "mean": mean.tolist(),
-        "deviation": deviation.tolist(),
-        "content": content.hexdigest(),
-        "constant": constants.warnings(),
-        "named": sorted(named),
-        "dtypes": dtypes,
-    }

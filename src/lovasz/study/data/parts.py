@@ -13,7 +13,7 @@ MOST_CLASSES = 2**15
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
 # One class a pixel; one label, there or not; several labels, which may overlap.
-MULTICLASS, BINARY, MULTILABEL = TASKS = ("multiclass", "binary", "multilabel")
+MULTICLASS, BINARY, MULTILABEL = ("multiclass", "binary", "multilabel")
 
 
 class Samples(Protocol):

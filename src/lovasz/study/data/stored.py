@@ -35,7 +35,7 @@ class StoredMasks:
 
 
 def read_masks(pair: Pair, image: Sequence[int], labelling: Labelling, regions: Regions | None) -> StoredMasks:
-    """Read and check the masks of an image.
+    """Read the masks of an image; `check_labels` says whether they hold labels alone.
 
     Args:
         pair: The image and its masks.
@@ -44,25 +44,37 @@ def read_masks(pair: Pair, image: Sequence[int], labelling: Labelling, regions: 
         regions: The labels of a binary or multilabel task, or None.
 
     Raises:
-        UnreadableFileError: If a mask cannot be read, has another size, or holds what is no label.
+        UnreadableFileError: If a mask cannot be read or has another size.
     """
-    source = None if regions is None else regions.source
-    if regions is not None and source == CHANNELS:
-        stored = _channels(pair, image[1:], len(regions.names), labelling)
-        _check(pair.mask, stored.labels, labelling)
-        return stored
+    if regions is not None and regions.source == CHANNELS:
+        return _channels(pair, image[1:], len(regions.names), labelling)
     found = [_one(pair, path, tuple(image), labelling) for path in pair.masks]
-    for path, one in zip(pair.masks, found, strict=True):
-        if regions is not None and source == BITS:
-            _check_bits(path, one.labels, labelling, len(regions.names))
-        else:
-            _check(path, one.labels, labelling)
-    if source != FILES:
+    if regions is None or regions.source != FILES:
         return found[0]
     # Each file has its own colour for what is there: palettes say nothing.
     return StoredMasks(
         np.stack([one.labels for one in found]), (), frozenset().union(*(one.named for one in found))
     )
+
+
+def check_labels(pair: Pair, labels: Labels, labelling: Labelling, regions: Regions | None) -> None:
+    """Check that the masks of an image hold labels alone.
+
+    Args:
+        pair: The image and its masks.
+        labels: What `read_masks` found.
+        labelling: How it was read.
+        regions: The labels of a binary or multilabel task, or None.
+
+    Raises:
+        UnreadableFileError: If a mask holds what is neither a label nor left out.
+    """
+    in_files = regions is not None and regions.source == FILES
+    for path, one in zip(pair.masks, labels if in_files else [labels], strict=True):
+        if regions is not None and regions.source == BITS:
+            _check_bits(path, one, labelling, len(regions.names))
+        else:
+            _check(path, one, labelling)
 
 
 def _one(pair: Pair, path: Path, image: tuple[int, ...], labelling: Labelling) -> StoredMasks:

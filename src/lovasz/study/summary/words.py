@@ -1,7 +1,7 @@
 """What scores, decisions and classes are called, which differs between tasks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lovasz.study.data.parts import Data
 from lovasz.study.train.decide import IMAGE, TRAIN_RULE, VAL_RULE
@@ -57,6 +57,5 @@ def words_of(data: Data) -> Words:
     """Return the words of the task that data have."""
     if not data.overlap:
         return OF_CLASSES
-    several = data.num_classes > 1
-    rule = "at the thresholds chosen on validation" if several else OF_LABELS.rule
-    return Words(data.metric, OF_LABELS.one, OF_LABELS.several, OF_LABELS.usual, rule, OF_LABELS.decisions)
+    rule = OF_LABELS.rule if data.num_classes == 1 else "at the thresholds chosen on validation"
+    return replace(OF_LABELS, metric=data.metric, rule=rule)

@@ -26,14 +26,12 @@ class Head:
         regions: The labels of a binary or multilabel task; None: each pixel has one of the classes.
         label_map: What stored values stand for; None: for themselves, or what the class file says.
         told: How the task and the labels were found, in sentences.
-        layout: The data with the labels in this order; None: as it was.
     """
 
     classes: Classes
     regions: Regions | None
     label_map: LabelMap | None
     told: tuple[str, ...] = ()
-    layout: Layout | None = None
 
 
 def head_of(config: Config, layout: Layout) -> Head:
@@ -79,8 +77,8 @@ def _multilabel(config: Config, layout: Layout, named: Classes | None) -> Head:
         if named is not None:
             found = overlapping(named, FILES)
         label_map, told = _whiteness(config, layout)
-        said = f"Labels may overlap: a folder of masks for each.{told}"
-        return Head(USUAL, found, label_map, (said,), layout.in_order(found.names))
+        said = " ".join(("Labels may overlap: a folder of masks for each.", *told))
+        return Head(USUAL, found, label_map, (said,))
     if found is not None:  # regions of classes, whose masks hold classes
         return Head(numbered(1 + max(label for one in found.members for label in one)), found, config.label_map)
     if named is None:
@@ -99,26 +97,27 @@ def _multilabel(config: Config, layout: Layout, named: Classes | None) -> Head:
 def _binary(config: Config, layout: Layout, named: Classes | None) -> Head:
     if named is not None and (named.label_map is not None or named.colours is not None):
         return Head(named, foreground(named, config.foreground), config.label_map)
-    if named is None or len(named.names) == 1:
-        nameless = named is None or config.num_classes is not None
-        named = USUAL if nameless or named is None else Classes((USUAL.names[0], named.names[0]), None)
+    if named is None or config.num_classes == 1:
+        named = USUAL
+    elif len(named.names) == 1:
+        named = Classes((USUAL.names[0], *named.names), None)
     if len(named.names) > 2:
         return Head(named, foreground(named, config.foreground), config.label_map)
     label_map, told = _whiteness(config, layout)
-    return Head(named, foreground(named, config.foreground), label_map, (told.strip(),) if told else ())
+    return Head(named, foreground(named, config.foreground), label_map, told)
 
 
-def _whiteness(config: Config, layout: Layout) -> tuple[LabelMap | None, str]:
-    """Return the map of masks of 0 and 255, if the first that is not all 0 is one; and a sentence."""
+def _whiteness(config: Config, layout: Layout) -> tuple[LabelMap | None, tuple[str, ...]]:
+    """Return the map of masks of 0 and 255, if the first that is not all 0 is one; and a sentence about it."""
     if config.map is not None or 255 in (*config.ignore, *layout.void):
-        return config.label_map, ""
+        return config.label_map, ()
     for path in _train_masks(layout):
         values = set(read_mask(path).ravel().tolist()) - {0}
         if values == {255}:
-            return WHITE, " Masks hold 0 and 255: 255 is read as 1, any other value is refused."
+            return WHITE, ("Masks hold 0 and 255: 255 is read as 1, any other value is refused.",)
         if values:
             break
-    return None, ""
+    return None, ()
 
 
 def _train_masks(layout: Layout) -> Iterator[Path]:
@@ -130,16 +129,17 @@ def _named(config: Config, layout: Layout) -> Classes | None:
     """Return the classes as they are named; the number alone gives the names 0, 1, and so on."""
     if config.num_classes is not None:
         return numbered(config.num_classes)
-    if config.classes is not None or _class_files(config):
-        return read_classes(config.classes or _class_files(config)[0])
+    file = config.classes or next(_class_files(config), None)
+    if file is not None:
+        return read_classes(file)
     if config.label_map is not None and config.label_map.num_classes:
         return numbered(config.label_map.num_classes)
     return layout.classes
 
 
-def _class_files(config: Config) -> list[Path]:
-    folder = _folder(config)
-    return [file for file in (folder / "classes.json", folder / "classes.txt") if file.is_file()]
+def _class_files(config: Config) -> Iterator[Path]:
+    names = ("classes.json", "classes.txt")
+    return (file for name in names if (file := _folder(config) / name).is_file())
 
 
 def _folder(config: Config) -> Path:

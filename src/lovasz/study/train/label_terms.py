@@ -15,6 +15,7 @@ from lovasz import lovasz_binary_cross_entropy, lovasz_hinge, lovasz_sigmoid
 from lovasz.measures import FBeta, Tversky
 from lovasz.study.data.parts import IGNORE_INDEX
 from lovasz.study.train.network import interpolated, resolution, sides_of
+from lovasz.study.train.terms import of_norms
 
 
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -57,13 +58,7 @@ def jaccard_metric(logits: Tensor, target: Tensor) -> Tensor:
         Wang, Ning, Blaschko: Jaccard Metric Losses: Optimizing the Jaccard Index with Soft Labels (NeurIPS 2023),
         https://arxiv.org/abs/2302.05666
     """
-
-    def of_label(x: Tensor, y: Tensor) -> Tensor:
-        p = x.sigmoid()
-        both, apart = p.sum() + y.sum(), (p - y).abs().sum()
-        return 1 - (both - apart) / (both + apart).clamp_min(torch.finfo(p.dtype).tiny)
-
-    return _mean(of_label, logits, target)
+    return _mean(lambda x, y: of_norms(x.sigmoid(), y).squeeze(), logits, target)
 
 
 def lovasz(

@@ -69,11 +69,15 @@ def jaccard_metric(logits: Tensor, target: Tensor) -> Tensor:
         https://arxiv.org/abs/2302.05666
     """
     x, labels = _labelled(logits, target)
-    p, y = x[0].softmax(0), F.one_hot(labels[0, 0], x.shape[1]).T.to(x.dtype)
-    both, apart = p.sum(1) + y.sum(1), (p - y).abs().sum(1)
-    loss = 1 - (both - apart) / (both + apart)
-    present = y.any(1)
+    y = F.one_hot(labels[0, 0], x.shape[1]).T.to(x.dtype)
+    loss, present = of_norms(x[0].softmax(0), y), y.any(1)
     return torch.where(present, loss, 0.0).sum() / present.sum().clamp(min=1)
+
+
+def of_norms(p: Tensor, y: Tensor) -> Tensor:
+    """Compute that of each row of probabilities and labels (..., P); of a row without anything it is 1."""
+    both, apart = p.sum(-1) + y.sum(-1), (p - y).abs().sum(-1)
+    return 1 - (both - apart) / (both + apart).clamp_min(torch.finfo(p.dtype).tiny)
 
 
 def lovasz(logits: Tensor, target: Tensor, measure: str | Tversky | FBeta = "jaccard") -> Tensor:
