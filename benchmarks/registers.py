@@ -1,4 +1,4 @@
-"""What the Triton kernels take of a GPU, compiled for each architecture here, where there need be none."""
+"""What the kernels of CUDA and of Triton take of a GPU, compiled for each architecture, where there need be none."""
 
 import re
 import subprocess
@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import results
+import torch
+
+from . import launches, results
+from .cases import Case
 
 ARCHITECTURES = (80, 90, 100)
 
@@ -23,8 +26,9 @@ class Kernel(NamedTuple):
 
 
 class RegistersRow(NamedTuple):
-    """Registers of a thread, bytes that it spills, and bytes of shared memory of a program."""
+    """Registers of a thread, bytes that it spills, and bytes of shared memory of a block."""
 
+    compiler: str
     kernel: str
     architecture: str
     registers: int
@@ -122,12 +126,64 @@ def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
     registers = max(int(n) for n in re.findall(r"Used (\d+) registers", said.stderr))
     spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill", said.stderr))
     return RegistersRow(
-        kernel.name, f"sm_{architecture}", registers, spilled, built.metadata.shared, triton.__version__
+        "Triton", kernel.name, f"sm_{architecture}", registers, spilled, built.metadata.shared, triton.__version__
     )
+
+
+#: Classes by one, by several threads, and not in registers; both layouts; each type; each form.
+CUDA_CASES = (
+    Case("21", (4, 21, 128, 128)),
+    Case("21, class last", (4, 21, 128, 128), layout="channels_last"),
+    Case("21, bfloat16", (4, 21, 128, 128), dtype=torch.bfloat16),
+    Case("21, float64", (4, 21, 128, 128), dtype=torch.float64),
+    Case("2", (4, 2, 128, 128)),
+    Case("24", (4, 24, 128, 128)),
+    Case("150", (4, 150, 128, 128)),
+    Case("150, class last", (4, 150, 128, 128), layout="channels_last"),
+    Case("300", (4, 300, 128, 128)),
+    Case("2000", (4, 2000, 128, 128)),
+    Case("sigmoid", (4, 1, 128, 128), "sigmoid"),
+    Case("sigmoid of 5", (4, 5, 128, 128), "sigmoid"),
+    Case("hinge", (4, 1, 128, 128), "hinge"),
+    Case("hinge, float16", (4, 3, 128, 128), "hinge", torch.float16),
+)
+
+
+def asked() -> Iterator[tuple[str, launches.Launch]]:
+    """Return the launches of CUDA that differ in what they are compiled with, each with a name."""
+    seen = set()
+    for case in CUDA_CASES:
+        for fused, upsample in ((False, None), (True, None), (False, "linear")):
+            both = launches.launches_of(case, fused, upsample, (1.0, 1.0))
+            for one in (*both.forward, *both.backward):
+                key = (one.file, one.kernel, *sorted(one.macros.items()))
+                if key not in seen:
+                    seen.add(key)
+                    yield f"{one.kernel} {case.name}{' + ce' * fused}", one
+
+
+def of_cuda(name: str, launch: launches.Launch, architecture: int) -> RegistersRow:
+    """Compiles one launch of CUDA for one architecture."""
+    from cuda.bindings import nvrtc
+
+    from lovasz._kernels.cuda import compiler
+    from lovasz._kernels.cuda.source import source
+
+    options = [*compiler.OPTIONS, f"--gpu-architecture=sm_{architecture}", "-Xptxas=-v"]
+    _, said = compiler.compiled(source(launch.file, launch.macros), options)
+    (told,) = re.findall(rf"entry function '{launch.kernel}'.*?Compile time", said, re.DOTALL)
+    (registers,) = re.findall(r"Used (\d+) registers", told)
+    spilled = sum(int(n) for n in re.findall(r"(\d+) bytes spill", told))
+    shared = sum(int(n) for n in re.findall(r"(\d+) bytes smem", told)) + launch.shared
+    version = ".".join(map(str, nvrtc.nvrtcVersion()[1:]))
+    return RegistersRow("NVRTC", name, f"sm_{architecture}", int(registers), spilled, shared, version)
 
 
 def rows() -> Iterator[RegistersRow]:
     """Every kernel on every architecture."""
+    for name, launch in asked():
+        for architecture in ARCHITECTURES:
+            yield of_cuda(name, launch, architecture)
     for kernel in kernels():
         for architecture in ARCHITECTURES:
             yield compiled(kernel, architecture)
@@ -135,14 +191,17 @@ def rows() -> Iterator[RegistersRow]:
 
 def line(row: RegistersRow) -> str:
     """One row under the heading."""
-    return f"{row.kernel:28}{row.architecture:>8}{row.registers:11}{row.spilled_bytes:15}{row.shared_bytes:14}"
+    return (
+        f"{row.compiler:8}{row.kernel:36}{row.architecture:>8}{row.registers:11}{row.spilled_bytes:15}"
+        f"{row.shared_bytes:14}"
+    )
 
 
 def print_table(csv_file: str | None) -> None:
     """Prints every row; that one spills is an error."""
-    print(f"{'kernel':28}{'for':>8}{'registers':>11}{'spilled bytes':>15}{'shared bytes':>14}")
+    print(f"{'by':8}{'kernel':36}{'for':>8}{'registers':>11}{'spilled bytes':>15}{'shared bytes':>14}")
     found = results.gather(rows(), line, csv_file)
-    spilling = [f"{r.kernel} on {r.architecture}" for r in found if r.spilled_bytes]
+    spilling = [f"{r.compiler}: {r.kernel} on {r.architecture}" for r in found if r.spilled_bytes]
     if spilling:
         raise SystemExit(f"spills: {', '.join(spilling)}")
     print("no kernel spills")

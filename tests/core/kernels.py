@@ -1,15 +1,21 @@
-"""Every kernel there is here; Triton's where its interpreter stands in for a GPU (TRITON_INTERPRET=1)."""
+"""Every kernel there is here.
+
+CUDA's is compiled for the CPU; Triton's is there where its interpreter stands in for a GPU (TRITON_INTERPRET=1).
+"""
 
 import importlib
 import os
+import shutil
 
 from lovasz._kernels import cpu, plain
 from lovasz._kernels.contract import CrossEntropy, Pixels
 from lovasz.measures import JACCARD
+from tests.core import cuda_on_cpu
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 COMPILED = [cpu.Kernel(name) for name in cpu.names()]
-OTHERS = COMPILED + ([importlib.import_module("lovasz._kernels.triton.kernel")] if INTERPRETED else [])
+EMULATED = [cuda_on_cpu.OnCPU()] if shutil.which(cuda_on_cpu.COMPILER) else []
+OTHERS = COMPILED + EMULATED + ([importlib.import_module("lovasz._kernels.triton.kernel")] if INTERPRETED else [])
 KERNELS = [plain, *OTHERS]
 
 

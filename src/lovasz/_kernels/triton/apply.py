@@ -7,12 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.layouts import flat
 from ..._math import binning
 from ..contract import CrossEntropy, Pixels
 from ..plain import compute_dtype
-from . import tile
-from .finer import Finer, Part, on
+from ..strips import Part, Strips, whole
+from . import finer, tile
+from .finer import on
 from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
 
 
@@ -103,22 +103,21 @@ def apply(
     ce_grad: Tensor | None = None,
 ) -> Tensor:
     """Apply the weights of the bins to the pixels, in one launch or strip by strip."""
-    logits, target, mask, ignored, form, mode = pixels
+    logits, _, _, ignored, form, mode = pixels
     weights = weights.to(compute_dtype(logits)).contiguous()
     factors = (grad, ce_grad, None if ce_grad is None else tile.contiguous(ce))
     if mode is not None:
-        finer = Finer(pixels)
+        strips = Strips(pixels)
         total = torch.zeros_like(logits, dtype=compute_dtype(logits))
-        for part in finer.parts():
+        for part in strips.parts(finer.interpolate):
             gradient = torch.empty_like(part.logits)
             some = weights[part.images] if len(weights) > 1 else weights
             _apply(part, ignored, form, some, *factors, gradient)
-            finer.collect(part, gradient, total)
+            strips.collect(part, gradient, total, finer.collect)
         return total.to(logits.dtype)
-    x, t, m = flat(logits, target, mask)
-    out = torch.empty_like(logits)
-    flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(x)
-    _apply(Part(slice(0, x.shape[0]), 0, x.shape[2], x, t, m), ignored, form, weights, *factors, flat_out)
+    part, out = whole(pixels), torch.empty_like(logits)
+    flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(part.logits)
+    _apply(part, ignored, form, weights, *factors, flat_out)
     return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
 
 

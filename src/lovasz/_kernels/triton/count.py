@@ -15,11 +15,11 @@ import triton.language as tl
 from torch import Tensor
 
 from ..._inputs.labels import assert_on_device, canonical_target, num_labels
-from ..._inputs.layouts import flat
 from ..._math import binning
 from ..contract import Counted, CrossEntropy, Pixels
-from . import tile
-from .finer import Finer, Part, on
+from ..strips import Part, Strips, whole
+from . import finer, tile
+from .finer import on
 from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
 
 #: Bins that a program merges.
@@ -149,9 +149,9 @@ def _merge(
 def _parts(pixels: Pixels) -> Iterator[Part]:
     """Return the pixels of an input: all of them, as many as can be counted at once, or strips."""
     if pixels.interpolation is not None:
-        yield from Finer(pixels).parts()
+        yield from Strips(pixels).parts(finer.interpolate)
         return
-    x, t, m = flat(pixels.logits, pixels.target, pixels.mask)
+    *_, x, t, m = whole(pixels)
     N, _, P = x.shape
     length = max(1, MOST_PIXELS // max(N, 1))
     for begin in range(0, P, length):

@@ -1,25 +1,16 @@
-"""Labels finer than the logits, for both passes: a strip of logits interpolated, and the gradient of one collected.
-
-Both passes over the pixels go strip by strip along the first axis. Each place of the logits collects the gradient
-of its pixels in their order, and one strip is collected after the other: the same bits on every run.
-"""
+"""Labels finer than the logits, for both passes: a strip of logits interpolated, and the gradient of one collected."""
 
 import contextlib
-import functools
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._math import interpolation
-from ..contract import Pixels
 from ..plain import compute_dtype
+from ..strips import Strip
 
-#: Elements of a strip: its logits and their gradient are all that is made of them.
-STRIP = 2**22
 #: Pixels, or places of the logits, of a program.
 BLOCK = 256
 WARPS = 4
@@ -114,102 +105,37 @@ def _collect(
     tl.store(gradient + at, tl.load(gradient + at, mask=inside, other=0.0) + total, mask=inside)
 
 
-class Part(NamedTuple):
-    """Pixels of some images, from `begin` to `end` of the first axis: logits (n, C, p), labels and mask."""
-
-    images: slice
-    begin: int
-    end: int
-    logits: Tensor
-    target: Tensor
-    mask: Tensor | None
-
-
-class _Axis(NamedTuple):
-    """An axis of the interpolation on a device: of each place its first pixel and the one after its last.
-
-    `most` is the largest number of pixels of a place.
-    """
-
-    lower: Tensor
-    weight: Tensor
-    begin: Tensor
-    end: Tensor
-    most: int
-
-
-@functools.lru_cache(maxsize=64)
-def _axis(size: int, wanted: int, mode: str, device: torch.device) -> _Axis:
-    one, places = interpolation.axis(size, wanted, mode), torch.arange(size, device="cpu")
-    begin = torch.searchsorted(one.lower + (one.weight > 0), places)
-    end = torch.searchsorted(one.lower, places, right=True)
-    lower, first, last = (values.int().to(device) for values in (one.lower, begin, end))
-    return _Axis(lower, one.weight.to(device), first, last, int((end - begin).max()))
-
-
 def on(device: torch.device) -> Any:
     """Send launches to the device of the tensors, whichever is the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
-class Finer:
-    """An input whose labels are finer than its logits, strip by strip."""
+def interpolate(logits: Tensor, strip: Strip, out: Tensor) -> None:
+    """Fill (n, C, p) with the logits (n, C, z, y, x) at the output indices of a strip."""
+    n, C, p = out.shape
+    tiles = triton.cdiv(p, BLOCK)
+    z, y, x = strip.axes
+    with on(out.device):
+        _interpolate[(n * C * tiles,)](
+            logits, out, *z[:2], *y[:2], *x[:2], strip.begin, tiles, p, strip.height, strip.width, C,
+            *logits.stride(), THREE=strip.spatial == 3, REAL=_real(out), BLOCK=BLOCK, num_warps=WARPS,
+        )  # fmt: skip
 
-    def __init__(self, pixels: Pixels) -> None:
-        logits, self.target, self.mask, mode = pixels.logits, pixels.target, pixels.mask, pixels.interpolation
-        assert mode is not None
-        self.spatial = logits.ndim - 2
-        self.logits = self._three(logits)
-        sizes = self.target.shape[-self.spatial :]
-        self.sizes = (sizes[0], *(1,) * (3 - self.spatial), *sizes[1:])
-        pairs = zip(self.logits.shape[2:], self.sizes, strict=True)
-        self.first_axis = interpolation.axis(logits.shape[2], sizes[0], mode)
-        self.axes = [] if 0 in sizes else [_axis(size, wanted, mode, logits.device) for size, wanted in pairs]
-        self.dtype = compute_dtype(logits)
-        self.real = tl.float64 if self.dtype == torch.float64 else tl.float32
 
-    def _three(self, logits: Tensor) -> Tensor:
-        """Return the logits with three spatial axes: those that there are not stand behind the first."""
-        for _ in range(3 - self.spatial):
-            logits = logits.unsqueeze(3)
-        return logits
+def collect(gradient: Tensor, strip: Strip, first: int, last: int, out: Tensor) -> None:
+    """Add the gradient of a strip (n, C, p) to that of its source indices, `first` to `last` of (n, C, z, y, x)."""
+    n, C, p = gradient.shape
+    rows, columns = out.shape[3:]
+    places = (last - first) * rows * columns
+    tiles = triton.cdiv(places, BLOCK)
+    z, y, x = strip.axes
+    with on(gradient.device):
+        _collect[(n * C * tiles,)](
+            gradient, out, *z[:4], *y[:4], *x[:4], strip.begin, strip.end, first, tiles, places, rows, columns, p,
+            strip.height, strip.width, C, *out.stride(),
+            MOST_Z=z.most, MOST_Y=y.most, MOST_X=x.most, REAL=_real(gradient), BLOCK=BLOCK, num_warps=WARPS,
+        )  # fmt: skip
 
-    def parts(self) -> Iterator[Part]:
-        """Return all pixels, interpolated a strip at a time."""
-        N, C = self.logits.shape[:2]
-        places, height, width = self.sizes
-        each = C * height * width
-        for images, strip in interpolation.parts(N if each else 0, places, each, STRIP, N):
-            n, p = images.stop - images.start, (strip.stop - strip.start) * height * width
-            logits = torch.empty(n, C, p, dtype=self.dtype, device=self.logits.device)
-            tiles = triton.cdiv(p, BLOCK)
-            z, y, x = self.axes
-            with on(logits.device):
-                _interpolate[(n * C * tiles,)](
-                    self.logits[images], logits, *z[:2], *y[:2], *x[:2], strip.start, tiles, p, height, width, C,
-                    *self.logits.stride(), THREE=self.spatial == 3, REAL=self.real, BLOCK=BLOCK,
-                    num_warps=WARPS,
-                )  # fmt: skip
-            mask = None if self.mask is None else self._cut(self.mask, images, strip)
-            yield Part(images, strip.start, strip.stop, logits, self._cut(self.target, images, strip), mask)
 
-    def _cut(self, labels: Tensor, images: slice, strip: slice) -> Tensor:
-        first = labels.ndim - self.spatial
-        return labels[images].narrow(first, strip.start, strip.stop - strip.start).flatten(first)
-
-    def collect(self, part: Part, gradient: Tensor, total: Tensor) -> None:
-        """Add the gradient of a part (n, C, p) to that of all logits, which has their shape."""
-        _, height, width = self.sizes
-        _, rows, columns = self.logits.shape[2:]
-        cut = self.first_axis.part(slice(part.begin, part.end))
-        places = cut.size * rows * columns
-        tiles = triton.cdiv(places, BLOCK)
-        n, C, p = gradient.shape
-        out = self._three(total[part.images])
-        z, y, x = self.axes
-        with on(gradient.device):
-            _collect[(n * C * tiles,)](
-                gradient, out, *z[:4], *y[:4], *x[:4], part.begin, part.end, cut.first,
-                tiles, places, rows, columns, p, height, width, C, *out.stride(),
-                MOST_Z=z.most, MOST_Y=y.most, MOST_X=x.most, REAL=self.real, BLOCK=BLOCK, num_warps=WARPS,
-            )  # fmt: skip
+def _real(tensor: Tensor) -> Any:
+    return tl.float64 if compute_dtype(tensor) == torch.float64 else tl.float32

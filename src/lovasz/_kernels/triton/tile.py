@@ -14,7 +14,7 @@ from torch import Tensor
 from ..._inputs.labels import canonical_target, num_labels
 from ..._math import binning
 from ..contract import CrossEntropy
-from .finer import Part
+from ..strips import Part
 
 #: Elements of a tile; four warps take 16 each.
 TILE = 2048
