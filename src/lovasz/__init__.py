@@ -2,6 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from ._kernels.check import KernelCheck, check_kernels
 from ._kernels.operators import kernels
 from .counts import Counts, count
 from .functional import (
@@ -31,12 +32,14 @@ __all__ = [
     "Counts",
     "DeepSupervisionLoss",
     "FBeta",
+    "KernelCheck",
     "LovaszBinaryCrossEntropyLoss",
     "LovaszCrossEntropyLoss",
     "LovaszHingeLoss",
     "LovaszSigmoidLoss",
     "LovaszSoftmaxLoss",
     "Tversky",
+    "check_kernels",
     "count",
     "kernels",
     "lovasz_binary_cross_entropy",

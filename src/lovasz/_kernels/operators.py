@@ -5,9 +5,6 @@ the weights of the bins is kept between forward and backward. A kernel is what `
 it for its device is all that a new one needs here.
 """
 
-import functools
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +13,7 @@ from torch import Tensor
 
 from .._inputs.labels import canonical_target, whole_labels
 from .._math import jaccard
-from . import collective, cpu, plain
+from . import collective, cpu, gpu, plain
 from .contract import Counted, CrossEntropy, Kernel, Pixels
 
 _PIXELS = "Tensor logits, Tensor target, Tensor? mask, int[] ignored, str form, str? interpolation"
@@ -72,36 +69,12 @@ def _flat(ce: CrossEntropy | None) -> CrossEntropy | tuple[None, None]:
     return (None, None) if ce is None else ce
 
 
-@functools.cache
-def _triton() -> Kernel:
-    """Return the kernel of CUDA and ROCm, loaded with the first tensor there; without Triton plain PyTorch."""
-    if importlib.util.find_spec("triton") is None:
-        return plain
-    found: Any = importlib.import_module(".triton.kernel", __package__)
-    return found
-
-
-class _CUDA:
-    """Whatever `_triton` finds, found when it is called."""
-
-    @staticmethod
-    def count(*args: Any) -> Counted:
-        return _triton().count(*args)
-
-    @staticmethod
-    def weigh(*args: Any) -> tuple[Tensor, Tensor]:
-        return _triton().weigh(*args)
-
-    @staticmethod
-    def apply(*args: Any) -> Tensor:
-        return _triton().apply(*args)
-
-
 _library.impl("all_reduce", collective.all_reduce, "CompositeExplicitAutograd")
 _library.impl("labels", canonical_target, "CompositeExplicitAutograd")
 _library.impl("whole_labels", whole_labels, "CompositeExplicitAutograd")
 _register(plain, "CompositeExplicitAutograd")
-_register(_CUDA, "CUDA")
+gpu_kernel = gpu.Kernel(*gpu.select())
+_register(gpu_kernel, "CUDA")
 _cpu_kernel, _cpu_reason = cpu.select()
 if _cpu_kernel is not None:
     _register(cpu.Kernel(_cpu_kernel), "CPU")
@@ -284,13 +257,8 @@ def kernels() -> list[tuple[str, str, str]]:
         ['cpu', 'cuda', 'any other']
     """
     cpu = "PyTorch" if _cpu_kernel is None else f"C++, {_cpu_kernel}"
-    found = importlib.util.find_spec("triton") is not None
     return [
         ("cpu", cpu, _cpu_reason),
-        (
-            "cuda",
-            "Triton" if found else "PyTorch",
-            "loaded when it is needed" if found else "Triton is not installed",
-        ),
+        ("cuda", *gpu_kernel.row()),
         ("any other", "PyTorch", "plain tensor operations serve every device"),
     ]

@@ -14,10 +14,11 @@ def main() -> None:
         app(prog_name="lovasz")
     elif sys.argv[1:] == ["--version"]:
         print(f"lovasz {versions()['lovasz']}")
-    elif sys.argv[1:] == ["info"]:
+    elif sys.argv[1:] in (["info"], ["info", "--check"]):
         from lovasz.cli.info import print_plain
 
-        print_plain()
+        if not print_plain(check=sys.argv[2:] == ["--check"]):
+            raise SystemExit(1)
     else:
         print(f"lovasz: the commands need the study extra: {INSTALL}", file=sys.stderr)
         raise SystemExit(2)

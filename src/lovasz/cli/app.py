@@ -100,8 +100,14 @@ app.command()(evaluate)
 
 
 @app.command()
-def info() -> None:
+def info(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check every kernel against plain PyTorch and time it; exit 1 if one fails."),
+    ] = False,
+) -> None:
     """Show versions, devices, and which kernel serves which device and why."""
     from lovasz.cli.info import print_info
 
-    print_info()
+    if not print_info(check):
+        raise typer.Exit(1)

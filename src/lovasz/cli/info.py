@@ -1,26 +1,35 @@
-"""``lovasz info``: versions, devices and kernels."""
+"""``lovasz info``: versions, devices and kernels; with ``--check``, how each kernel does here."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
-from lovasz import kernels
+from lovasz import KernelCheck, check_kernels, kernels
 from lovasz.study.environment import versions
 
 # Title, columns, rows.
 Section = tuple[str, Sequence[str], Sequence[Sequence[str]]]
 
 
-def print_info() -> None:
-    """Print what is installed and what the losses run on, as tables."""
+def print_info(check: bool = False) -> bool:
+    """Print what is installed and what the losses run on, as tables.
+
+    Args:
+        check: whether every kernel is checked and timed as well.
+
+    Returns:
+        Whether none that is installed failed.
+    """
     from rich.console import Console
     from rich.text import Text
 
     from lovasz.cli.tables import titled
 
     console = Console(highlight=False)
-    for title, columns, rows in sections():
+
+    def show(section: Section) -> None:
+        title, columns, rows = section
         table = titled(title)
         for column in columns:
             table.add_column(column, overflow="fold")
@@ -29,10 +38,14 @@ def print_info() -> None:
             table.add_row(*map(Text, row))
         console.print(table)
 
+    return _print(show, check)
 
-def print_plain() -> None:
+
+def print_plain(check: bool = False) -> bool:
     """Print the same as plain text, for an installation without Rich."""
-    for title, columns, rows in sections():
+
+    def show(section: Section) -> None:
+        title, columns, rows = section
         print(title)
         lines = [columns, *rows]
         widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
@@ -40,14 +53,18 @@ def print_plain() -> None:
             print("  " + "  ".join(map(str.ljust, line, widths)).rstrip())
         print()
 
+    return _print(show, check)
 
-def sections() -> list[Section]:
-    """List what there is to know: versions, devices, kernels."""
-    return [
-        ("Versions", ("package", "version"), list(versions().items())),
-        ("Devices", ("device", "what it is"), devices()),
-        ("Kernels", ("device", "kernel", "why"), list(kernels())),
-    ]
+
+def _print(show: Callable[[Section], None], check: bool) -> bool:
+    """Show what there is to know, the kernels last: a check finds out which serves a GPU."""
+    show(("Versions", ("package", "version"), list(versions().items())))
+    show(("Devices", ("device", "what it is"), devices()))
+    checks = check_kernels() if check else []
+    if check:
+        show(checked(checks))
+    show(("Kernels", ("device", "kernel", "why"), list(kernels())))
+    return all(one.passed is not False for one in checks)
 
 
 def devices() -> list[tuple[str, str]]:
@@ -59,3 +76,22 @@ def devices() -> list[tuple[str, str]]:
     if torch.backends.mps.is_available():
         found.append(("mps", "Apple GPU"))
     return found
+
+
+def checked(checks: Sequence[KernelCheck]) -> Section:
+    """Return how each kernel did, and what a step takes beside one of cross-entropy."""
+    rows = []
+    for one in checks:
+        size = "x".join(map(str, one.size))
+        ratio = "-" if one.ratio is None else f"{one.ratio:.2f}"
+        rows.append(
+            (one.device, one.kernel, one.found, size, _time(one.milliseconds), _time(one.cross_entropy), ratio)
+        )
+    title = "Check, and milliseconds of value and gradient: lovasz_softmax and cross-entropy (CE) in float32"
+    return title, ("device", "kernel", "check", "logits", "ms", "CE ms", "ratio"), rows
+
+
+def _time(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return "-"
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"

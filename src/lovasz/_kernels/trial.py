@@ -1,0 +1,46 @@
+"""How a kernel does on a device: it is loaded and held against plain PyTorch there."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from . import agreement, contract
+from .remedies import REPORT, remedy
+
+Load = Callable[[], contract.Kernel]
+
+
+class Trial(NamedTuple):
+    """How a kernel did.
+
+    Attributes:
+        name: its name.
+        kernel: None where it raised or differed.
+        failure: type and first line of the exception, or what differed; "" where it agrees.
+        remedy: what to do about that.
+        missing: whether a package that it needs is not installed.
+    """
+
+    name: str
+    kernel: contract.Kernel | None
+    failure: str = ""
+    remedy: str = ""
+    missing: bool = False
+
+
+def tried(name: str, load: Load, device: torch.device) -> Trial:
+    """Load a kernel and hold it against plain PyTorch on a device."""
+    try:
+        kernel = load()
+        differs = agreement.difference(kernel, device)
+    except Exception as error:
+        # As text: an exception keeps every tensor of the frames that it went through.
+        return Trial(name, None, named(error), remedy(error), isinstance(error, ModuleNotFoundError))
+    return Trial(name, None, differs, REPORT) if differs else Trial(name, kernel)
+
+
+def named(error: Exception) -> str:
+    """Return the type and the first line of an exception."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
