@@ -1,10 +1,18 @@
 """What the commands do where the study extra, or a part of it, is missing: ``info`` and refusals."""
 
+from collections.abc import Callable
+
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 import lovasz
+from lovasz import KernelCheck
+from lovasz._kernels import check as checks_module
+from lovasz._kernels import cpu, plain, trial
 from lovasz.cli import compare as compare_module
+from lovasz.cli import info as info_module
+from lovasz.cli import main
 from lovasz.cli.app import app
 from lovasz.cli.info import print_plain
 from lovasz.study.environment import EXTRA
@@ -27,6 +35,16 @@ from lovasz.cli import main
 sys.argv = ["lovasz", *{arguments!r}]
 main()
 """
+
+
+CPU = torch.device("cpu")
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def function(*args: object, **kwargs: object) -> None:
+        raise error
+
+    return function
 
 
 def invoke(*arguments: str) -> Result:
@@ -52,6 +70,7 @@ def test_version() -> None:
         ({"typer"}, ["compare"], 2, "lovasz: the commands need the study extra: pip install"),
         (set(EXTRA), ["--help"], 2, "lovasz: the commands need the study extra: pip install"),
         (set(EXTRA), ["info"], 0, ""),
+        (set(EXTRA), ["info", "--check"], 0, ""),
         (set(EXTRA), ["--version"], 0, ""),
         ({"rich"}, [], 2, "lovasz: the commands need the study extra: pip install"),
         ({"lightning"}, ["compare"], 2, "lovasz: compare needs lightning, from the study extra"),
@@ -79,6 +98,7 @@ def test_version() -> None:
         "typer",
         "help",
         "plain-info",
+        "plain-check",
         "plain-version",
         "rich",
         "lightning",
@@ -113,3 +133,119 @@ def test_missing_package_is_shown_in_info(
     assert "no_such_module  missing: pip install 'lovasz[study]'" in capsys.readouterr().out
     assert_refused(invoke("compare"), "no_such_module", "pip install 'lovasz[study]'")
     assert compare_module.missing() == ["no_such_module"]
+
+
+# ---- info --check ----
+
+
+def check(passed: bool | None, found: str, milliseconds: float | None, kernel: str = "triton") -> KernelCheck:
+    return KernelCheck("cuda:0", kernel, passed, found, (8, 21, 512, 512), milliseconds, 2.5)
+
+
+def test_check_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7), "cuda": (2, 3, 9, 7)})
+    result = invoke("info", "--check")
+    assert result.exit_code == 0, result.stdout
+    rows = [line.split() for line in result.stdout.splitlines() if "2x3x9x7" in line]
+    assert rows[0][0] == "cpu"
+    assert rows[-1][:3] in (
+        ["cpu", "PyTorch", "reference"],
+        [f"cuda:{torch.cuda.device_count() - 1}", "PyTorch", "reference"],
+    )
+    for row in rows:
+        ours, theirs, ratio = map(float, row[-3:])
+        assert ours > 0
+        assert ratio == pytest.approx(ours / theirs, rel=0.02, abs=0.01)
+    assert "Check" not in invoke("info").stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("passed", "found", "code"),
+    [
+        (True, "ok", 0),
+        (None, "not installed: ModuleNotFoundError: No module named 'cuda'. Remedy: pip install 'x[study]'", 0),
+        (False, "RuntimeError: no C compiler. Remedy: install gcc, or set CC to a C compiler", 1),
+    ],
+    ids=["ok", "not-installed", "failed"],
+)
+def test_check_says_what_was_found_and_fails_where_a_kernel_does(
+    passed: bool | None, found: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [check(passed, found, 1.25 if passed else None, "cuda"), check(True, "reference", 123.4, "PyTorch")]
+    monkeypatch.setattr(info_module, "check_kernels", lambda: rows)
+    result = invoke("info", "--check")
+    assert result.exit_code == code
+    assert print_plain(check=True) == (code == 0)
+    plain = capsys.readouterr().out
+    assert f"cuda:0  cuda     {found}" in plain
+    numbers = [line.split()[-4:] for line in plain.splitlines() if "8x21x512x512" in line]
+    assert numbers == [
+        ["8x21x512x512", *(["1.25", "2.5", "0.50"] if passed else ["-", "2.5", "-"])],
+        ["8x21x512x512", "123", "2.5", "49.36"],
+    ]
+    for word in found.split():
+        assert word[:6] in result.stdout  # folded
+
+
+def test_check_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("lovasz.cli.util.find_spec", lambda name: None)
+    monkeypatch.setattr(info_module, "check_kernels", lambda: [check(False, "OSError", None)])
+    for arguments, code in ((["info"], None), (["info", "--check"], 1), (["info", "--checks"], 2)):
+        monkeypatch.setattr("sys.argv", ["lovasz", *arguments])
+        if code is None:
+            main()
+            assert "OSError" not in capsys.readouterr().out
+            continue
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == code
+        assert ("OSError" in capsys.readouterr().out) == (code == 1)
+
+
+def test_a_check_lists_every_kernel_in_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the CPU in the place of a GPU: what agrees is timed, what fails or is missing says why."""
+    absent = ModuleNotFoundError("No module named 'cuda'", name="numpy")
+    trials = [
+        trial.tried("cuda", raising(absent), CPU),
+        trial.tried("triton", lambda: plain, CPU),
+        trial.tried("other", raising(OSError("no library")), CPU),
+    ]
+    monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7)})
+    monkeypatch.setattr(checks_module, "_cpu_trials", lambda device: trials)
+    first, second, third, last = checks_module._checks(CPU)
+    assert (first.kernel, first.passed, first.milliseconds, first.ratio) == ("cuda", None, None, None)
+    assert first.found.startswith("not installed: ModuleNotFoundError: No module named 'cuda'. Remedy: report")
+    assert (second.kernel, second.passed, second.found, second.size) == ("triton", True, "ok", (2, 3, 9, 7))
+    assert second.ratio == second.milliseconds / second.cross_entropy
+    assert (third.kernel, third.passed, third.milliseconds) == ("other", False, None)
+    assert third.found.startswith("OSError: no library. Remedy: ")
+    assert (last.kernel, last.passed, last.found) == ("PyTorch", True, "reference")
+
+
+def test_a_check_without_memory_for_its_times_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7)})
+    monkeypatch.setattr(torch, "randn", raising(torch.OutOfMemoryError("CUDA out of memory.")))
+    for one in checks_module._checks(CPU):
+        assert (one.passed, one.milliseconds, one.cross_entropy) == (True, None, None)
+        assert one.found.endswith("; not timed: OutOfMemoryError: CUDA out of memory.")
+
+
+@pytest.mark.parametrize(("chosen", "kernels"), [("off", ["PyTorch"]), ("", ["C++, {}", "PyTorch"])])
+def test_a_check_of_the_cpu_is_one_of_what_may_serve(
+    chosen: str, kernels: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not cpu.names():
+        pytest.skip("needs the compiled kernel")
+    monkeypatch.setenv("LOVASZ_CPU_KERNEL", chosen)
+    monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7)})
+    assert [one.kernel for one in checks_module._checks(CPU)] == [name.format(cpu.names()[0]) for name in kernels]
+
+
+def test_a_check_says_that_the_compiled_kernel_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_compiled", None)
+    monkeypatch.setattr(cpu, "_missing", "no such file", raising=False)
+    monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7)})
+    first, _ = checks_module._checks(CPU)
+    assert first.passed is None
+    assert "no such file. Remedy: install a C++17 compiler and lovasz again" in first.found

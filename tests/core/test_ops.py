@@ -1,8 +1,6 @@
 """The operators and their place in PyTorch: opcheck, compile, autocast, scaling, grad modes."""
 
 import copy
-import functools
-import importlib.util
 import io
 import pickle
 
@@ -269,7 +267,7 @@ def test_the_kernels_that_serve_are_those_that_info_lists():
     (device, kernel, reason), (gpu, on_gpu, _), (other, everywhere, _) = operators.kernels()
     chosen, why = cpu.select()
     assert (device, gpu, other, everywhere) == ("cpu", "cuda", "any other", "PyTorch")
-    assert on_gpu == ("PyTorch" if importlib.util.find_spec("triton") is None else "Triton")
+    assert on_gpu == ", ".join([*operators.gpu_kernel.loads, "PyTorch"])
     assert kernel == ("PyTorch" if chosen is None else f"C++, {chosen}")
     assert reason == why
     for name in ("count", "weigh", "apply"):
@@ -297,17 +295,6 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
         arguments = {"ignore_index": 255, "classes": [0, 2], "bins": 64}
         loss = LOSSES[form](logits[..., None], target[..., None], **arguments)
         assert loss.device.type == "meta"
-
-
-def test_without_triton_pytorch_serves_cuda_and_info_says_so(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "triton" else find(name, *a))
-    monkeypatch.setattr(operators, "_triton", functools.cache(operators._triton.__wrapped__))
-    assert operators._triton() is plain
-    assert operators.kernels()[1] == ("cuda", "PyTorch", "Triton is not installed")
-    logits, target = random("softmax", (2, 3, 40))
-    found = count_with(operators._CUDA, logits, target, None, [], "softmax", 64, False)
-    assert_close(found, count_with(plain, logits, target, None, [], "softmax", 64, False))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

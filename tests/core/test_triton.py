@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 import lovasz
 from lovasz._inputs import arguments
-from lovasz._kernels import operators, plain
+from lovasz._kernels import gpu, operators, plain
 from tests.core import cases
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
 from tests.core.coarse import problem
@@ -259,9 +259,20 @@ def test_more_than_2_to_the_31_logits():
 
 
 @on_gpu
-def test_cuda_is_served_by_triton():
+def test_triton_serves_where_it_is_asked_for():
+    """Its first use is a check, which synchronises."""
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        assert gpu.Kernel({"triton": lambda: _triton}).on(torch.device("cuda", 0)) is _triton
+        assert torch.cuda.get_sync_debug_mode() == 2
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@on_gpu
+def test_cuda_is_not_left_to_plain_pytorch():
     logits, target = on_device(*random("softmax", (2, 3, 64, 65), 68))
-    assert operators._triton() is _triton
+    assert operators.gpu_kernel.on(logits.device) is not plain
     exact = lovasz.lovasz_softmax(logits.double(), target, bins=None)
     with torch.autocast("cuda", dtype=torch.bfloat16):
         assert_close(lovasz.lovasz_softmax(logits, target, bins=65536).double(), exact, rtol=1e-4, atol=0)

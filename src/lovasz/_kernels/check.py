@@ -85,7 +85,7 @@ def _checks(device: torch.device) -> list[KernelCheck]:
     checks = []
     for trial in trials:
         passed = None if trial.missing else trial.kernel is not None
-        found = "reference" if trial.kernel is plain else "ok"
+        found = "reference" if trial.name == PLAIN else "ok"
         if not passed:
             found = f"{'not installed: ' * trial.missing}{trial.failure}. Remedy: {trial.remedy}"
         elif trial.name in failures:

@@ -104,7 +104,7 @@ class Kernel:
         """Return the first kernel that agrees on a device, or plain PyTorch, and warn of those that do not."""
         warning = ""
         with _current(device):
-            if self.loads and torch.cuda.is_current_stream_capturing():
+            if self.loads and _capturing(device):
                 self._warn_of_capture(device)
                 return plain
             with self._lock:
@@ -132,15 +132,20 @@ class Kernel:
         if device.index not in self._captured:
             self._captured.add(device.index)
             warnings.warn(
-                "plain PyTorch, several times slower, serves the Lovász losses in this CUDA graph. No kernel can be "
-                f"checked on {device} during the capture: run a step before it.",
+                "plain PyTorch, several times slower, serves the Lovász losses in this CUDA graph: no kernel can "
+                f"be checked on {device} during the capture. Remedy: run a step before it.",
                 stacklevel=2,
             )
 
 
 def _current(device: torch.device) -> Any:
-    """Make a device the current one, whose stream is asked whether it captures."""
+    """Make a device the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _capturing(device: torch.device) -> bool:
+    """Return whether the stream of a device, the current one, is captured into a graph."""
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
 
 
 def _warning(device: torch.device, name: str, failed: Sequence[Trial]) -> str:

@@ -1,6 +1,7 @@
 """How a kernel does on a device: it is loaded and held against plain PyTorch there."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -32,12 +33,27 @@ class Trial(NamedTuple):
 def tried(name: str, load: Load, device: torch.device) -> Trial:
     """Load a kernel and hold it against plain PyTorch on a device."""
     try:
-        kernel = load()
-        differs = agreement.difference(kernel, device)
+        with _may_synchronise(device):
+            kernel = load()
+            differs = agreement.difference(kernel, device)
     except Exception as error:
         # As text: an exception keeps every tensor of the frames that it went through.
         return Trial(name, None, named(error), remedy(error), isinstance(error, ModuleNotFoundError))
     return Trial(name, None, differs, REPORT) if differs else Trial(name, kernel)
+
+
+@contextlib.contextmanager
+def _may_synchronise(device: torch.device) -> Iterator[None]:
+    """Let a check read results back where the caller has set `torch.cuda.set_sync_debug_mode`."""
+    if device.type != "cuda":
+        yield
+        return
+    mode = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("default")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def named(error: Exception) -> str:
