@@ -97,6 +97,10 @@ def test_the_inputs_hold_what_a_kernel_must_do():
     for form in ("softmax", "sigmoid", "hinge", "probs"):
         assert {c.dtype for c, _ in given if c.form == form} == {torch.float32, torch.bfloat16}
         assert {c.per_image for c, _ in given if c.form == form} == {False, True}
+    for option in ("masked", "fused", "weighted", "smoothing", "coarse", "channels_last"):
+        assert {bool(getattr(c, option)) for c, _ in given if c.form == "softmax"} == {False, True}
+    for option in ("masked", "fused", "weighted", "coarse"):
+        assert {bool(getattr(c, option)) for c, _ in given if c.form == "sigmoid"} == {False, True}
     for case, problem in given:
         assert problem.pixels.ignored == [agreement.VOID]
         assert (problem.pixels.target == agreement.VOID).any()
@@ -267,7 +271,7 @@ def test_plain_pytorch_serves_where_all_fail(quick):
 
 def test_the_first_that_agrees_serves_and_no_other_is_loaded(quick):
     good = Fake()
-    kernel = served(cuda=good, triton=raises(AssertionError("loaded")))
+    kernel = served(cuda=good, triton=raises(KeyboardInterrupt("loaded")))
     logits, target = random("softmax", (2, 3, 40))
     args = (logits, target, None, [], "softmax")
     found = count_with(kernel, *args, 64, False, None, 0.1)
@@ -381,13 +385,16 @@ def test_nothing_of_the_caller_changes_the_check_or_is_changed(quick):
 
 
 def test_every_case_is_checked_whatever_the_defaults_are():
+    expected = [agreement.problem(case).pixels.logits for case in agreement.CASES]
     torch.set_default_dtype(torch.bfloat16)
     torch.set_default_device("meta")
     try:
+        found = [agreement.problem(case).pixels.logits for case in agreement.CASES]
         assert agreement.difference(plain, CPU) == ""
     finally:
         torch.set_default_device("cpu")
         torch.set_default_dtype(torch.float32)
+    assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_a_check_may_synchronise_where_the_caller_has_made_that_an_error(monkeypatch):

@@ -194,9 +194,9 @@ def _unequal(found: Tensor, expected: Tensor) -> str:
         )
     found = found.cpu()
     if expected.is_floating_point():
-        relative = 2**-7 if expected.dtype == torch.bfloat16 else 1e-4
+        rounding = 2**-7 if expected.dtype == torch.bfloat16 else 0.0
         a, b = found.double(), expected.double()
-        wrong = ~torch.isclose(a, b, rtol=relative, atol=1e-4 * b.abs().max().item(), equal_nan=True)
+        wrong = ~torch.isclose(a, b, rtol=rounding, atol=1e-4 * b.abs().max().item())
     else:
         a, b = found, expected
         wrong = a != b
