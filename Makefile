@@ -8,7 +8,7 @@ PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constr
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py binary_cross_entropy.py)
 
-.PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu docs evidence clean
+.PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu gpu gpu-day docs evidence clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
@@ -33,6 +33,7 @@ fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the p
 triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interpreter, and compiled for each architecture
 	TRITON_INTERPRET=1 $(PYTEST) -W ignore::RuntimeWarning -k triton tests/core/test_triton.py tests/core/test_cpu.py tests/core/test_measures.py \
 	tests/core/test_binary_cross_entropy.py
+	$(PYTEST) -k "compile or kept or written or adapts" tests/core/test_cuda.py
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH; pytest's own processes need it too. Left out:
@@ -85,11 +86,16 @@ cpu: $(VENV)/.dev  ## the time, memory and errors of every loss on every case, p
 gpu: $(VENV)/.triton  ## the same on a GPU
 	$(RUN)/python -m benchmarks gpu --csv benchmarks/results/gpu.csv
 
+gpu-day: $(VENV)/.triton  ## every check, test and benchmark that needs a GPU, in minutes; the rows go to build/gpu-day
+	$(RUN)/python -m benchmarks day --csv build/gpu-day
+
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(VENV)/.triton: $(VENV)/.dev
-	$(PIP) --no-deps triton
+	$(RUN)/python -c "import triton" 2>/dev/null || $(PIP) --no-deps triton
+	$(RUN)/python -c "from cuda.bindings import nvrtc; nvrtc.nvrtcVersion()" 2>/dev/null || \
+	$(PIP) --no-deps cuda-pathfinder cuda-bindings nvidia-cuda-nvrtc
 	touch $@
 
 # The last without what they need, which is there: torchvision would bring the PyTorch that it is built for, and in a folder

@@ -1,8 +1,9 @@
-"""`python -m benchmarks NAME`: accuracy, coverage, cpu, decide, evaluate, gpu, pairing, reduce, resample, scaling,
-small, upsample.
+"""`python -m benchmarks NAME`: accuracy, coverage, cpu, day, decide, evaluate, gpu, model, pairing, reduce,
+resample, scaling, small, upsample.
 
-`registers` compiles the kernels for GPUs where there need be none; `figure` draws the kept rows of the CPU and
-prints them.
+`day` runs every check, test and benchmark that needs a GPU. For two none need be there: `model` says what the
+launches of the CUDA kernel should take on an H100, `registers` compiles the kernels for GPUs. `figure` draws the
+kept rows of the CPU and prints them.
 """
 
 import argparse
@@ -13,9 +14,11 @@ from . import (
     accuracy,
     coverage,
     cpu,
+    day,
     decide,
     evaluate,
     gpu,
+    model,
     pairing,
     reduce,
     registers,
@@ -33,9 +36,11 @@ def main() -> None:
         "accuracy",
         "coverage",
         "cpu",
+        "day",
         "decide",
         "evaluate",
         "gpu",
+        "model",
         "pairing",
         "reduce",
         "registers",
@@ -46,7 +51,7 @@ def main() -> None:
         "figure",
     )
     parser.add_argument("name", choices=names)
-    parser.add_argument("--csv", metavar="FILE", help="write the rows to this file")
+    parser.add_argument("--csv", metavar="FILE", help="write the rows to this file; day: to this folder")
     parser.add_argument(
         "--quick",
         action="store_true",
@@ -69,6 +74,10 @@ def main() -> None:
     elif args.name == "gpu":
         repeats = args.repeats or (5 if args.quick else 21)
         gpu.print_table(args.csv, cpu.Options(repeats, args.quick, args.only, True, "cuda"))
+    elif args.name == "day":
+        day.print_day(args.csv)
+    elif args.name == "model":
+        model.print_table(cpu.selected(gpu.CASES, cpu.Options(only=args.only)), args.csv)
     elif args.name == "decide":
         decide.print_table(args.csv, args.quick, args.repeats or (2 if args.quick else 7))
     elif args.name == "evaluate":

@@ -1,14 +1,16 @@
 """The GPU benchmark: the cases of the CPU's at the sizes of a GPU, timed by its own events; on CUDA or ROCm."""
 
+import csv
 import itertools
 import math
+import statistics
 from collections.abc import Sequence
 
 import torch
 
 import lovasz
 
-from . import cpu, measure, results
+from . import cpu, measure, model, results
 from .cases import STAGES, Case, Stage, inputs
 
 CASES = (
@@ -58,17 +60,75 @@ def print_table(csv_file: str | None, options: cpu.Options) -> None:
     print(f"{measure.machine(options.device)}, torch {torch.__version__}, lovasz {lovasz.__version__}; "
           f"a copy moves {bandwidth / 1e9:.0f} GB/s")  # fmt: skip
     print(f"medians of {options.repeats} alternating runs; ratio is to the first row of a case")
+    print(f"kernel: {serving(options.device)}")
     print(cpu.HEADING)
     rows = itertools.chain.from_iterable(
         cpu.rows_of(case, stage, options, bandwidth) for case in cases for stage in stages_of(case)
     )
     found = results.gather(rows, cpu.line, csv_file)
     print("\n".join(summary(found)))
+    print("\n".join(beside_model(found, cases)))
     times = 10 if options.quick else 100
     for case in cases[:1] + cases[-1:]:
         print(
             f"{case.name}: {same_bits(case, STAGES[1], times, options.device)} of {times} steps have the same bits"
         )
+
+
+def serving(device: str) -> str:
+    """What serves a device, once it has: `lovasz info` says the same."""
+    lovasz.lovasz_softmax(
+        torch.zeros(1, 2, 8, 8, device=device), torch.zeros(1, 8, 8, device=device).long(), bins=64
+    )
+    (row,) = (row for row in lovasz.kernels() if row[0] == device)
+    return ", ".join(row[1:])
+
+
+def beside_model(found: Sequence[cpu.Row], cases: Sequence[Case]) -> list[str]:
+    """What ours took, median of the stages, beside what the model of the CUDA kernel expects of an H100."""
+    lines = []
+    for case in cases:
+        ours = [r for r in found if r.implementation == "lovasz" and r.case == case.name]
+        if ours:
+            expected = [sum(row.total_ms for row in part) for part in model.expected(case)]
+            took = [statistics.median(getattr(r, name) for r in ours) for name in ("forward_ms", "backward_ms")]
+            lines.append(
+                f"{case.name}: {took[0]:.2f} + {took[1]:.2f} ms, by the model of the CUDA kernel on an H100 "
+                f"{expected[0]:.2f} + {expected[1]:.2f}"
+            )
+    return lines
+
+
+def print_profile(case_name: str, stage_name: str, device: str = "cuda") -> None:
+    """Prints what each launch of a step takes, beside what the model expects of it."""
+    case = next(case for case in CASES if case.name == case_name)
+    logits, target = inputs(case, next(stage for stage in stages_of(case) if stage.name == stage_name), device)
+    loss = cpu.own(case)["lovasz"].loss
+    for _ in range(3):
+        measure.step(loss, logits, target)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        for _ in range(10):
+            measure.step(loss, logits, target)
+    key = f"self_{device}_time_total"
+    print(f"{case.name}, {stage_name}: ten steps")
+    print(profile.key_averages().table(sort_by=key, row_limit=15, max_name_column_width=60))
+    forward, backward = model.expected(case)
+    print(
+        "\n".join(
+            f"model: {row.kernel:12}{row.total_ms:9.3f} ms, bound by {row.bound_by}" for row in forward + backward
+        )
+    )
+
+
+def slowest(csv_file: str) -> tuple[str, str]:
+    """Case and stage of our row with the largest ratio to cross-entropy."""
+    with open(csv_file, newline="") as file:
+        ours = [row for row in csv.DictReader(file) if row["implementation"] == "lovasz"]
+    row = max(ours, key=lambda row: float(row["ratio"]))
+    return row["case"], row["stage"]
 
 
 def summary(found: Sequence[cpu.Row]) -> list[str]:

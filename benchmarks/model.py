@@ -1,8 +1,8 @@
 """A model of the time of every launch on an H100: what theory says before a card does.
 
 A launch takes as long as the slowest of what it does: bytes of memory, bytes between second-level cache and
-multiprocessors, additions to shared memory, look-ups, instructions. Rates are those of the data sheet, or measured by
-others where it has none (see `RATES`); instructions are counted in the sources by hand, to a third or so.
+multiprocessors, additions to shared memory, look-ups, instructions. Rates are those of the data sheet, or measured
+by others where it has none (see `RATES`); instructions are counted in the sources by hand, to a third or so.
 """
 
 import math
@@ -16,9 +16,9 @@ from .cases import Case
 from .launches import H100, launches_of
 
 CLOCK = 1.755e9
-#: Of an H100 SXM, a second: bytes of memory (nine tenths of 3.35 TB/s), bytes of second-level cache, instructions of
-#: threads, additions to shared memory at random bins (2.2e12 are measured in public), look-ups in first-level cache
-#: (a line of 128 bytes a cycle).
+#: Of an H100 SXM, a second: bytes of memory (nine tenths of 3.35 TB/s), bytes of second-level cache, additions to
+#: shared memory at random bins (2.2e12 are measured in public), look-ups in first-level cache (a line of 128 bytes
+#: a cycle), instructions of threads.
 RATES = {
     "memory": 3.0e12,
     "cache": 5.5e12,
@@ -36,14 +36,14 @@ INSTRUCTIONS = {
     "states": (14, 60), "count": (26, 15), "apply": (40, 80), "interpolate": (60, 0), "collect": (10, 60),
     "count binary": (50, 0), "apply binary": (60, 0),
 }  # fmt: skip
-#: Passes of `F.cross_entropy` over the logits, forward and backward: log-softmax reads and writes, its gradient reads
-#: two and writes one, and what it is a gradient of is filled with zeros first. Of the binary one, whose targets are
-#: numbers as the logits are: the losses are written and read for their mean.
+#: Passes of `F.cross_entropy` over the logits, forward and backward: log-softmax reads and writes, its gradient
+#: reads two and writes one, and what it is a gradient of is filled with zeros first. Of the binary one, whose
+#: targets are numbers as the logits are: the losses are written, and read for their mean.
 PASSES, BINARY_PASSES = 6, 7
 
 
 class ModelRow(NamedTuple):
-    """One launch of a step: milliseconds by what it does, the largest of them with the launch, and which that is."""
+    """One launch of a step: milliseconds by what it does, the largest with the launch itself, and which that is."""
 
     case: str
     kernel: str
@@ -57,8 +57,10 @@ class ModelRow(NamedTuple):
     bound_by: str
 
 
-_BYTES = {"float": 4, "double": 8, "bfloat16": 2, "float16": 2, "long long": 8, "int": 4, "short": 2, "unsigned char": 1,
-          "signed char": 1}  # fmt: skip
+_BYTES = {
+    "float": 4, "double": 8, "bfloat16": 2, "float16": 2, "long long": 8, "int": 4, "short": 2, "unsigned char": 1,
+    "signed char": 1,
+}  # fmt: skip
 
 
 def _work(one: Launch) -> dict[str, float]:
@@ -111,7 +113,10 @@ def row_of(case: str, one: Launch) -> ModelRow:
     work = _work(one)
     times = {name: 1e3 * work.get(name, 0.0) / rate for name, rate in RATES.items()}
     bound_by = max(times, key=lambda name: times[name])
-    return ModelRow(case, one.kernel, one.blocks, *times.values(), times[bound_by] + 1e3 * LAUNCH_SECONDS, bound_by)
+    return ModelRow(
+        case, one.kernel, one.blocks, times["memory"], times["cache"], times["additions"], times["look-ups"],
+        times["instructions"], times[bound_by] + 1e3 * LAUNCH_SECONDS, bound_by,
+    )  # fmt: skip
 
 
 def cross_entropy_ms(case: Case) -> float:
@@ -150,9 +155,10 @@ def summary(cases: Sequence[Case]) -> list[str]:
     for case in cases:
         forward, backward = (sum(r.total_ms for r in part) for part in expected(case))
         unit = cross_entropy_ms(case)
+        both = forward + backward
         lines.append(
-            f"{case.name}: {forward:.2f} + {backward:.2f} = {forward + backward:.2f} ms, {(forward + backward) / unit:.2f} "
-            f"of the {unit:.2f} ms that PyTorch's cross-entropy would take"
+            f"{case.name}: {forward:.2f} + {backward:.2f} = {both:.2f} ms, {both / unit:.2f} of the {unit:.2f} ms "
+            "that PyTorch's cross-entropy would take"
         )
     return lines
 

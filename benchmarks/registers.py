@@ -1,4 +1,4 @@
-"""What the kernels of CUDA and of Triton take of a GPU, compiled for each architecture, where there need be none."""
+"""What the kernels of CUDA and of Triton take of a GPU, compiled for each architecture, where none need be."""
 
 import re
 import subprocess
@@ -133,19 +133,14 @@ def compiled(kernel: Kernel, architecture: int) -> RegistersRow:
 #: Classes by one, by several threads, and not in registers; both layouts; each type; each form.
 CUDA_CASES = (
     Case("21", (4, 21, 128, 128)),
-    Case("21, class last", (4, 21, 128, 128), layout="channels_last"),
+    Case("20, class last", (4, 20, 128, 128), layout="channels_last"),
     Case("21, bfloat16", (4, 21, 128, 128), dtype=torch.bfloat16),
-    Case("21, float64", (4, 21, 128, 128), dtype=torch.float64),
-    Case("2", (4, 2, 128, 128)),
-    Case("24", (4, 24, 128, 128)),
+    Case("10, float64", (4, 10, 128, 128), dtype=torch.float64),
     Case("150", (4, 150, 128, 128)),
     Case("150, class last", (4, 150, 128, 128), layout="channels_last"),
-    Case("300", (4, 300, 128, 128)),
     Case("2000", (4, 2000, 128, 128)),
-    Case("sigmoid", (4, 1, 128, 128), "sigmoid"),
     Case("sigmoid of 5", (4, 5, 128, 128), "sigmoid"),
-    Case("hinge", (4, 1, 128, 128), "hinge"),
-    Case("hinge, float16", (4, 3, 128, 128), "hinge", torch.float16),
+    Case("hinge, float16", (4, 1, 128, 128), "hinge", torch.float16),
 )
 
 

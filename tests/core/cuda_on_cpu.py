@@ -25,8 +25,8 @@ def _compiled(file, kernel, macros, structures):
     arguments = ", ".join(f"*static_cast<{name}*>(given[{i}])" for i, name in enumerate(structures))
     text += (
         'extern "C" int on_cpu_run(void** given, long long blocks, int threads, int shared, int order) {\n'
-        f"  return on_cpu::run(blocks, threads, shared, order, [](void** given) {{ {kernel}({arguments}); }}, given);"
-        "\n}\n"
+        f"  const auto of_a_thread = [](void** given) {{ {kernel}({arguments}); }};\n"
+        "  return on_cpu::run(blocks, threads, shared, order, of_a_thread, given);\n}\n"
     )
     return built(text)
 
@@ -39,7 +39,15 @@ def built(text):
         FOLDER.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
             Path(folder, "kernel.cpp").write_text(text)
-            options = ["-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
+            options = [
+                "-std=c++17",
+                "-O1",
+                "-fPIC",
+                "-shared",
+                "-Wall",
+                "-Wno-unknown-pragmas",
+                "-Wno-unused-function",
+            ]
             subprocess.run([COMPILER, *options, "kernel.cpp", "-o", "kernel.so"], cwd=folder, check=True)
             os.replace(Path(folder, "kernel.so"), library)
     function = ctypes.CDLL(str(library)).on_cpu_run

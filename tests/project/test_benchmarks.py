@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,25 @@ import torch
 from torch.testing import assert_close
 
 import lovasz
-from benchmarks import cases, cpu, decide, exact, gpu, measure, pairing, peers, reduce, results, scaling, upsample
+from benchmarks import (
+    cases,
+    cpu,
+    day,
+    decide,
+    exact,
+    gpu,
+    launches,
+    measure,
+    model,
+    pairing,
+    peers,
+    reduce,
+    results,
+    scaling,
+    upsample,
+)
 from benchmarks.cases import CASES, MID, QUICK, STAGES, Case
+from lovasz._math import binning
 
 TINY = (
     Case("image", (2, 5, 12, 14)),
@@ -230,6 +248,68 @@ def test_the_gpu_benchmark_prints_rows_summary_and_determinism(monkeypatch, tmp_
     said = capsys.readouterr().out
     assert "lovasz: ratio, median" in said
     assert "hinge: 10 of 10 steps have the same bits" in said
+    assert "kernel: C++" in said or "kernel: PyTorch" in said
+    assert re.search(r"VOC batch: [\d.]+ \+ [\d.]+ ms, by the model of the CUDA kernel on an H100 0\.\d", said)
+    case, stage = gpu.slowest(str(file))
+    assert (case, stage) in {(one.name, of.name) for one in gpu.CASES for of in gpu.stages_of(one)}
+    gpu.print_profile("hinge", "mid", "cpu")
+    assert "bound by memory" in capsys.readouterr().out
+
+
+# ---- a model of the launches, and the day that it is held against ----
+
+
+def test_a_case_asks_for_the_launches_of_the_kernel():
+    both = launches.launches_of(Case("VOC batch", (16, 21, 512, 512)))
+    assert [one.kernel for one in both.forward] == ["states", "count", "merge", "weigh"]
+    assert [one.kernel for one in both.backward] == ["apply"]
+    count = both.forward[1]
+    assert count.shared == 4 * 2 * (binning.default_bins(21, "softmax") + 1) * 3  # three classes at once
+    assert 119 <= count.blocks <= 132
+    both = launches.launches_of(Case("hinge", (2, 1, 64, 64), "hinge"), upsample="linear")
+    assert [one.kernel for one in both.backward] == ["interpolate", "apply", "collect"]
+
+
+def test_the_model_reads_and_writes_what_it_should():
+    """States read the logits and the labels once and write 9 bytes a pixel; apply reads and writes the logits."""
+    case = Case("VOC batch", (16, 21, 512, 512))
+    forward, backward = model.expected(case)
+    logits, pixels = 4 * case.elements, case.elements // 21
+    rate = 1e-3 * model.RATES["memory"]
+    assert_close(forward[0].memory_ms * rate, float(logits + 17 * pixels))
+    assert_close(backward[0].memory_ms * rate, float(2 * logits + 8 * pixels))
+    assert forward[0].bound_by == "memory"
+    assert forward[0].total_ms == forward[0].memory_ms + 1e3 * model.LAUNCH_SECONDS
+    assert_close(model.cross_entropy_ms(case) - 4e3 * model.LAUNCH_SECONDS, (6 * logits + 16 * pixels) / rate)
+
+
+def test_the_model_prints_every_case(capsys):
+    model.print_table(gpu.CASES, None)
+    said = capsys.readouterr().out
+    assert said.startswith("A model, not a measurement")
+    for case in gpu.CASES:
+        assert f"\n{case.name}: " in said
+
+
+def test_a_day_goes_on_after_a_step_that_fails(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run(command, env, check):
+        asked.append((command[1:], env.get("LOVASZ_CUDA_KERNEL")))
+        if "gpu" in command:
+            rows = "case,stage,implementation,ratio\nVOC batch,mid,lovasz,0.5\nvolumes,late,lovasz,0.9\n"
+            (tmp_path / command[-1]).write_text(rows)
+        return type("Done", (), {"returncode": int("pytest" in command)})
+
+    monkeypatch.setattr("subprocess.run", run)
+    profiled = []
+    monkeypatch.setattr(gpu, "print_profile", lambda *args: profiled.append(args))
+    with pytest.raises(SystemExit, match="failed: the tests"):
+        day.print_day(str(tmp_path))
+    assert [command[1] for command, _ in asked] == ["lovasz", "pytest", "benchmarks", "benchmarks", "benchmarks"]
+    assert [kernel for command, kernel in asked if "gpu" in command] == ["cuda", "triton"]
+    assert profiled == [("volumes", "late")]
+    assert all((Path("tests/core") / name).exists() for name in day.TESTS)
 
 
 def test_the_gpu_benchmark_says_that_there_is_no_gpu(monkeypatch):

@@ -1,4 +1,4 @@
-"""Pixels in parts, for the kernels of a GPU: all at once or, where labels are finer than the logits, strip by strip.
+"""Pixels in parts, for the kernels of a GPU: all at once or, where labels are finer than logits, strip by strip.
 
 Both passes over the pixels go along the first axis. Each source index of the interpolation collects the gradient of
 its output indices in their order, and one strip is collected after the other: bitwise deterministic.
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class DeviceAxis(NamedTuple):
-    """An axis of the interpolation on a device: of each source index its first output index and one after its last.
+    """An axis on a device: of each source index its first output index, and the one after its last.
 
     `most` is the largest number of output indices of a source index.
     """
@@ -45,7 +45,7 @@ class DeviceAxis(NamedTuple):
 
 
 class Strip(NamedTuple):
-    """Output indices from `begin` to `end` of the first of three axes; `spatial` of them are those of the logits."""
+    """Output indices from `begin` to `end` of the first of three axes, of which the logits have `spatial`."""
 
     axes: list[DeviceAxis]
     begin: int
@@ -110,7 +110,8 @@ class Strips:
             yield Part(images, strip.start, strip.stop, logits, self._cut(self.target, images, strip), mask)
 
     def _strip(self, begin: int, end: int) -> Strip:
-        return Strip(self.axes, begin, end, *self.sizes[1:], self.spatial)
+        _, height, width = self.sizes
+        return Strip(self.axes, begin, end, height, width, self.spatial)
 
     def _cut(self, labels: Tensor, images: slice, strip: slice) -> Tensor:
         first = labels.ndim - self.spatial

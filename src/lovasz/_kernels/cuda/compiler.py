@@ -1,7 +1,7 @@
 """From the source of a kernel to code for an architecture, by NVRTC, which PyTorch's builds for CUDA bring.
 
-What was compiled is kept in a folder, `lovasz` in `$XDG_CACHE_HOME` or `~/.cache`, under a digest of the source, the
-options, the architecture and the version of the compiler. Where nothing can be written, each process compiles anew.
+What was compiled is kept in a folder, `lovasz` in `$XDG_CACHE_HOME` or `~/.cache`, under a digest of the source,
+the options, the architecture and the version of the compiler. Where nothing can be written, each process compiles.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ def code(source: str, architecture: int) -> bytes:
 
 
 def _target(architecture: int, supported: list[int]) -> str:
-    """Return the option for an architecture; for one that is newer than the compiler, code that the driver adapts."""
+    """Return the option for an architecture; for one newer than the compiler, code that the driver adapts."""
     if architecture in supported:
         return f"--gpu-architecture=sm_{architecture}"
     older = [one for one in supported if one <= architecture]
@@ -76,9 +76,7 @@ def compiled(source: str, options: list[str]) -> tuple[bytes, str]:
             raise RuntimeError(f"NVRTC: {error.name}\n{said}")
         binary = any("=sm_" in option for option in options)
         size_of, get = (
-            (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN)
-            if binary
-            else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+            (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN) if binary else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
         )
         (size,) = _checked(nvrtc, size_of(program))
         found = bytes(size)

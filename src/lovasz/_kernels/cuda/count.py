@@ -1,11 +1,12 @@
 """Count the pixels of each class by the bin of their error: counters in shared memory, then one table of them all.
 
-Counters are integers, so no order of threads or blocks changes a bit; the cross-entropy is summed block by block in a
-fixed order.
+Counters are integers, so no order of threads or blocks changes a bit; the cross-entropy is summed block by block in
+a fixed order.
 """
 
 import functools
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,18 +22,18 @@ from .records import Launch, Launcher
 def count(
     launcher: Launcher, pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None
 ) -> Counted:
-    """Count the pixels: two launches for the softmax or one, and one that merges; with `interpolation` by strips."""
+    """Count the pixels: two launches for the softmax, else one, and one that merges; strips of finer labels."""
     logits, target, mask, ignored, form, _ = pixels
     N, C = logits.shape[:2]
     rows, device = N if per_image else 1, logits.device
-    new = {"dtype": torch.int64, "device": device}
-    table, numbers = torch.zeros(rows, C, 2, bins + 1, **new), torch.zeros(2, rows, C, **new)
-    wrong, sums = torch.zeros(1, **new), torch.zeros(2, dtype=torch.float64, device=device)
+    zeros = functools.partial(torch.zeros, dtype=torch.int64, device=device)
+    table, numbers, wrong = zeros(rows, C, 2, bins + 1), zeros(2, rows, C), zeros(1)
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
     for part in _parts(launcher, pixels):
         if part.logits.numel() == 0:
             continue
         images = part.images if per_image else slice(0, 1)
-        valid = torch.zeros((images.stop - images.start) * (1 if form == "softmax" else C), **new)
+        valid = zeros((images.stop - images.start) * (1 if form == "softmax" else C))
         of = Operands(part, ignored, form)
         counted, found = (_softmax if form == "softmax" else _binary)(
             launcher, of, bins, per_image, ce, valid, wrong
@@ -92,9 +93,7 @@ def _softmax(
     split, counted = _counters(of, bins, per_image, launcher)
     counting = records.Counting(counted.data_ptr(), split.ranges, split.parts, split.slots)
     pixels = of.pixels(split.tile, bins, per_image)
-    launcher.launch(
-        _counting("count_softmax", of, split, len(valid), C, (pixels, pointers, counting)), device
-    )
+    launcher.launch(_counting("count_softmax", of, split, len(valid), C, (pixels, pointers, counting)), device)
     del weights
     return counted, sums
 
@@ -123,7 +122,9 @@ def _binary(
     return counted, sums
 
 
-def _counting(file: str, of: Operands, split: shapes.Split, rows: int, classes: int, arguments: tuple) -> Launch:
+def _counting(
+    file: str, of: Operands, split: shapes.Split, rows: int, classes: int, arguments: tuple[Any, ...]
+) -> Launch:
     """Return the launch that counts."""
     macros = of.macros | {"BLOCK": shapes.COUNTING_BLOCK, "ITEMS": split.items, "GROUP": split.group}
     blocks = rows * -(-classes // split.group) * split.parts * split.ranges

@@ -41,7 +41,9 @@ def _function(file: str, kernel: str, macros: tuple[tuple[str, str | int], ...],
     function = _checked("cuModuleGetFunction", module, kernel.encode())
     most = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     static = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
-    left = _attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", device) - _checked("cuFuncGetAttribute", static, function)
+    left = _attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", device) - _checked(
+        "cuFuncGetAttribute", static, function
+    )
     _checked("cuFuncSetAttribute", function, most, left)
     return function
 
@@ -49,9 +51,7 @@ def _function(file: str, kernel: str, macros: tuple[tuple[str, str | int], ...],
 def limits(device: torch.device) -> Limits:
     """Return what a device has."""
     index = _index(device)
-    return Limits(
-        _attribute("MULTIPROCESSOR_COUNT", index), _attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", index)
-    )
+    return Limits(_attribute("MULTIPROCESSOR_COUNT", index), _attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN", index))
 
 
 def _index(device: torch.device) -> int:

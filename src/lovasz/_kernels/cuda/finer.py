@@ -17,9 +17,7 @@ def interpolate(launcher: Launcher, logits: Tensor, strip: Strip, out: Tensor) -
     launcher.launch(Launch("finer", "interpolate", _macros(logits, out), n * C * tiles, 0, (given,)), out.device)
 
 
-def collect(
-    launcher: Launcher, gradient: Tensor, strip: Strip, first: int, last: int, out: Tensor
-) -> None:
+def collect(launcher: Launcher, gradient: Tensor, strip: Strip, first: int, last: int, out: Tensor) -> None:
     """Add the gradient of a strip (n, C, p) to that of its source indices, `first` to `last` of (n, C, z, y, x)."""
     n, C, _ = gradient.shape
     rows, columns = out.shape[3:]

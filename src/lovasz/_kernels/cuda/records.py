@@ -1,6 +1,6 @@
 """What a launch is, and the arguments of the kernels: declared here once, for Python and for C++.
 
-A kernel takes structures by value. Their fields stand here alone: `declarations` writes them in C++ for the compiler.
+A kernel takes structures by value. Their fields stand here alone: `declarations` writes them in C++.
 """
 
 import ctypes

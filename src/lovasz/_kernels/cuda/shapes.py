@@ -7,7 +7,7 @@ from .records import Limits
 
 #: Threads of a block where nothing else decides.
 BLOCK = 256
-#: Bytes of the logits of a pixel that a thread holds in registers: 20 of float32. With more there are too few threads.
+#: Bytes of the logits of a pixel that a thread holds in registers: 20 of float32. With more, fewer threads fit.
 HELD_BYTES = 80
 MOST_SLICES = 16
 #: Shared memory of a tile whose classes lie next to each other.

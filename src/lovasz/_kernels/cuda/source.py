@@ -1,4 +1,4 @@
-"""The source of a kernel, as a compiler takes it: constants, structures, and the files it is made of in one text."""
+"""The source of a kernel, as a compiler takes it: constants, structures and files in one text."""
 
 import functools
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Labels finer than the logits, for both passes: a strip of logits interpolated, and the gradient of one collected."""
+"""Labels finer than the logits: a strip of logits interpolated, and the gradient of one collected."""
 
 import contextlib
 from typing import Any
