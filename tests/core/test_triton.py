@@ -61,7 +61,7 @@ def agree(found, expected, logits):
 @pytest.mark.parametrize("form", FORMS)
 def test_labels_finer_than_the_logits(form, size, monkeypatch):
     """Over strips, the last of which is smaller; per image, with all images of a strip in their own rows."""
-    monkeypatch.setattr("lovasz._kernels.triton.finer.STRIP", 2500)
+    monkeypatch.setattr("lovasz._kernels.strips.STRIP", 2500)
     logits, target, mask, mode, corners = problem(form, size, torch.float64)
     pixels = cases.view(*on_device(logits, target, mask), form, mode, corners)
     fused = (None, 0.1 if form == "softmax" else 0.0)

@@ -287,8 +287,18 @@ def test_the_model_prints_every_case(capsys):
     model.print_table(gpu.CASES, None)
     said = capsys.readouterr().out
     assert said.startswith("A model, not a measurement")
-    for case in gpu.CASES:
-        assert f"\n{case.name}: " in said
+    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text(encoding="utf-8")
+    ratios = {"softmax": [], "binary": []}
+    for case, line in zip(gpu.CASES, model.summary(gpu.CASES), strict=True):
+        assert f"\n{line}\n" in said
+        assert f"\n{line}\n" in page
+        ratios["softmax" if case.form == "softmax" else "binary"].append(
+            float(re.findall(r"([\d.]+) of the", line)[0])
+        )
+    # What README and documentation say in a sentence.
+    assert min(ratios["softmax"]) >= 0.7
+    assert max(ratios["softmax"]) <= 0.95
+    assert min(ratios["binary"]) > 1
 
 
 def test_a_day_goes_on_after_a_step_that_fails(tmp_path, monkeypatch, capsys):

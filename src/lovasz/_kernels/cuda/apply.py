@@ -61,9 +61,9 @@ def _apply(
     macros = of.macros | {"CROSS_ENTROPY": int(ce is not None)}
     for name, factor in (("GRAD", grad), ("CE_GRAD", ce_grad)):
         macros[name] = operands.name(of.real if factor is None else factor.dtype)
-    last = of.last and operands.is_last(out)
+    last = operands.class_last(of.logits) and operands.class_last(out)
     if form == "softmax":
-        tile = shapes.tile(C, of.real.itemsize, of.last)
+        tile = shapes.tile(C, of.real.itemsize, operands.class_last(of.logits))
         macros |= {
             "CLASSES": C, "PIXELS": tile.pixels, "SLICES": tile.slices, "BLOCK": tile.pixels * tile.slices,
             "HELD": tile.held, "LAST": int(tile.last), "LAST_OUT": int(tile.last and last),

@@ -76,7 +76,7 @@ def _softmax(
     x = of.logits
     N, C, P = x.shape
     device = x.device
-    tile = shapes.tile(C, of.real.itemsize, of.last)
+    tile = shapes.tile(C, of.real.itemsize, operands.class_last(x))
     label = torch.int8 if C <= 127 else torch.int16 if C <= 32767 else torch.int32
     states = [torch.empty(N, P, dtype=dtype, device=device) for dtype in (x.dtype, of.real, label)]
     pointers = records.States(*(t.data_ptr() for t in (*states, valid, wrong)))

@@ -1,5 +1,6 @@
 """Tensors as the kernels take them: types by name, pointers, strides."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Operands:
         macros: types of the tensors, and the form.
     """
 
-    def __init__(self, part: Part, ignored: Any, form: str) -> None:
+    def __init__(self, part: Part, ignored: Sequence[int], form: str) -> None:
         x, target, mask = part[3:]
         self.logits, self.form = x, form
         if len(ignored) > 1 or target.dtype in (torch.uint16, torch.uint32, torch.uint64):
@@ -49,11 +50,6 @@ class Operands:
         }  # fmt: skip
         if form != "softmax":
             self.macros["FORM"] = _FORMS[form]
-
-    @property
-    def last(self) -> bool:
-        """Return whether the classes of a pixel lie next to each other."""
-        return _last(self.logits)
 
     def pixels(self, tile: int, bins: int, per_image: bool) -> records.Pixels:
         """Return the pixels in tiles of a size."""
@@ -74,13 +70,9 @@ class Operands:
         )  # fmt: skip
 
 
-def _last(x: Tensor) -> bool:
-    return x.shape[1] > 1 and x.stride(1) == 1 and x.stride(2) >= x.shape[1]
-
-
-def is_last(x: Tensor) -> bool:
+def class_last(x: Tensor) -> bool:
     """Return whether the classes of a pixel (n, C, p) lie next to each other."""
-    return _last(x)
+    return x.shape[1] > 1 and x.stride(1) == 1 and x.stride(2) >= x.shape[1]
 
 
 def entropy(ce: CrossEntropy | None, real: torch.dtype, sums: Tensor | None = None) -> tuple[Any, Tensor | None]:
