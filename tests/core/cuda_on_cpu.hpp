@@ -9,9 +9,25 @@
 #include <ucontext.h>
 #endif
 
-#include <cmath>
-#include <cstdlib>
-#include <cstring>
+// What is used of the C library, by declaration: its headers take longer to read than a kernel to compile.
+#include <stddef.h>
+extern "C" {
+void* aligned_alloc(size_t, size_t) noexcept;
+[[noreturn]] void abort() noexcept;
+void* memset(void*, int, size_t) noexcept;
+void* memcpy(void*, const void*, size_t) noexcept;
+float exp2f(float) noexcept;
+float sqrtf(float) noexcept;
+float logf(float) noexcept;
+float log1pf(float) noexcept;
+double exp(double) noexcept;
+double sqrt(double) noexcept;
+double log(double) noexcept;
+double log1p(double) noexcept;
+double ldexp(double, int) noexcept;
+double nearbyint(double) noexcept;
+int ilogb(double) noexcept;
+}
 
 #define __device__
 #define __global__
@@ -170,30 +186,31 @@ static inline void atomicAdd(T* at, T v) {
 
 static inline float __int_as_float(int v) {
   float f;
-  std::memcpy(&f, &v, sizeof f);
+  memcpy(&f, &v, sizeof f);
   return f;
 }
 
 static inline int __float_as_int(float f) {
   int v;
-  std::memcpy(&v, &f, sizeof v);
+  memcpy(&v, &f, sizeof v);
   return v;
 }
 
 static inline float half_to_float(unsigned short h) {
   const int sign = (h & 0x8000) ? -1 : 1, exponent = h >> 10 & 31, fraction = h & 1023;
-  if (exponent == 31) return fraction ? NAN : static_cast<float>(sign) * INFINITY;
-  return static_cast<float>(sign) * std::ldexp(exponent ? 1024.0f + fraction : fraction, exponent ? exponent - 25 : -24);
+  if (exponent == 31) return fraction ? __builtin_nanf("") : static_cast<float>(sign) * __builtin_inff();
+  const double size = exponent ? 1024.0 + fraction : fraction;
+  return static_cast<float>(sign * ldexp(size, exponent ? exponent - 25 : -24));
 }
 
 // The nearest half, ties to even, by search in the bits.
 static inline unsigned short float_to_half(float v) {
-  const unsigned short sign = std::signbit(v) ? 0x8000 : 0;
+  const unsigned short sign = __builtin_signbit(v) ? 0x8000 : 0;
   if (v != v) return 0x7e00;
-  const float size = std::fabs(v);
-  if (size >= 65520.0f) return sign | 0x7c00;
-  const int exponent = size < 6.1e-5f ? -14 : std::ilogb(size);
-  const float scaled = std::nearbyint(std::ldexp(size, 10 - exponent));  // ties to even by default
+  const double size = __builtin_fabs(v);
+  if (size >= 65520.0) return sign | 0x7c00;
+  const int exponent = size < 6.1e-5 ? -14 : ilogb(size);
+  const double scaled = nearbyint(ldexp(size, 10 - exponent));  // ties to even by default
   const int whole = static_cast<int>(scaled);
   return sign | static_cast<unsigned short>(whole < 1024 ? whole : (exponent + 15) * 1024 + (whole - 1024));
 }
