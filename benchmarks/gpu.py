@@ -68,7 +68,7 @@ def print_table(csv_file: str | None, options: cpu.Options) -> None:
     found = results.gather(rows, cpu.line, csv_file)
     print("\n".join(summary(found)))
     print("\n".join(beside_model(found, cases)))
-    times = 10 if options.quick else 100
+    times = 10 if options.device == "cpu" else 100
     for case in cases[:1] + cases[-1:]:
         print(
             f"{case.name}: {same_bits(case, STAGES[1], times, options.device)} of {times} steps have the same bits"

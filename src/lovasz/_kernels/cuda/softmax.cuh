@@ -16,7 +16,8 @@ struct SoftmaxTile {
   i64 image, first, p;
   int pixel, slice, label;
   bool inside, wrong, good;
-  const LOGIT* logits;  // of this pixel
+  const LOGIT* logits;  // of this pixel, as are the staged ones
+  const REAL* staged;
   REAL x[IN_REGISTERS ? EACH : 1];
   REAL top, total, own, inverse;
 };
@@ -26,6 +27,7 @@ __device__ inline int class_of(const SoftmaxTile& tile, int k) { return k * SLIC
 __device__ inline REAL logit(const Pixels& a, const SoftmaxTile& tile, int k) {
   if (IN_REGISTERS) return tile.x[k];
   const int c = class_of(tile, k);
+  if (LAST) return c < CLASSES ? tile.staged[c] : -INFINITE;
   return tile.inside && c < CLASSES ? REAL(read(tile.logits + c * a.class_stride)) : -INFINITE;
 }
 
@@ -58,6 +60,7 @@ __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) 
   tile.wrong = false;
   const LOGIT* logits = static_cast<const LOGIT*>(a.logits) + tile.image * a.image_stride;
   tile.logits = logits + tile.p * a.pixel_stride;
+  tile.staged = memory.stage + (LAST ? tile.pixel * STAGE_ROW : 0);
   if (LAST) {
     for (int i = static_cast<int>(threadIdx.x); i < PIXELS * CLASSES; i += BLOCK) {
       const i64 p = tile.first + i / CLASSES;
@@ -72,7 +75,7 @@ __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) 
       const int c = class_of(tile, k);
       tile.x[k] = -INFINITE;
       if (tile.inside && c < CLASSES)
-        tile.x[k] = LAST ? memory.stage[tile.pixel * STAGE_ROW + c] : REAL(read(tile.logits + c * a.class_stride));
+        tile.x[k] = LAST ? tile.staged[c] : REAL(read(tile.logits + c * a.class_stride));
     }
   }
   if (tile.inside) {
