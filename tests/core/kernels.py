@@ -7,6 +7,8 @@ import importlib
 import os
 import shutil
 
+import torch
+
 from lovasz._kernels import cpu, plain
 from lovasz._kernels.contract import CrossEntropy, Pixels
 from lovasz.measures import JACCARD
@@ -45,3 +47,13 @@ def apply_with(
     """`apply` of a kernel, of flat arguments."""
     pixels, ce = _records((logits, target, mask, ignored, form), class_weights, smoothing, interpolation)
     return kernel.apply(pixels, weights, grad, ce, ce_grad)
+
+
+def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None), upsample=None):
+    """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
+    table, numbers, sums = count_with(kernel, logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
+    coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
+    losses, weights = weigh_with(kernel, table, form, coefficients, plain.compute_dtype(logits))
+    grads = (torch.tensor(0.3, device=table.device), torch.tensor(0.7, dtype=torch.float64, device=table.device))
+    gradient = apply_with(kernel, logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
+    return table, numbers, sums, losses, weights, gradient

@@ -6,7 +6,9 @@ import ctypes
 import importlib
 import itertools
 import math
+import mmap
 import subprocess
+import sys
 import types
 
 import pytest
@@ -21,19 +23,9 @@ from tests.core import cases
 from tests.core.cases import CASES, FORMS, name, random
 from tests.core.coarse import problem
 from tests.core.cuda_on_cpu import HERE, ORDERS, OnCPU, built
-from tests.core.kernels import EMULATED, apply_with, count_with, weigh_with
+from tests.core.kernels import EMULATED, count_with, step
 
 emulated = pytest.mark.skipif(not EMULATED, reason="needs a C++ compiler")
-
-
-def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None), upsample=None):
-    """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
-    table, numbers, sums = count_with(kernel, logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
-    coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
-    losses, weights = weigh_with(kernel, table, form, coefficients, plain.compute_dtype(logits))
-    grads = (torch.tensor(0.3, device=table.device), torch.tensor(0.7, dtype=torch.float64, device=table.device))
-    gradient = apply_with(kernel, logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
-    return table, numbers, sums, losses, weights, gradient
 
 
 def agree(found, expected, logits):
@@ -158,6 +150,42 @@ def test_memory_of_any_strides(form):
     points = logits[0].flatten(1).t().contiguous().t()[None]
     labels = target[:1].flatten(1 if form == "softmax" else 2)
     check((points, labels, None, [], form), fused=(None, 0.0), per_image=(False,))
+
+
+def at_the_end_of_memory(tensor, kept):
+    """A copy whose last byte is the last of a page, with none behind it that may be read or written."""
+    page = mmap.PAGESIZE
+    size = tensor.untyped_storage().nbytes()
+    whole = -(-size // page) * page
+    memory = mmap.mmap(-1, whole + page)
+    kept.append(memory)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + whole), page, 0) == 0
+    flat = torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=whole - size).view(tensor.dtype)
+    return flat.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+
+
+@emulated
+@pytest.mark.skipif(sys.platform != "linux", reason="needs mprotect")
+@pytest.mark.parametrize("form", FORMS)
+def test_nothing_is_read_or_written_beyond_the_end(form, monkeypatch):
+    """Of logits in both layouts, labels, mask and gradient: a process that does so is killed."""
+    kept, empty_like = [], torch.empty_like
+    for classes in (3, 40):
+        logits, target = random(form, (2, classes, 4097), 70)
+        mask = torch.rand(target.shape, generator=torch.Generator().manual_seed(0)) < 0.9
+        t, m = (at_the_end_of_memory(one, kept) for one in (target, mask))
+        for x in (logits, logits.movedim(1, -1).contiguous().movedim(-1, 1)):
+            expected = step(plain, x, target, mask, [], form)
+            monkeypatch.setattr(
+                torch,
+                "empty_like",
+                lambda one, *args, **kw: at_the_end_of_memory(empty_like(one, *args, **kw), kept),
+            )
+            found = step(OnCPU(), at_the_end_of_memory(x, kept), t, m, [], form)
+            monkeypatch.undo()
+            assert (found[0] - expected[0]).abs().sum() <= 4  # by another rounding of the exponential
+            assert_close(found[5], expected[5], rtol=1e-2, atol=1e-5)
 
 
 @emulated

@@ -12,23 +12,13 @@ from lovasz._kernels import gpu, operators, plain
 from tests.core import cases
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
 from tests.core.coarse import problem
-from tests.core.kernels import INTERPRETED, apply_with, count_with, weigh_with
+from tests.core.kernels import INTERPRETED, apply_with, count_with, step, weigh_with
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if not (INTERPRETED or DEVICE == "cuda"):
     pytest.skip("needs TRITON_INTERPRET=1 or a GPU", allow_module_level=True)
 _triton = importlib.import_module("lovasz._kernels.triton.kernel")
 on_gpu = pytest.mark.skipif(DEVICE != "cuda", reason="needs a GPU")
-
-
-def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, fused=(None, None), upsample=None):
-    """Table, numbers, sums, losses, weights and gradient by one kernel, all coefficients 1/2."""
-    table, numbers, sums = count_with(kernel, logits, target, mask, ignore, form, bins, per_image, *fused, upsample)
-    coefficients = torch.full(table.shape[:2], 0.5, dtype=torch.float64, device=table.device)
-    losses, weights = weigh_with(kernel, table, form, coefficients, plain.compute_dtype(logits))
-    grads = torch.tensor([0.3, 0.7], device=table.device)
-    gradient = apply_with(kernel, logits, target, mask, ignore, form, weights, *grads, *fused, upsample)
-    return table, numbers, sums, losses, weights, gradient
 
 
 def on_device(*tensors):

@@ -86,14 +86,13 @@ __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) 
   REAL top = -INFINITE;
 #pragma unroll UNROLL
   for (int k = 0; k < EACH; ++k) top = larger(logit(a, tile, k), top);
-  top = across_slices<true>(tile, top, memory);
-  tile.top = top == -INFINITE ? REAL(0) : top;
+  tile.top = across_slices<true>(tile, top, memory);  // where it is infinite the total is NaN
   REAL total = 0;
 #pragma unroll UNROLL
   for (int k = 0; k < EACH; ++k) total += exponential(logit(a, tile, k) - tile.top);
   tile.total = across_slices<false>(tile, total, memory);
   tile.own = tile.label >= 0 ? REAL(read(tile.logits + tile.label * a.class_stride)) : REAL(0);
-  tile.good = tile.label >= 0 && tile.total > REAL(0) && tile.own > -INFINITE;
+  tile.good = tile.label >= 0 && tile.total == tile.total && tile.own > -INFINITE;
   tile.inverse = tile.good ? REAL(1) / tile.total : NAN_REAL;
   return tile;
 }
