@@ -149,6 +149,11 @@ def line(r: ModelRow) -> str:
     )
 
 
+def ratios(cases: Sequence[Case]) -> list[float]:
+    """Return of each case what the step takes, in the time of the cross-entropy of PyTorch."""
+    return [sum(row.total_ms for part in expected(case) for row in part) / cross_entropy_ms(case) for case in cases]
+
+
 def summary(cases: Sequence[Case]) -> list[str]:
     """Return of each case what the step takes, beside the cross-entropy of PyTorch."""
     lines = []

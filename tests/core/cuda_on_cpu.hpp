@@ -2,7 +2,8 @@
 //
 // Races become visible: between two barriers the threads run one after the other, in an order that the caller chooses
 // (first to last, last to first, or shuffled anew each time), as do the blocks. Shared memory is filled with NaN
-// before each block. A thread that returns before a barrier that others wait at is an error.
+// before each block. A thread that returns before a barrier that others wait at is an error, as is one that writes shared
+// memory beyond what the launch has.
 #pragma once
 
 #if !defined(__x86_64__)
@@ -80,7 +81,8 @@ struct Fibre {
 };
 
 constexpr int kThreads = 1024, kVariables = 64;
-constexpr size_t kDynamic = 1 << 18;  // what the size of a launch decides comes first
+constexpr size_t kDynamic = 1 << 18;  // where what the size of a launch decides ends, and what has a fixed size begins
+constexpr size_t kGap = 1 << 12;
 constexpr size_t kShared = kDynamic + (1 << 17);
 
 struct Block {
@@ -89,6 +91,7 @@ struct Block {
   Context scheduler;
   int running, counted, count;
   size_t used;            // of the shared memory
+  size_t dynamic;         // bytes of it that the size of the launch decides
   size_t at[kVariables];  // where each variable of it is
   void (*kernel)(void**);
   void** given;
@@ -106,9 +109,9 @@ inline void enter() {
 // A variable of shared memory, the same for all threads of a block.
 inline char* variable(int id, size_t size) {
   if (block.at[id] == 0) {
-    block.at[id] = kDynamic + block.used;
+    block.at[id] = kDynamic + kGap + block.used;
     block.used += (size + 63) / 64 * 64;
-    if (kDynamic + block.used > kShared) abort();
+    if (kDynamic + kGap + block.used > kShared) abort();
   }
   return block.shared + block.at[id];
 }
@@ -123,7 +126,18 @@ inline void shuffle(int* turns, int n) {
   }
 }
 
-// Returns 0, or 1 where a thread has left others at a barrier, 2 for more than there is.
+// Whether nothing was written before what the size of the launch decides, nor, as no block has all of them, between
+// the variables of fixed size that this one has and the end.
+inline bool intact() {
+  size_t wrong = 0;
+  for (size_t i = 0; i < kDynamic - block.dynamic; ++i) wrong += block.shared[i] != static_cast<char>(0xff);
+  for (size_t i = kDynamic + kGap + block.used; i < kShared; ++i) wrong += block.shared[i] != static_cast<char>(0xff);
+  for (size_t i = kDynamic; i < kDynamic + kGap; ++i) wrong += block.shared[i] != static_cast<char>(0xff);
+  return wrong == 0;
+}
+
+// Returns 0, or 1 where a thread has left others at a barrier, 2 for more than there is, 4 where shared memory was
+// written that the launch does not have.
 inline int run(long long blocks, int threads, int shared, int order, void (*kernel)(void**), void** given) {
   if (shared > static_cast<int>(kDynamic) || threads > kThreads) return 2;
   if (block.stacks == nullptr) {
@@ -132,6 +146,7 @@ inline int run(long long blocks, int threads, int shared, int order, void (*kern
   }
   block.kernel = kernel;
   block.given = given;
+  block.dynamic = static_cast<size_t>(shared);
   int turns[kThreads];
   for (int t = 0; t < threads; ++t) turns[t] = order == 1 ? threads - 1 - t : t;
   for (long long b = 0; b < blocks; ++b) {
@@ -156,6 +171,7 @@ inline int run(long long blocks, int threads, int shared, int order, void (*kern
       }
       if (done != 0 && done != threads) return 1;
     }
+    if (!intact()) return 4;
   }
   return 0;
 }
@@ -163,7 +179,7 @@ inline int run(long long blocks, int threads, int shared, int order, void (*kern
 }  // namespace on_cpu
 
 #define SHARED(type, name) type& name = *reinterpret_cast<type*>(on_cpu::variable(__COUNTER__, sizeof(type)))
-#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(on_cpu::block.shared)
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(on_cpu::block.shared + on_cpu::kDynamic - on_cpu::block.dynamic)
 
 static inline void __syncthreads() { on_cpu::yield(); }
 

@@ -289,7 +289,16 @@ def test_the_stand_in_shows_a_thread_that_leaves_others_at_a_barrier():
     assert [run(order)[0] for order in ORDERS] == [1, 1, 1]
 
 
-def toy(body):
+@emulated
+@pytest.mark.parametrize("at", ["-1", "4", "1000"])
+def test_the_stand_in_shows_what_is_written_beyond_shared_memory(at):
+    """Of 16 bytes of it, whose size the launch decides."""
+    body = f"DYNAMIC_SHARED(int, more); more[threadIdx.x % 4] = 1; if (threadIdx.x == 3) more[{at}] = 1;"
+    assert toy(body, 16)(0)[0] == 4
+    assert toy(body.replace(f"[{at}]", "[0]"), 16)(0)[0] == 0
+
+
+def toy(body, shared=0):
     """A kernel of 8 threads, as a function from an order to its code and what it wrote."""
     text = (
         f'#include "{HERE / "cuda_on_cpu.hpp"}"\nstruct Memory {{ int of[8]; }};\n'
@@ -303,7 +312,7 @@ def toy(body):
     def run(order):
         out = (ctypes.c_int * 8)()
         given = (ctypes.c_void_p * 1)(ctypes.addressof(out))
-        return function(ctypes.addressof(given), 1, 8, 0, order), list(out)
+        return function(ctypes.addressof(given), 1, 8, shared, order), list(out)
 
     return run
 
