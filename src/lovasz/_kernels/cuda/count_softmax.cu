@@ -14,7 +14,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, Co
   const REAL steps = static_cast<REAL>(a.steps);
   for (i64 t = job.begin; t < job.end; ++t) {
     const i64 image = a.per_image ? job.row : t / a.tiles;
-    const i64 first = (a.per_image ? t : t % a.tiles) * (BLOCK * ITEMS) + threadIdx.x;
+    const i64 first = t % a.tiles * (BLOCK * ITEMS) + threadIdx.x;
     const LOGIT* logits = static_cast<const LOGIT*>(a.logits) + image * a.image_stride;
     State state[ITEMS];
     REAL x[ITEMS][GROUP];
