@@ -23,7 +23,7 @@ from tests.core import cases
 from tests.core.cases import CASES, FORMS, name, random
 from tests.core.coarse import problem
 from tests.core.cuda_on_cpu import HERE, ORDERS, OnCPU, built
-from tests.core.kernels import EMULATED, count_with, step
+from tests.core.kernels import EMULATED, apply_with, count_with, step
 
 emulated = pytest.mark.skipif(not EMULATED, reason="needs a C++ compiler")
 
@@ -50,9 +50,9 @@ def check(args, kernel=None, fused=(None, None), per_image=(False, True)):
 
 # ---- on the CPU ----
 
-#: Every third case in float32, every eighth in the other types.
+#: Every case in float32, every eighth in the other types.
 TYPES = [
-    *((case, torch.float32) for case in CASES[::3]),
+    *((case, torch.float32) for case in CASES),
     *((case, dtype) for dtype in (torch.float64, torch.bfloat16, torch.float16) for case in CASES[::8]),
 ]
 
@@ -220,6 +220,47 @@ def test_labels_finer_than_the_logits(form, size, monkeypatch):
     for per_image in (False, True):
         args = (*pixels[:3], [255], form, 64, per_image, fused, pixels.interpolation)
         agree(step(OnCPU(), *args), step(plain, *args), logits)
+
+
+@emulated
+def test_probabilities_beyond_0_and_1_by_rounding_are_those():
+    probs = torch.tensor([1.0, 1 + 2**-23, 0.0, -(2**-30)]).view(1, 1, 4)
+    target = torch.tensor([1, 1, 0, 0]).view(1, 1, 4)
+    table = count_with(OnCPU(), probs, target, None, [], "probs", 64, False)[0]
+    assert table[0, 0, :, 0].tolist() == [2, 2]
+    assert table.sum() == 4
+
+
+@emulated
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_are_rounded_to_the_nearest_and_ties_to_even(dtype):
+    """As PyTorch does: halfway between two numbers, subnormal ones, beyond the largest, infinities, NaN."""
+    given = [
+        1 + 2**-8,
+        1 + 3 * 2**-8,
+        1 + 2**-11,
+        1 + 3 * 2**-11,
+        65519.0,
+        65520.0,
+        3.4e38,
+        2**-24,
+        2**-25,
+        3 * 2**-26,
+    ]
+    given += [
+        6.1e-5,
+        1e-40,
+        math.inf,
+        math.nan,
+        *torch.rand(48, generator=torch.Generator().manual_seed(0)).tolist(),
+    ]
+    probs = (torch.arange(len(given)) / 63).square().to(dtype).view(1, 1, -1)
+    weights = torch.zeros(1, 1, 2, 65)
+    weights[0, 0, 0, : len(given)] = torch.tensor(given)
+    weights[0, 0, 1, : len(given)] = torch.tensor(given)
+    for target in (torch.zeros(1, 1, len(given)).long(), torch.ones(1, 1, len(given)).long()):
+        args = (probs, target, None, [], "probs", weights)
+        assert_close(apply_with(OnCPU(), *args), apply_with(plain, *args), rtol=0, atol=0, equal_nan=True)
 
 
 @emulated
