@@ -254,11 +254,11 @@ def test_gradients_are_rounded_to_the_nearest_and_ties_to_even(dtype):
         math.nan,
         *torch.rand(48, generator=torch.Generator().manual_seed(0)).tolist(),
     ]
-    probs = (torch.arange(len(given)) / 63).square().to(dtype).view(1, 1, -1)
+    values = torch.cat((torch.tensor(given), torch.tensor([2**31 - 1], dtype=torch.int32).view(torch.float32)))
+    probs = (torch.arange(len(values)) / 63).square().to(dtype).view(1, 1, -1)
     weights = torch.zeros(1, 1, 2, 65)
-    weights[0, 0, 0, : len(given)] = torch.tensor(given)
-    weights[0, 0, 1, : len(given)] = torch.tensor(given)
-    for target in (torch.zeros(1, 1, len(given)).long(), torch.ones(1, 1, len(given)).long()):
+    weights[..., : len(values)] = values
+    for target in (torch.zeros(1, 1, len(values)).long(), torch.ones(1, 1, len(values)).long()):
         args = (probs, target, None, [], "probs", weights)
         assert_close(apply_with(OnCPU(), *args), apply_with(plain, *args), rtol=0, atol=0, equal_nan=True)
 

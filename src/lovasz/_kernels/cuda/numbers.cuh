@@ -68,7 +68,5 @@ __device__ inline T block_sum(T v, T* scratch) {
     if (i < half) scratch[i] += scratch[i + half];
     __syncthreads();
   }
-  const T sum = scratch[0];
-  __syncthreads();
-  return sum;
+  return scratch[0];
 }

@@ -15,7 +15,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) merge(Merging m) {
       foreground += __ldg(counted + range * m.rows * size + m.bins + 1);
     }
     u64* table = static_cast<u64*>(m.table) + start + i;
-    if (i > 0) table[0] += background;
+    if (i > 0) table[0] += background;  // to the lowest other blocks add at the same time
     table[m.bins + 1] += foreground;
   }
   const u64 of_foreground = block_sum<u64, BLOCK>(foreground, scratch.of);
