@@ -41,7 +41,6 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 1) apply(Pixels a, Entropy c
     }
     dot -= own_share + share * every;
   }
-  if (LAST_OUT) __syncthreads();
   LOGIT* out = static_cast<LOGIT*>(g.gradient) + tile.image * g.image_stride;
 #pragma unroll UNROLL
   for (int k = 0; k < EACH; ++k) {
@@ -54,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 1) apply(Pixels a, Entropy c
       v -= tile.label == c ? own_share : REAL(0);
       if (ce.smoothing > 0) v -= share * class_weight(ce, c);
     }
-    v = tile.label < 0 ? REAL(0) : tile.good ? v : NAN_REAL;
+    if (tile.label < 0) v = 0;
     if (LAST_OUT)
       memory.stage[tile.pixel * STAGE_ROW + c] = v;
     else if (tile.inside)
