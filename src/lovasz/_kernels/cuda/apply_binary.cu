@@ -16,7 +16,6 @@ extern "C" __global__ void __launch_bounds__(BLOCK) apply(Pixels a, Entropy ce, 
     const REAL w = read(static_cast<const REAL*>(g.weights) + (row * 2 + label) * (a.bins + 1) + error.bin);
     const REAL scale = g.grad == nullptr ? REAL(1) : REAL(read(static_cast<const GRAD*>(g.grad)));
     v = scale * (label == 1 ? -w : w) * error.slope;
-    if (error.bin == a.bins) v = scale * w;
     if (CROSS_ENTROPY)
       v += REAL(read(static_cast<const CE_GRAD*>(g.ce_grad))) * side_weight(ce, c, label) *
            binary_entropy(x, label == 1).slope;

@@ -58,7 +58,8 @@ def _parts(launcher: Launcher, pixels: Pixels) -> Iterator[Part]:
 def _counters(of: Operands, bins: int, per_image: bool, launcher: Launcher) -> tuple[shapes.Split, Tensor]:
     """Return how the pixels are split, and where the counters of all blocks go: (ranges, rows * C * 2 (K + 1))."""
     N, C, P = of.logits.shape
-    split = shapes.split(N, C, P, bins, per_image, of.form == "softmax", launcher.limits(of.logits.device))
+    limits = launcher.limits(of.logits.device)
+    split = shapes.split(N, C, P, bins, per_image, of.form == "softmax", limits, of.real.itemsize)
     size = (N if per_image else 1) * C * 2 * (bins + 1)
     return split, torch.empty(split.ranges, size, dtype=torch.int32, device=of.logits.device)
 

@@ -13,8 +13,8 @@ MOST_SLICES = 16
 #: Shared memory of a tile whose classes lie next to each other.
 STAGE_BYTES = 2**15
 
-#: Threads of a block that counts, numbers that each has in flight, and classes that it counts at once at most.
-COUNTING_BLOCK, IN_FLIGHT, MOST_CLASSES = 1024, 4, 4
+#: Threads of a block that counts, bytes of a class that each has in flight, and classes that it counts at most.
+COUNTING_BLOCK, IN_FLIGHT_BYTES, MOST_CLASSES = 1024, 16, 4
 #: Shared memory left to what is not counters.
 RESERVED = 10240
 #: Bytes of the counters of all blocks.
@@ -82,15 +82,24 @@ class Split(NamedTuple):
 
 
 def split(
-    images: int, classes: int, pixels: int, bins: int, per_image: bool, softmax: bool, limits: Limits
+    images: int,
+    classes: int,
+    pixels: int,
+    bins: int,
+    per_image: bool,
+    softmax: bool,
+    limits: Limits,
+    number: int = 4,
 ) -> Split:
-    """Return how images of so many pixels are counted into a table."""
+    """Return how images of so many pixels are counted into a table; a number has 4 bytes, or 8."""
     size = 2 * (bins + 1)
     fit = max(1, (limits.shared - RESERVED) // 4)
     parts = math.ceil(size / fit)
     slots = math.ceil(size / parts)
     group = 1 if parts > 1 else min(classes, MOST_CLASSES, fit // size)
-    items = IN_FLIGHT if softmax else max(1, IN_FLIGHT // group)  # labels of each class take registers as well
+    items = IN_FLIGHT_BYTES // number
+    if not softmax:  # labels of each class take registers as well
+        items = max(1, items // group)
     rows = images if per_image else 1
     tiles = math.ceil(pixels / (COUNTING_BLOCK * items)) * (images // rows)
     jobs = rows * math.ceil(classes / group) * parts

@@ -1,7 +1,7 @@
 // The first launch of count for the softmax: reads the logits once and leaves of each pixel what its softmax takes.
 
 // Of each pixel the largest logit, 1 / Σ exp(logit - largest), NaN where there is no softmax, and the label.
-extern "C" __global__ void __launch_bounds__(BLOCK) states(Pixels a, States s, Entropy ce) {
+extern "C" __global__ void __launch_bounds__(BLOCK, 1) states(Pixels a, States s, Entropy ce) {
   SHARED(TileMemory, memory);
   SHARED(SumMemory, sums);
   const SoftmaxTile tile = softmax_tile(a, memory);
