@@ -5,12 +5,13 @@ its output indices in their order, and one strip is collected after the other: b
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._inputs.labels import assert_on_device, canonical_target, num_labels
 from .._inputs.layouts import flat
 from .._math import interpolation
 from .contract import Pixels
@@ -74,6 +75,48 @@ def whole(pixels: Pixels) -> Part:
     """Return all pixels, with labels as fine as the logits, as one part."""
     x, target, mask = flat(pixels.logits, pixels.target, pixels.mask)
     return Part(slice(0, x.shape[0]), 0, x.shape[2], x, target, mask)
+
+
+def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
+    """Return what the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
+    x, t, m = part[3:]
+    if len(ignored) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        t, m, ignored = canonical_target(t, m, ignored, num_labels(form, x.shape[1])), None, [-1]
+    t = t.view(torch.uint8) if t.dtype == torch.bool else t
+    m = None if m is None else m.view(torch.uint8)
+    return x, t, m, ignored[0] if ignored else None
+
+
+def refuse_wrong_labels(wrong: Tensor, pixels: Pixels) -> None:
+    """Raise where labels were counted, in `wrong` (1,), that are no class; on a GPU assert it, without waiting."""
+    _, target, mask, ignored, form, _ = pixels
+    labels = num_labels(form, pixels.logits.shape[1])
+    if wrong.device.type != "cpu":
+        assert_on_device(wrong == 0, labels)
+    elif wrong.item():  # raises, and names them
+        canonical_target(target, mask, ignored, labels)
+
+
+#: Fills (n, C, p) with the gradient of a part, by the weights of its bins.
+Fill = Callable[[Part, Tensor, Tensor], None]
+
+
+def gradient(pixels: Pixels, weights: Tensor, fill: Fill, interpolate: Interpolate, collect: Collect) -> Tensor:
+    """Return the gradient in the dtype and strides of the logits, filled at once or strip by strip."""
+    logits = pixels.logits
+    weights = weights.to(compute_dtype(logits)).contiguous()
+    if pixels.interpolation is not None:
+        strips = Strips(pixels)
+        total = torch.zeros_like(logits, dtype=compute_dtype(logits))
+        for part in strips.parts(interpolate):
+            of_part = torch.empty_like(part.logits)
+            fill(part, weights[part.images] if len(weights) > 1 else weights, of_part)
+            strips.collect(part, of_part, total, collect)
+        return total.to(logits.dtype)
+    part, out = whole(pixels), torch.empty_like(logits)
+    flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(part.logits)
+    fill(part, weights, flat_out)
+    return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
 
 
 class Strips:

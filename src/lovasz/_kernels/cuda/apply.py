@@ -3,12 +3,10 @@
 import functools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ..contract import CrossEntropy, Pixels
-from ..plain import compute_dtype
-from ..strips import Part, Strips, whole
+from ..strips import Part, gradient
 from . import finer, operands, records, shapes
 from .operands import Operands
 from .records import Launch, Launcher
@@ -23,22 +21,13 @@ def apply(
     ce_grad: Tensor | None = None,
 ) -> Tensor:
     """Apply the weights of the bins to the pixels, in one launch or strip by strip."""
-    logits, form = pixels.logits, pixels.form
-    weights = weights.to(compute_dtype(logits)).contiguous()
     factors = (grad, ce if ce_grad is not None else None, ce_grad)
-    if pixels.interpolation is not None:
-        strips = Strips(pixels)
-        total = torch.zeros_like(logits, dtype=compute_dtype(logits))
-        for part in strips.parts(functools.partial(finer.interpolate, launcher)):
-            gradient = torch.empty_like(part.logits)
-            some = weights[part.images] if len(weights) > 1 else weights
-            _apply(launcher, part, pixels.ignored, form, some, *factors, gradient, len(weights) > 1)
-            strips.collect(part, gradient, total, functools.partial(finer.collect, launcher))
-        return total.to(logits.dtype)
-    part, out = whole(pixels), torch.empty_like(logits)
-    flat = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(part.logits)
-    _apply(launcher, part, pixels.ignored, form, weights, *factors, flat, len(weights) > 1)
-    return out if flat.data_ptr() == out.data_ptr() else out.copy_(flat.view(out.shape))
+
+    def fill(part: Part, some: Tensor, out: Tensor) -> None:
+        _apply(launcher, part, pixels.ignored, pixels.form, some, *factors, out)
+
+    interpolate, collect = (functools.partial(one, launcher) for one in (finer.interpolate, finer.collect))
+    return gradient(pixels, weights, fill, interpolate, collect)
 
 
 def _apply(
@@ -51,7 +40,6 @@ def _apply(
     ce: CrossEntropy | None,
     ce_grad: Tensor | None,
     out: Tensor,
-    per_image: bool,
 ) -> None:
     """Fill the gradient of a part (n, C, p)."""
     if out.numel() == 0:
@@ -64,15 +52,12 @@ def _apply(
     last = operands.class_last(of.logits) and operands.class_last(out)
     if form == "softmax":
         tile = shapes.tile(C, of.real.itemsize, operands.class_last(of.logits))
-        macros |= {
-            "CLASSES": C, "PIXELS": tile.pixels, "SLICES": tile.slices, "BLOCK": tile.pixels * tile.slices,
-            "HELD": tile.held, "LAST": int(tile.last), "LAST_OUT": int(tile.last and last),
-        }  # fmt: skip
-        pixels = of.pixels(tile.pixels, weights.shape[-1] - 1, per_image)
+        macros |= tile.macros(C) | {"LAST_OUT": int(tile.last and last)}
+        pixels = of.pixels(tile.pixels, weights.shape[-1] - 1, len(weights) > 1)
         blocks = N * pixels.tiles
     else:
         macros |= {"BLOCK": shapes.BLOCK, "LAST": int(last)}
-        pixels = of.pixels(shapes.BLOCK, weights.shape[-1] - 1, per_image)
+        pixels = of.pixels(shapes.BLOCK, weights.shape[-1] - 1, len(weights) > 1)
         pixels.tiles = -(-P * (C if last else 1) // shapes.BLOCK)
         blocks = N * pixels.tiles * (1 if last else C)
     entropy, class_weights = operands.entropy(ce, of.real)

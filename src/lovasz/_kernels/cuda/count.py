@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs.labels import assert_on_device, canonical_target, num_labels
 from ..contract import Counted, CrossEntropy, Pixels
-from ..strips import Part, Strips, whole
+from ..strips import Part, Strips, refuse_wrong_labels, whole
 from . import finer, operands, records, shapes, weigh
 from .operands import Operands
 from .records import Launch, Launcher
@@ -23,7 +22,7 @@ def count(
     launcher: Launcher, pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None
 ) -> Counted:
     """Count the pixels: two launches for the softmax, else one, and one that merges; strips of finer labels."""
-    logits, target, mask, ignored, form, _ = pixels
+    logits, _, _, ignored, form, _ = pixels
     N, C = logits.shape[:2]
     rows, device = N if per_image else 1, logits.device
     zeros = functools.partial(torch.zeros, dtype=torch.int64, device=device)
@@ -40,10 +39,7 @@ def count(
         )
         _merge(launcher, counted, valid, table[images], numbers, images.start * C, form == "softmax")
         sums += found.sum(0)
-    if device.type != "cpu":
-        assert_on_device(wrong == 0, num_labels(form, C))
-    elif wrong.item():  # raises, and names them
-        canonical_target(target, mask, ignored, num_labels(form, C))
+    refuse_wrong_labels(wrong, pixels)
     return Counted(table, numbers, sums)
 
 
@@ -85,10 +81,7 @@ def _softmax(
     blocks = N * -(-P // tile.pixels)
     sums = torch.zeros(blocks if ce is not None else 1, 2, dtype=torch.float64, device=device)
     entropy, weights = operands.entropy(ce, of.real, sums)
-    macros = of.macros | {
-        "CLASSES": C, "PIXELS": tile.pixels, "SLICES": tile.slices, "BLOCK": tile.pixels * tile.slices,
-        "HELD": tile.held, "LAST": int(tile.last), "CROSS_ENTROPY": int(ce is not None), "GROUP": 1,
-    }  # fmt: skip
+    macros = of.macros | tile.macros(C) | {"CROSS_ENTROPY": int(ce is not None)}
     pixels = of.pixels(tile.pixels, bins, per_image)
     launcher.launch(Launch("states", "states", macros, blocks, 0, (pixels, pointers, entropy)), device)
     split, counted = _counters(of, bins, per_image, launcher)

@@ -1,5 +1,10 @@
 // Count where each channel has a foreground of its own, in one launch.
 
+// Numbers of valid pixels of each class, and of wrong labels.
+struct NumberMemory {
+  unsigned of[GROUP + 1];
+};
+
 extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, Entropy ce, Counting n) {
   DYNAMIC_SHARED(unsigned, counters);
   SHARED(SumMemory, sums);

@@ -1,14 +1,5 @@
-// Shared memory of fixed size: COUNT places of a block.
+// Shared memory for the sums of the cross-entropy.
 
 struct SumMemory {
   double of[CROSS_ENTROPY ? BLOCK : 1];
-};
-struct NumberMemory {
-  unsigned of[GROUP + 1];
-};
-struct IntegerMemory {
-  u64 of[BLOCK];
-};
-struct DoubleMemory {
-  double of[BLOCK];
 };

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._inputs.labels import canonical_target, num_labels
 from ..._math import binning
 from ..contract import CrossEntropy
 from ..plain import compute_dtype
-from ..strips import Part
+from ..strips import Part, operands
 from . import records
 
 _TYPES = {
@@ -36,14 +35,8 @@ class Operands:
     """
 
     def __init__(self, part: Part, ignored: Sequence[int], form: str) -> None:
-        x, target, mask = part[3:]
+        x, self.target, self.mask, self.ignored = operands(part, ignored, form)
         self.logits, self.form = x, form
-        if len(ignored) > 1 or target.dtype in (torch.uint16, torch.uint32, torch.uint64):
-            target = canonical_target(target, mask, ignored, num_labels(form, x.shape[1]))
-            mask, ignored = None, [-1]
-        self.target = target.view(torch.uint8) if target.dtype == torch.bool else target
-        self.mask = None if mask is None else mask.view(torch.uint8)
-        self.ignored = ignored
         self.real = compute_dtype(x)
         self.macros: dict[str, str | int] = {
             "LOGIT": name(x.dtype), "REAL": name(self.real), "TARGET": name(self.target.dtype),
@@ -65,7 +58,7 @@ class Operands:
         return records.Pixels(
             x.data_ptr(), target.data_ptr(), None if mask is None else mask.data_ptr(),
             N, P, -(-P // tile), *x.stride(), *strides(target), *strides(mask),
-            self.ignored[0] if self.ignored else 0, bool(self.ignored), per_image, C, bins,
+            self.ignored or 0, self.ignored is not None, per_image, C, bins,
             binning.steps(bins, self.form),
         )  # fmt: skip
 

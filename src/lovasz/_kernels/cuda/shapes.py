@@ -31,6 +31,13 @@ class Tile(NamedTuple):
     held: int
     last: bool
 
+    def macros(self, classes: int) -> dict[str, str | int]:
+        """Return what a kernel with this tile is compiled with."""
+        return {
+            "CLASSES": classes, "PIXELS": self.pixels, "SLICES": self.slices, "BLOCK": self.pixels * self.slices,
+            "HELD": self.held, "LAST": int(self.last),
+        }  # fmt: skip
+
 
 def tile(classes: int, size: int, last: bool) -> Tile:
     """Return the tile for a number of classes.

@@ -12,7 +12,7 @@ _HEADERS = {
     "states": ("memory.cuh", "labels.cuh", "softmax.cuh"),
     "count_softmax": ("counters.cuh",),
     "count_binary": ("memory.cuh", "labels.cuh", "binary.cuh", "counters.cuh"),
-    "tables": ("memory.cuh",),
+    "tables": (),
     "apply_softmax": ("labels.cuh", "softmax.cuh"),
     "apply_binary": ("labels.cuh", "binary.cuh"),
     "finer": (),

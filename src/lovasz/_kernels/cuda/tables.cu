@@ -1,5 +1,12 @@
 // From the counters of all blocks to the table, and from it to losses and weights (`lovasz/_math/jaccard.py`).
 
+struct IntegerMemory {
+  u64 of[BLOCK];
+};
+struct DoubleMemory {
+  double of[BLOCK];
+};
+
 // A block for each BLOCK bins of a class: adds the ranges; the background pixels of the lowest bin are the rest.
 extern "C" __global__ void __launch_bounds__(BLOCK) merge(Merging m) {
   SHARED(IntegerMemory, scratch);

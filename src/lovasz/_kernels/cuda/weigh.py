@@ -12,7 +12,6 @@ def macros(dtype: torch.dtype, hinge: bool) -> dict[str, str | int]:
     """Return what the kernels of tables are compiled with, for weights of a type."""
     return {
         "REAL": "double", "WEIGHT": operands.name(dtype), "HINGE_BINS": int(hinge), "BLOCK": shapes.BLOCK,
-        "CROSS_ENTROPY": 0, "GROUP": 1,
     }  # fmt: skip
 
 

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..._math import binning
+from .. import strips
 from ..contract import CrossEntropy, Pixels
-from ..plain import compute_dtype
-from ..strips import Part, Strips, whole
+from ..strips import Part
 from . import finer, tile
 from .finer import on
 from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
@@ -103,22 +102,12 @@ def apply(
     ce_grad: Tensor | None = None,
 ) -> Tensor:
     """Apply the weights of the bins to the pixels, in one launch or strip by strip."""
-    logits, _, _, ignored, form, mode = pixels
-    weights = weights.to(compute_dtype(logits)).contiguous()
     factors = (grad, ce_grad, None if ce_grad is None else tile.contiguous(ce))
-    if mode is not None:
-        strips = Strips(pixels)
-        total = torch.zeros_like(logits, dtype=compute_dtype(logits))
-        for part in strips.parts(finer.interpolate):
-            gradient = torch.empty_like(part.logits)
-            some = weights[part.images] if len(weights) > 1 else weights
-            _apply(part, ignored, form, some, *factors, gradient)
-            strips.collect(part, gradient, total, finer.collect)
-        return total.to(logits.dtype)
-    part, out = whole(pixels), torch.empty_like(logits)
-    flat_out = out.flatten(2) if out.flatten(2).data_ptr() == out.data_ptr() else torch.empty_like(part.logits)
-    _apply(part, ignored, form, weights, *factors, flat_out)
-    return out if flat_out.data_ptr() == out.data_ptr() else out.copy_(flat_out.view(out.shape))
+
+    def fill(part: Part, some: Tensor, out: Tensor) -> None:
+        _apply(part, pixels.ignored, pixels.form, some, *factors, out)
+
+    return strips.gradient(pixels, weights, fill, finer.interpolate, finer.collect)
 
 
 def _apply(
@@ -132,7 +121,7 @@ def _apply(
     out: Tensor,
 ) -> None:
     """Fill the gradient of a part (n, C, p); that of the cross-entropy is added where there is one."""
-    x, t, m, ignored = tile.operands(part, ignored_labels, form)
+    x, t, m, ignored = strips.operands(part, ignored_labels, form)
     class_weights, smoothing = ce or (None, None)
     N, C, P = x.shape
     bins = weights.shape[-1] - 1

@@ -14,10 +14,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.labels import assert_on_device, canonical_target, num_labels
 from ..._math import binning
 from ..contract import Counted, CrossEntropy, Pixels
-from ..strips import Part, Strips, whole
+from ..strips import Part, Strips, operands, refuse_wrong_labels, whole
 from . import finer, tile
 from .finer import on
 from .tile import binary_entropy, binary_tile, softmax_bins, softmax_tile, weights_of
@@ -161,7 +160,7 @@ def _parts(pixels: Pixels) -> Iterator[Part]:
 
 def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = None) -> Counted:
     """Count the pixels, in one launch for all that fit into counters of 32 bits."""
-    logits, target, mask, ignored, form, _ = pixels
+    logits, _, _, ignored, form, _ = pixels
     N, C = logits.shape[:2]
     bad = torch.zeros(1, dtype=torch.int64, device=logits.device)
     new = functools.partial(_Counters, N if per_image else 1, C, form, bins, per_image, bad, tile.contiguous(ce))
@@ -170,10 +169,7 @@ def count(pixels: Pixels, bins: int, per_image: bool, ce: CrossEntropy | None = 
         if not counters[-1].holds(part):
             counters.append(new())
         counters[-1].add(part, ignored)
-    if bad.device.type == "cuda":
-        assert_on_device(bad == 0, num_labels(form, C))
-    elif bad.item():  # raises, and names them
-        canonical_target(target, mask, ignored, num_labels(form, C))
+    refuse_wrong_labels(bad, pixels)
     counted = [one.merged() for one in counters]
     if len(counted) == 1:
         return counted[0]
@@ -209,7 +205,7 @@ class _Counters:
 
     def add(self, part: Part, ignored_labels: Sequence[int]) -> None:
         """Count the pixels of a part; labels that are no class are added to `bad`."""
-        x, t, m, ignored = tile.operands(part, ignored_labels, self.form)
+        x, t, m, ignored = operands(part, ignored_labels, self.form)
         N, C, P = x.shape
         self.pixels += N * P
         first = part.images.start if self.per_image else 0

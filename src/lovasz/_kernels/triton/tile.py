@@ -3,7 +3,6 @@
 A program takes a tile of pixels through all classes.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..._inputs.labels import canonical_target, num_labels
 from ..._math import binning
 from ..contract import CrossEntropy
-from ..strips import Part
 
 #: Elements of a tile; four warps take 16 each.
 TILE = 2048
@@ -201,16 +198,6 @@ def weights_of(class_weights, c, CLASSES: tl.constexpr, HAS_WEIGHT: tl.constexpr
 
 
 # ---- for a launch ----
-
-
-def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
-    """Return what the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
-    x, t, m = part[3:]
-    if len(ignored) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
-        t, m, ignored = canonical_target(t, m, ignored, num_labels(form, x.shape[1])), None, [-1]
-    t = t.view(torch.uint8) if t.dtype == torch.bool else t
-    m = None if m is None else m.view(torch.uint8)
-    return x, t, m, ignored[0] if ignored else None
 
 
 def strides(x: Tensor, t: Tensor, m: Tensor | None) -> tuple[int, ...]:
