@@ -18,13 +18,12 @@ H100 = Limits(132, 232448)
 class Recorder:
     """Takes launches and keeps them; the tensors are on the device "meta", which holds nothing."""
 
-    def __init__(self, limits: Limits = H100) -> None:
+    def __init__(self) -> None:
         self.kept: list[Launch] = []
-        self._limits = limits
 
     def limits(self, device: torch.device) -> Limits:
         """Return what the device would have."""
-        return self._limits
+        return H100
 
     def launch(self, launch: Launch, device: torch.device) -> None:
         """Keep a launch."""
@@ -38,10 +37,10 @@ class Asked(NamedTuple):
     backward: list[Launch]
 
 
-def pixels_of(case: Case, upsample: str | None = None, scale: int = 4) -> Pixels:
-    """Return the pixels of a case on the device "meta", its logits `scale` times coarser where it upsamples."""
+def pixels_of(case: Case, upsample: str | None = None) -> Pixels:
+    """Return the pixels of a case on the device "meta", its logits at a quarter of each axis where it upsamples."""
     shape = case.shape if len(case.shape) > 2 else (1, case.shape[1], case.shape[0])
-    spatial = tuple(n // scale for n in shape[2:]) if upsample else shape[2:]
+    spatial = tuple(n // 4 for n in shape[2:]) if upsample else shape[2:]
     x = torch.empty(*shape[:2], *spatial, dtype=case.dtype, device="meta")
     if len(case.shape) == 2:
         x = x.movedim(1, -1).contiguous().movedim(-1, 1)
@@ -51,9 +50,7 @@ def pixels_of(case: Case, upsample: str | None = None, scale: int = 4) -> Pixels
     return Pixels(x, torch.empty(labels, dtype=torch.int64, device="meta"), None, [255], case.form, upsample)
 
 
-def launches_of(
-    case: Case, fused: bool = False, upsample: str | None = None, measure: tuple[float, float] = (1.0, 1.0)
-) -> Asked:
+def launches_of(case: Case, fused: bool = False, upsample: str | None = None) -> Asked:
     """Return what one step asks for."""
     recorder, pixels = Recorder(), pixels_of(case, upsample)
     C = case.shape[1]
@@ -63,7 +60,7 @@ def launches_of(
     bins = binning.default_bins(C, case.form)
     counted = count.count(recorder, pixels, bins, False, ce)
     coefficients = torch.empty(counted.table.shape[:2], dtype=torch.float64, device="meta")
-    _, weighed = weigh.weigh(recorder, counted.table, case.form, coefficients, real, *measure)
+    _, weighed = weigh.weigh(recorder, counted.table, case.form, coefficients, real, 1.0, 1.0)
     forward, recorder.kept = recorder.kept, []
     factor = torch.empty((), dtype=real, device="meta")
     apply.apply(recorder, pixels, weighed, factor, ce, factor if fused else None)

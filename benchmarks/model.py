@@ -29,8 +29,6 @@ RATES = {
 LAUNCH_SECONDS = 3e-6
 #: Lines that the look-ups of a warp touch, of 32, in the middle of a training.
 LINES = 6
-#: Share of the errors that are counted one by one: all others lie in the lowest bin.
-COUNTED = 1.0
 #: Instructions of a thread for each logit, and for each pixel.
 INSTRUCTIONS = {
     "states": (14, 60), "count": (26, 15), "apply": (40, 80), "interpolate": (60, 0), "collect": (10, 60),
@@ -92,7 +90,7 @@ def _work(one: Launch) -> dict[str, float]:
         counting = one.arguments[-1]
         group = int(one.macros["GROUP"])
         flushed = one.blocks * one.shared
-        done["additions"] = COUNTED * logits
+        done["additions"] = logits  # at most: those in the lowest bin are not counted
         done["instructions"] *= counting.parts
         if binary:
             done["memory"] = read + labels + flushed

@@ -149,7 +149,7 @@ def asked() -> Iterator[tuple[str, launches.Launch]]:
     seen = set()
     for case in CUDA_CASES:
         for fused, upsample in ((False, None), (True, None), (False, "linear")):
-            both = launches.launches_of(case, fused, upsample, (1.0, 1.0))
+            both = launches.launches_of(case, fused, upsample)
             for one in (*both.forward, *both.backward):
                 key = (one.file, one.kernel, *sorted(one.macros.items()))
                 if key not in seen:

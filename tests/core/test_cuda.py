@@ -23,7 +23,7 @@ from tests.core import cases
 from tests.core.cases import CASES, FORMS, name, random
 from tests.core.coarse import problem
 from tests.core.cuda_on_cpu import HERE, ORDERS, OnCPU, built
-from tests.core.kernels import EMULATED, apply_with, count_with, step
+from tests.core.kernels import EMULATED, apply_with, count_with, near, step
 
 emulated = pytest.mark.skipif(not EMULATED, reason="needs a C++ compiler")
 
@@ -578,17 +578,6 @@ def test_an_error_of_the_driver_names_the_call(fake):
 # ---- on a GPU ----
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available() or bool(torch.version.hip), reason="needs an NVIDIA GPU")
-
-
-def near(found, expected):
-    """On a GPU, whose exponential rounds otherwise, a few pixels may change their bin."""
-    assert_close(found[1], expected[1], rtol=0, atol=0)
-    assert (found[0] - expected[0]).abs().sum() <= 16
-    assert_close(found[2], expected[2], rtol=1e-5, atol=1e-5, equal_nan=True)
-    assert (found[-1].isfinite() == expected[-1].isfinite()).all()
-    both = found[-1].isfinite() & expected[-1].isfinite()
-    a, b = (g.double().where(both, 0.0) for g in (found[-1], expected[-1]))
-    assert (a - b).norm() <= 2e-2 * b.norm() + 1e-6
 
 
 def moved(tensors):

@@ -12,7 +12,7 @@ from lovasz._kernels import gpu, operators, plain
 from tests.core import cases
 from tests.core.cases import CASES, FORMS, LOSSES, name, random
 from tests.core.coarse import problem
-from tests.core.kernels import INTERPRETED, apply_with, count_with, step, weigh_with
+from tests.core.kernels import INTERPRETED, apply_with, count_with, near, step, weigh_with
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if not (INTERPRETED or DEVICE == "cuda"):
@@ -26,15 +26,9 @@ def on_device(*tensors):
 
 
 def agree(found, expected, logits):
-    """To rounding. On a GPU, whose exponential rounds otherwise, a few pixels may change their bin."""
+    """To rounding; on a GPU nearly."""
     if DEVICE == "cuda":
-        assert_close(found[1], expected[1], rtol=0, atol=0)
-        assert (found[0] - expected[0]).abs().sum() <= 16
-        assert_close(found[2], expected[2], rtol=1e-5, atol=1e-5, equal_nan=True)
-        both = found[-1].isfinite() & expected[-1].isfinite()
-        a, b = (g.double().where(both, 0.0) for g in (found[-1], expected[-1]))
-        assert (found[-1].isfinite() == expected[-1].isfinite()).all()
-        assert (a - b).norm() <= 2e-2 * b.norm() + 1e-6
+        near(found, expected)
         return
     tight = {"rtol": 1e-12, "atol": 1e-12} if logits.dtype == torch.float64 else {"rtol": 1e-4, "atol": 1e-5}
     half = logits.dtype in (torch.bfloat16, torch.float16)
