@@ -61,13 +61,5 @@ extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, En
       atomicAdd(static_cast<u64*>(s.valid) + job.row * a.classes + job.first_class + g, static_cast<u64>(numbers.of[g]));
     if (g == GROUP && numbers.of[g]) atomicAdd(static_cast<u64*>(s.wrong), static_cast<u64>(numbers.of[g]));
   }
-  if (CROSS_ENTROPY) {
-    __syncthreads();
-    loss = block_sum<double, BLOCK>(loss, sums.of);
-    weight = block_sum<double, BLOCK>(weight, sums.of);
-    if (threadIdx.x == 0) {
-      static_cast<double*>(ce.sums)[2 * static_cast<i64>(blockIdx.x)] = loss;
-      static_cast<double*>(ce.sums)[2 * static_cast<i64>(blockIdx.x) + 1] = weight;
-    }
-  }
+  if (CROSS_ENTROPY) write_sums(ce, loss, weight, sums);
 }

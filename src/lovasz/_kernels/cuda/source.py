@@ -9,9 +9,9 @@ from . import records
 
 #: What stands before each kernel, in this order.
 _HEADERS = {
-    "states": ("memory.cuh", "labels.cuh", "softmax.cuh"),
+    "states": ("sums.cuh", "labels.cuh", "softmax.cuh"),
     "count_softmax": ("counters.cuh",),
-    "count_binary": ("memory.cuh", "labels.cuh", "binary.cuh", "counters.cuh"),
+    "count_binary": ("sums.cuh", "labels.cuh", "binary.cuh", "counters.cuh"),
     "tables": (),
     "apply_softmax": ("labels.cuh", "softmax.cuh"),
     "apply_binary": ("labels.cuh", "binary.cuh"),

@@ -35,12 +35,6 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 1) states(Pixels a, States s
       loss = (REAL(1) - smoothing) * w * (log + (tile.top - tile.own)) + smoothing / CLASSES * extra;
       weight = w;
     }
-    __syncthreads();
-    loss = block_sum<double, BLOCK>(loss, sums.of);
-    weight = block_sum<double, BLOCK>(weight, sums.of);
-    if (threadIdx.x == 0) {
-      static_cast<double*>(ce.sums)[2 * static_cast<i64>(blockIdx.x)] = loss;
-      static_cast<double*>(ce.sums)[2 * static_cast<i64>(blockIdx.x) + 1] = weight;
-    }
+    write_sums(ce, loss, weight, sums);
   }
 }
