@@ -8,7 +8,7 @@ PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constr
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal
 KERNEL_TESTS = $(addprefix tests/core/test_,minimal.py counting.py cpu.py inputs.py ops.py upsample.py binary_cross_entropy.py)
 
-.PHONY: demo test oldest newest fallback triton sanitize aarch64 clang lint types format accuracy cpu gpu gpu-day docs evidence clean
+.PHONY: demo test oldest newest kernels fallback triton sanitize aarch64 clang lint types format accuracy cpu gpu gpu-day docs evidence clean
 
 demo: $(VENV)/.dev  ## train on the embedded scene with three losses and write the report
 	$(RUN)/lovasz compare --out lovasz-compare
@@ -25,6 +25,11 @@ oldest newest:  ## every test with each requirement at its lower bound; with the
 	"$$folder/bin/python" -m pip install --quiet uv && "$$folder/bin/python" $(INSTALL) -e ".[dev]" && \
 	touch "$$folder/.dev" && $(MAKE) test VENV="$$folder"
 
+# Ten minutes more than `make test`, for whoever changes a kernel: the check leaves them out where .ci/kernels.passed, which is
+# to be committed, says that they have passed with the same sources.
+kernels: fallback triton sanitize aarch64 clang  ## the tests of the kernels in every other way
+	.ci/kernels > .ci/kernels.passed
+
 # Left out: what is given its kernel by name, here as everywhere, and Inductor, to which an operator is opaque.
 fallback: $(VENV)/.dev  ## the tests of the kernels, with plain PyTorch in the place of the compiled one
 	LOVASZ_CPU_KERNEL=off $(PYTEST) $(filter-out %cpu.py, $(KERNEL_TESTS)) tests/core/test_failures.py \
@@ -37,11 +42,11 @@ triton: $(VENV)/.triton  ## the kernels for GPUs without one: in Triton's interp
 	$(RUN)/python -m benchmarks registers
 
 # -S: the finder of an editable installation would come before PYTHONPATH; pytest's own processes need it too. Left out:
-# what compiles at run time, which would start the compiler with the sanitizer in it, plain PyTorch called by name, and
+# what compiles at run time, which would start the compiler with the sanitizer in it, other kernels called by name, and
 # what takes minutes there and walks the same lines as the rest.
 SANITIZERS = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so.6)
 SANITIZED = not (compile or inductor or keeps_its_accuracy or 65536 or value_and_gradient or same_passes or \
-	metrics_take or lovasz._kernels.plain)
+	metrics_take or lovasz._kernels.plain or lovasz._kernels.cuda)
 PROCESSES = $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 8 ? n : 8)))
 sanitize: build/sanitize/.built  ## the same with the compiled kernel, built with the address and undefined behaviour sanitizers
 	PYTHONPATH=build/sanitize:$$($(RUN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \

@@ -1,8 +1,8 @@
 """nnU-Net with cross-entropy and the Lovász loss in the place of Dice: a trainer with deep supervision and DDP.
 
-nnU-Net (2.7 or later) finds it in a folder that is named to it, by the name of its class:
+nnU-Net (2.7 or later) imports every file of a folder that is named to it, so give this one a folder of its own:
 
-    export nnUNet_extTrainer=/path/to/this/folder
+    mkdir trainers && cp nnunet_trainer.py trainers && export nnUNet_extTrainer=$PWD/trainers
     nnUNetv2_train 4 3d_fullres 0 -tr nnUNetTrainerLovasz
 
 Voxels that are ignored count in neither loss, regions that overlap have a Lovász loss each, and with several GPUs

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import ceiling, gradient, operators, tables
+from studies import ceiling, figures, gradient, operators, tables
 
 FOLDER = Path(__file__).parent
 
@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder of the runs (default: lovasz-compare-NAME)")
     given, more = parser.parse_known_args()
     if given.name == "tables":
-        tables.write(FOLDER.parent / "docs" / "evidence.md")
+        page = FOLDER.parent / "docs" / "evidence.md"
+        tables.write(page)
+        figures.draw(page.parent)
     elif given.name == "gradient":
         gradient.write(FOLDER / "results" / "gradient.csv")
     elif given.ceiling:

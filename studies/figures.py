@@ -9,6 +9,7 @@ from studies import tables
 MARKS = {
     "weighted-ce": ("s", "#7a8288"),
     "ce+dice": ("^", "#8a6d3b"),
+    "ce+jml": ("v", "#6b4c7a"),
     "lovasz": ("o", "#1f6f8b"),
     "ce+lovasz": ("D", "#d1495b"),
     "ce>lovasz": ("P", "#5b7f3a"),

@@ -9,10 +9,9 @@ from typing import Any
 from lovasz.study.summary import words
 from lovasz.study.summary.compare import LARGE_CLASS
 from lovasz.study.summary.stats import Difference, paired_difference, signed, spread
-from studies import figures
 
 RESULTS = Path(__file__).parent / "results"
-STUDIES = ("scene", "camvid", "nuclei", "nuclei-binary", "camvid-full")
+STUDIES = ("scene", "camvid", "camvid-pretrained", "nuclei", "nuclei-binary", "camvid-full")
 # Of the losses of a study that which the others are compared with.
 BASELINES = ("ce", "bce")
 # Columns of the test mIoU by the rule fitted on validation, by that fitted on training images, and per image.
@@ -29,7 +28,7 @@ def read(name: str) -> list[dict[str, str]]:
 
 
 def write(page: Path) -> None:
-    """Puts every table and figure between its marks in the page."""
+    """Puts every table between its marks in the page."""
     text = page.read_text(encoding="utf-8")
     for name, lines in tables().items():
         marks = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -38,7 +37,6 @@ def write(page: Path) -> None:
         body = "\n".join(lines) + "\n"
         text = marks.sub(lambda found, body=body: found[1] + body + found[2], text)  # type: ignore[misc]
     page.write_text(text, encoding="utf-8")
-    figures.draw(page.parent)
 
 
 def tables() -> dict[str, list[str]]:

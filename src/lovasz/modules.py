@@ -268,7 +268,8 @@ class DeepSupervisionLoss(nn.Module):
     Args:
         loss: one of these modules, with `upsample`; or any other, or a function, that takes logits and target.
         weights: one for each output, the finest first; None halves it from one to the next, and makes the sum 1.
-            An output of weight 0 is left out.
+            An output of weight 0 is left out. DistributedDataParallel refuses what is then without use: give it a
+            very small weight there.
 
     Shape:
         outputs: a list or tuple of logits, (N, C, *) each; or one, as a network gives it that is not in training.

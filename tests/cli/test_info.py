@@ -18,21 +18,34 @@ from lovasz.cli.info import print_plain
 from lovasz.study.environment import EXTRA
 from tests.cli.test_compare import assert_refused, python
 
-# Stands in for an installation without some packages: nothing finds them.
+# Stands in for installations without some packages: nothing finds them. A process for each case, of one that has
+# imported what all of them need, and what takes them most of their time; each writes what it says into files.
 WITHOUT = """
-import sys
+import ast, os, sys
+import torch
+os.chdir(sys.argv[2])
+for number, (absent, arguments, _, _) in enumerate(ast.literal_eval(sys.argv[1])):
+    child = os.fork()
+    if not child:
+        for stream, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(f"{number}.{name}", os.O_CREAT | os.O_WRONLY), stream)
+        break
+    with open(f"{number}.code", "w") as file:
+        file.write(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+else:
+    raise SystemExit
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {absent!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.split(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, package=None: (
-    None if name.split(".")[0] in {absent!r} else found(name, package)
+    None if name.split(".")[0] in absent else found(name, package)
 )
 sys.meta_path.insert(0, Absent())
 from lovasz.cli import main
-sys.argv = ["lovasz", *{arguments!r}]
+sys.argv = ["lovasz", *arguments]
 main()
 """
 
@@ -64,57 +77,45 @@ def test_version() -> None:
     assert (result.exit_code, result.stdout) == (0, f"lovasz {lovasz.__version__}\n")
 
 
-@pytest.mark.parametrize(
-    ("absent", "arguments", "code", "said"),
-    [
-        ({"typer"}, ["compare"], 2, "lovasz: the commands need the study extra: pip install"),
-        (set(EXTRA), ["--help"], 2, "lovasz: the commands need the study extra: pip install"),
-        (set(EXTRA), ["info"], 0, ""),
-        (set(EXTRA), ["info", "--check"], 0, ""),
-        (set(EXTRA), ["--version"], 0, ""),
-        ({"rich"}, [], 2, "lovasz: the commands need the study extra: pip install"),
-        ({"lightning"}, ["compare"], 2, "lovasz: compare needs lightning, from the study extra"),
-        (
-            {"monai", "tensorly"},
-            ["compare"],
-            2,
-            "lovasz: compare needs monai, tensorly, from the study extra",
-        ),
-        (
-            {"monai"},
-            ["evaluate", "a", "b", "--surface", "2px"],
-            2,
-            "lovasz: evaluate needs monai, from the study extra: pip install 'lovasz[study]'",
-        ),
-        (set(EXTRA) - {"typer", "rich", "pydantic"}, ["info"], 0, ""),
-        (
-            {"yaml"},
-            ["compare", "--seeds", "2"],
-            2,
-            "lovasz: compare needs yaml, from the study extra",
-        ),
-    ],
-    ids=[
-        "typer",
-        "help",
-        "plain-info",
-        "plain-check",
-        "plain-version",
-        "rich",
-        "lightning",
-        "monai-tensorly",
-        "monai",
-        "info",
-        "yaml",
-    ],
-)
-def test_missing_extra(absent: set[str], arguments: list[str], code: int, said: str) -> None:
-    with python(WITHOUT.format(absent=absent, arguments=arguments)) as child:
-        stdout, stderr = child.communicate(timeout=100)
-    assert child.returncode == code, stderr
-    assert stderr.startswith(said)
-    assert stderr.count("\n") == bool(said)
-    assert (stdout == "") == bool(said)
+#: What is absent, the command, its exit code and how what it says begins.
+MISSING: dict[str, tuple[set[str], list[str], int, str]] = {
+    "typer": ({"typer"}, ["compare"], 2, "lovasz: the commands need the study extra: pip install"),
+    "help": (set(EXTRA), ["--help"], 2, "lovasz: the commands need the study extra: pip install"),
+    "plain-info": (set(EXTRA), ["info"], 0, ""),
+    "plain-check": (set(EXTRA), ["info", "--check"], 0, ""),
+    "plain-version": (set(EXTRA), ["--version"], 0, ""),
+    "rich": ({"rich"}, [], 2, "lovasz: the commands need the study extra: pip install"),
+    "lightning": ({"lightning"}, ["compare"], 2, "lovasz: compare needs lightning, from the study extra"),
+    "monai-tensorly": (
+        {"monai", "tensorly"}, ["compare"], 2, "lovasz: compare needs monai, tensorly, from the study extra"
+    ),
+    "monai": (
+        {"monai"}, ["evaluate", "a", "b", "--surface", "2px"], 2,
+        "lovasz: evaluate needs monai, from the study extra: pip install 'lovasz[study]'",
+    ),
+    "info": (set(EXTRA) - {"typer", "rich", "pydantic"}, ["info"], 0, ""),
+    "yaml": ({"yaml"}, ["compare", "--seeds", "2"], 2, "lovasz: compare needs yaml, from the study extra"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
+    """What a case wrote to stdout or stderr, or its exit code."""
+    folder = tmp_path_factory.mktemp("missing")
+    with python(WITHOUT, repr(list(MISSING.values())), str(folder)) as parent:
+        printed = parent.communicate(timeout=200)
+    assert (printed, parent.returncode) == (("", ""), 0)
+    numbers = {name: number for number, name in enumerate(MISSING)}
+    return lambda name, what: (folder / f"{numbers[name]}.{what}").read_text()
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_missing_extra(name: str, said: Callable[[str, str], str]) -> None:
+    *_, code, begins = MISSING[name]
+    assert said(name, "code") == str(code)
+    assert said(name, "stderr").startswith(begins)
+    assert said(name, "stderr").count("\n") == bool(begins)
+    assert (said(name, "stdout") == "") == bool(begins)
 
 
 def test_plain_info_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:

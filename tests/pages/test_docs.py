@@ -1,6 +1,7 @@
 """The documentation: it builds without a warning, its code runs, its pages need no network and fit a phone."""
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -33,14 +34,18 @@ RAN_HERE = ("decisions", "index", "intervals", "tutorial", "how")  # the pages w
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The pages, built as `make docs` builds them."""
-    out = tmp_path_factory.mktemp("docs")
+    """The pages, built as `make docs` builds them: once, by the first process of pytest that needs them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out = shared / "docs"
     command = [sys.executable, "-m", "sphinx", "-W", "-n", "--keep-going", "-q", "-d", str(out / "doctrees"),
                "-b", "html", "docs", str(out / "html")]  # fmt: skip
-    # Builds draw the figures into one folder: those of two processes of pytest would read each other's halves.
-    with FileLock(tmp_path_factory.getbasetemp().parent / "site.lock"):
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with FileLock(shared / "docs.lock"):
+        if not out.exists():
+            out.mkdir()
+            done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+            (out / "said").write_text(f"{done.returncode}\n{done.stdout}{done.stderr}")
+    assert (out / "said").read_text() == "0\n"
     return out / "html"
 
 

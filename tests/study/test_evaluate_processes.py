@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from typer.testing import CliRunner
 
+from lovasz.cli.app import app
 from tests.cli.scored import make
 from tests.study.masks import VOID, draw, spoil, write
 
@@ -91,8 +93,8 @@ def test_torchrun_gives_the_same_bytes(tmp_path: Path) -> None:
     arguments = (predictions, targets, *OPTIONS, "--allow-missing", "--boundary", "2px", "--against", other)
     arguments += ("--surface", "2px")
     arguments += ("--group", r"\d$", "--out")
-    alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
-    assert alone.communicate(timeout=100)[1] == ""
+    alone = CliRunner().invoke(app, ["evaluate", *map(str, arguments), str(tmp_path / "one")], prog_name="lovasz")
+    assert (alone.exit_code, alone.stderr) == (0, "")
     process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
     stdout, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
@@ -119,8 +121,8 @@ def test_torchrun_decides_scores_as_one_process(tmp_path: Path) -> None:
         Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "two" / "masks" / f"{image}.png")
     options = ("--num-classes", 3, "--ignore", VOID, "--scores", "logits", "--decide", "dataset", "--allow-missing")
     arguments = (tmp_path / "s", tmp_path / "t", *options, "--out")
-    alone = start([sys.executable, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "one")
-    assert alone.communicate(timeout=100)[1] == ""
+    alone = CliRunner().invoke(app, ["evaluate", *map(str, arguments), str(tmp_path / "one")], prog_name="lovasz")
+    assert (alone.exit_code, alone.stderr) == (0, "")
     process = start([*TORCHRUN, "-m", "lovasz", "evaluate"], *arguments, tmp_path / "two")
     _, stderr = process.communicate(timeout=200)
     assert process.returncode == 0, stderr
