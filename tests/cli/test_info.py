@@ -224,6 +224,15 @@ def test_a_check_lists_every_kernel_in_its_order(monkeypatch: pytest.MonkeyPatch
     assert (last.kernel, last.passed, last.found) == ("PyTorch", True, "reference")
 
 
+def test_a_check_that_breaks_the_device_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = RuntimeError("the cuda kernel broke the context: start again\nwith another")
+    monkeypatch.setattr(checks_module.operators.gpu_kernel, "trials", raising(broken))
+    monkeypatch.setattr(checks_module.operators.gpu_kernel, "loads", {"cuda": None, "triton": None})
+    (only,) = checks_module._checks(torch.device("cuda", 1))
+    assert (only.device, only.kernel, only.passed, only.milliseconds) == ("cuda:1", "cuda, triton", False, None)
+    assert only.found == "RuntimeError: the cuda kernel broke the context: start again"
+
+
 def test_a_check_without_memory_for_its_times_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks_module, "SIZE", {"cpu": (2, 3, 9, 7)})
     monkeypatch.setattr(torch, "randn", raising(torch.OutOfMemoryError("CUDA out of memory.")))

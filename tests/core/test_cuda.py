@@ -9,6 +9,7 @@ import math
 import mmap
 import subprocess
 import sys
+import textwrap
 import types
 
 import pytest
@@ -16,7 +17,7 @@ import torch
 from torch.testing import assert_close
 
 from lovasz._inputs import arguments
-from lovasz._kernels import agreement, plain
+from lovasz._kernels import agreement, plain, remedies, trial
 from lovasz._kernels.contract import Pixels
 from lovasz._kernels.cuda import compiler, driver, records, shapes, source
 from tests.core import cases
@@ -449,15 +450,41 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     assert compiler.code(source.source("finer", COMMON), 90)
 
 
+def test_without_a_home_nothing_is_kept(monkeypatch):
+    nvrtc()
+
+    def expanduser(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(compiler.Path, "expanduser", expanduser)
+    assert compiler.folder() is None
+    assert compiler.code(source.source("finer", COMMON), 90)
+
+
+def test_a_file_that_cannot_be_put_in_its_place_is_not_left_behind(tmp_path, monkeypatch):
+    def replace(*_):
+        raise PermissionError("in use")
+
+    monkeypatch.setattr(compiler.os, "replace", replace)
+    compiler._write(tmp_path / "kept" / "a.bin", b"code")
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 def test_what_does_not_compile_says_why():
     nvrtc()
-    with pytest.raises(RuntimeError, match="no_such_name"):
+    with pytest.raises(
+        RuntimeError, match=r"^NVRTC [\d.]+: NVRTC_ERROR_COMPILATION: .*error.*no_such_name"
+    ) as found:
         compiler.compiled("no_such_name x;", ["--gpu-architecture=sm_90"])
+    assert "no_such_name" in trial.named(found.value)  # of which a report has the first line
 
 
 def test_a_gpu_newer_than_the_compiler_gets_code_that_its_driver_adapts():
     assert compiler._target(90, [75, 80, 90]) == "--gpu-architecture=sm_90"
     assert compiler._target(103, [75, 80, 90]) == "--gpu-architecture=compute_90"
+    assert compiler._target(103, [90, 100, 101]) == "--gpu-architecture=compute_100"  # 101 is a board
+    assert compiler._target(101, [90, 100, 101]) == "--gpu-architecture=sm_101"
     with pytest.raises(RuntimeError, match="sm_75 and later, not for sm_70"):
         compiler._target(70, [75, 80])
     nvrtc()
@@ -492,13 +519,17 @@ class FakeDriver:
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = "multiprocessors"
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = "shared"
 
+    class CUstreamCaptureMode:
+        CU_STREAM_CAPTURE_MODE_RELAXED = "relaxed"
+
     class CUfunction_attribute:
         CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = "dynamic"
         CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES = "static"
 
     def __init__(self):
-        self.loaded, self.launched, self.allowed = [], [], []
+        self.loaded, self.launched, self.allowed, self.entered = [], [], [], []
         self.fail = None
+        self.context, self.mode, self.version = 5, "global", 13020
 
     def cuDeviceGet(self, index):
         return 0, index
@@ -506,7 +537,28 @@ class FakeDriver:
     def cuDeviceGetAttribute(self, attribute, device):
         return 0, {"major": 9, "minor": 0, "multiprocessors": 132, "shared": 232448}[attribute]
 
+    def cuDriverGetVersion(self):
+        return 0, self.version
+
+    def cuCtxGetCurrent(self):
+        return 0, self.context
+
+    def cuDevicePrimaryCtxRetain(self, device):
+        return 0, 100 + device
+
+    def cuCtxSetCurrent(self, context):
+        self.context = context
+        self.entered.append(context)
+        return (0,)
+
+    def cuThreadExchangeStreamCaptureMode(self, mode):
+        self.mode, before = mode, self.mode
+        return 0, before
+
     def cuModuleLoadData(self, address):
+        assert self.mode == "relaxed"
+        if self.fail:
+            return (types.SimpleNamespace(name=self.fail),)
         self.loaded.append(ctypes.string_at(address, 4))
         return 0, "module"
 
@@ -533,15 +585,17 @@ class FakeDriver:
 def fake(monkeypatch):
     one = FakeDriver()
     monkeypatch.setattr(driver, "_driver", lambda: one)
+    monkeypatch.setattr(compiler, "version", lambda: (13, 0))
     monkeypatch.setattr(compiler, "code", lambda text, architecture: b"%d  " % architecture)
     monkeypatch.setattr(torch.cuda, "device", _Nothing)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: types.SimpleNamespace(cuda_stream=77))
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
-    for cached in (driver._attribute, driver._function):
-        cached.cache_clear()
+    cached = driver._attribute, driver._context, driver._function
+    for one_of_them in cached:
+        one_of_them.cache_clear()
     yield one
-    for cached in (driver._attribute, driver._function):
-        cached.cache_clear()
+    for one_of_them in cached:
+        one_of_them.cache_clear()
 
 
 class _Nothing:
@@ -568,11 +622,51 @@ def test_a_launch_goes_to_the_current_stream_with_its_arguments(fake):
     assert fake.loaded == [b"90  "] * 2
 
 
-def test_an_error_of_the_driver_names_the_call(fake):
-    fake.fail = "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"
-    launch = records.Launch("tables", "merge", {"BLOCK": 256}, 1, 0, (records.Merging(),))
-    with pytest.raises(RuntimeError, match="cuLaunchKernel: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"):
-        driver.launch(launch, torch.device("cuda", 0))
+MERGE = records.Launch("tables", "merge", {"BLOCK": 256}, 1, 0, (records.Merging(),))
+
+
+def test_a_thread_without_a_context_is_given_that_of_pytorch(fake):
+    driver.launch(MERGE, torch.device("cuda", 2))
+    assert fake.entered == []  # it had one
+    fake.context = 0
+    for _ in range(2):
+        driver.launch(MERGE, torch.device("cuda", 2))
+    assert fake.entered == [102]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("LAUNCH_OUT_OF_RESOURCES", "$"),
+        ("ASSERT", r" \(of an operation before"),
+        ("ILLEGAL_ADDRESS", r" \(of an op"),
+    ],
+)
+def test_an_error_of_the_driver_names_the_call(fake, error, said):
+    driver.launch(MERGE, torch.device("cuda", 0))
+    fake.fail = f"CUDA_ERROR_{error}"
+    with pytest.raises(RuntimeError, match=f"^cuLaunchKernel: CUDA_ERROR_{error}{said}"):
+        driver.launch(MERGE, torch.device("cuda", 0))
+
+
+def test_code_is_loaded_where_a_graph_is_captured(fake):
+    """So the mode in which a capture takes it for an error is left for that long, and no longer."""
+    driver.launch(MERGE, torch.device("cuda", 0))
+    assert fake.mode == "global"
+    fake.fail = "CUDA_ERROR_INVALID_IMAGE"
+    with pytest.raises(RuntimeError, match=r"cuModuleLoadData: CUDA_ERROR_INVALID_IMAGE$"):
+        driver.launch(MERGE, torch.device("cuda", 1))
+    assert fake.mode == "global"
+
+
+def test_a_compiler_newer_than_the_driver_is_said_to_be(fake):
+    fake.version = 12080
+    with pytest.raises(
+        RuntimeError, match=r"^NVRTC compiles for CUDA 13\.0, the driver is for CUDA 12\.8$"
+    ) as found:
+        driver.launch(MERGE, torch.device("cuda", 0))
+    assert remedies.remedy(found.value).startswith("update the NVIDIA driver")
+    assert fake.loaded == []
 
 
 # ---- on a GPU ----
@@ -644,6 +738,58 @@ def test_a_graph_captures_a_step_of_this_kernel(form):
     logits.copy_(torch.randn_like(logits))
     graph.replay()
     assert_close(found, run(), rtol=0, atol=0)
+
+
+#: The first use of a device, in a process of its own, in ways that have each failed other libraries.
+FIRST_USES = {
+    "the first backward, which autograd's own thread runs": """
+        x = torch.randn(2, 5, 64, 64, device="cuda", requires_grad=True)
+        lovasz.lovasz_softmax(x, target).backward()
+    """,
+    "a thread": """
+        failed = []
+        def run():
+            try:
+                x = torch.randn(2, 5, 64, 64, device="cuda", requires_grad=True)
+                lovasz.lovasz_softmax(x, target).backward()
+            except Exception as error:
+                failed.append(error)
+        for _ in range(2):
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+        assert not failed, failed
+    """,
+    "a compiled step with CUDA graphs": """
+        step = torch.compile(lambda x: lovasz.lovasz_softmax(x, target) * 2, mode="reduce-overhead")
+        for _ in range(4):
+            torch.compiler.cudagraph_mark_step_begin()
+            x = torch.randn(2, 5, 64, 64, device="cuda", requires_grad=True)
+            step(x).backward()
+    """,
+    "the same with labels that are finer": """
+        step = torch.compile(
+            lambda x: lovasz.lovasz_softmax(x, target, upsample="bilinear") * 2, mode="reduce-overhead"
+        )
+        for _ in range(4):
+            torch.compiler.cudagraph_mark_step_begin()
+            x = torch.randn(2, 5, 16, 16, device="cuda", requires_grad=True)
+            step(x).backward()
+    """,
+}
+
+
+@on_gpu
+@pytest.mark.parametrize("way", FIRST_USES)
+def test_the_first_use_in_a_process_on_a_gpu(way):
+    code = (
+        "import threading, torch, lovasz\nfrom lovasz._kernels import operators, plain\n"
+        "target = torch.randint(5, (2, 64, 64), device='cuda')\n"
+        f"{textwrap.dedent(FIRST_USES[way])}\ntorch.cuda.synchronize()\n"
+        "assert operators.gpu_kernel.on(target.device) is not plain, operators.gpu_kernel.row()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @on_gpu

@@ -1,5 +1,6 @@
 """The start on a GPU, with the CPU in its place: which kernel serves, and what is said where one fails."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from lovasz._kernels import agreement, gpu, operators, plain, remedies, trial
+from lovasz._kernels import agreement, gpu, operators, plain, remedies, strips, trial
+from lovasz._kernels.contract import Pixels
 from lovasz._math import binning
 from tests.core.cases import random
 from tests.core.kernels import COMPILED, apply_with, count_with, weigh_with
@@ -230,7 +232,6 @@ def test_rounding_is_no_difference():
 
 
 FAILING = {
-    "no module": (raises(ModuleNotFoundError("No module named 'gone'", name="gone")), "NotFoundError: No module"),
     "at import": (raises(OSError("first line\nsecond line")), "OSError: first line."),
     "count": (Fake(count=raises(RuntimeError("no compiler"))), "RuntimeError: no compiler."),
     "weigh": (Fake(weigh=raises(RuntimeError("no memory\n"))), "RuntimeError: no memory."),
@@ -256,6 +257,75 @@ def test_the_next_one_serves_with_one_warning(failing, quick):
     assert order == "cuda, triton, PyTorch"
     assert why.startswith("as the test says; on cpu triton serves; cuda does not: ")
     assert words.removesuffix(".") in why
+
+
+MISSING = raises(ModuleNotFoundError("No module named 'gone'", name="gone"))
+
+
+def test_what_is_not_installed_is_no_warning_where_another_serves(quick):
+    """PyTorch's builds before 2.11 do not bring what the first needs."""
+    good = Fake()
+    kernel = served(cuda=MISSING, triton=good)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kernel.on(CPU) is good
+    assert "cuda does not: ModuleNotFoundError: No module named 'gone'" in kernel.row()[1]
+    said = the_warning_of(lambda: served(cuda=MISSING, triton=MISSING).on(CPU), plain)
+    assert said.count("ModuleNotFoundError: No module named 'gone'") == 2
+    said = the_warning_of(lambda: served(cuda=MISSING, triton=raises(OSError("broken"))).on(CPU), plain)
+    assert "cuda does not: ModuleNotFoundError" in said
+
+
+@pytest.mark.parametrize("way", ["on", "trials"])
+def test_an_error_from_before_is_not_laid_to_a_kernel(way, quick, monkeypatch):
+    """What runs on the device is waited for first."""
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    monkeypatch.setattr(torch.cuda, "synchronize", raises(RuntimeError("CUDA error: device-side assert triggered")))
+    kernel = served(cuda=raises(KeyboardInterrupt("loaded")))
+    with pytest.raises(RuntimeError, match=r"^CUDA error: device-side assert triggered$"):
+        getattr(kernel, way)(torch.device("cuda", 0))
+    assert kernel.row()[1] == "as the test says"
+
+
+@pytest.mark.parametrize(("name", "then"), [("cuda", "triton"), ("triton", "off")])
+def test_a_kernel_that_breaks_the_device_ends_the_start(name, then, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "synchronize", raises(RuntimeError("CUDA error: an illegal memory access")))
+    with pytest.raises(RuntimeError) as found:
+        trial.tried(name, raises(OSError("first line\nsecond")), torch.device("cuda", 1))
+    assert str(found.value).startswith(
+        f"the {name} kernel of the Lovász losses broke the context of cuda:1 at its check (OSError: first line): "
+        f"start again with LOVASZ_CUDA_KERNEL={then}, and report it"
+    )
+
+
+def test_the_mode_that_forbids_waiting_is_left_alone_where_it_is_not_set(monkeypatch):
+    """To set it, even to what it is, gives a notice, which a filter may make an exception."""
+    set_to = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", set_to.append)
+    for mode, expected in ((0, []), (2, ["default", 2])):
+        monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda mode=mode: mode)
+        with trial._may_synchronise(torch.device("cuda")):
+            pass
+        assert set_to == expected
+
+
+def test_labels_counted_wrong_are_an_exception_at_the_check():
+    """On a device it would be an assertion, after which nothing runs there."""
+    pixels = Pixels(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.long), None, [], "softmax")
+    wrong = torch.tensor([3])
+    strips.refuse_wrong_labels(wrong, pixels)
+    with strips.reading_back():
+        strips.refuse_wrong_labels(torch.tensor([0]), pixels)
+        with pytest.raises(RuntimeError, match=r"^labels that are classes were counted as others$"):
+            strips.refuse_wrong_labels(wrong, pixels)
+    strips.refuse_wrong_labels(wrong, pixels)
+    seen = []
+    kernel = Fake(count=lambda *args: (seen.append(strips._read_back.get()), plain.count(*args))[1])
+    assert trial.tried("a", lambda: kernel, CPU).kernel is kernel
+    assert set(seen) == {True}
+    assert not strips._read_back.get()
 
 
 def test_plain_pytorch_serves_where_all_fail(quick):
@@ -376,7 +446,7 @@ def test_nothing_of_the_caller_changes_the_check_or_is_changed(quick):
             assert torch.is_autocast_enabled("cpu")
     finally:
         torch.set_deterministic_debug_mode("default")
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
     assert seen == [(False, False, False, "cpu", torch.float32, False)]
     assert torch.is_grad_enabled()
@@ -392,7 +462,7 @@ def test_every_case_is_checked_whatever_the_defaults_are():
         found = [agreement.problem(case).pixels.logits for case in agreement.CASES]
         assert agreement.difference(plain, CPU) == ""
     finally:
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)
         torch.set_default_dtype(torch.float32)
     assert_close(found, expected, rtol=0, atol=0)
 
@@ -401,6 +471,7 @@ def test_a_check_may_synchronise_where_the_caller_has_made_that_an_error(monkeyp
     modes = ["error"]
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda _: None)
     monkeypatch.setattr(agreement, "difference", lambda kernel, device: modes[-1])
     assert trial.tried("cuda", Fake, torch.device("cuda", 0)).failure == "default"
     assert not trial.tried("cuda", raises(OSError()), torch.device("cuda", 0)).missing

@@ -14,6 +14,7 @@ from lovasz._kernels import cpu, operators, plain
 from lovasz._math import binning
 from tests.core.cases import FORMS, LOSSES, MODULES, random
 from tests.core.kernels import apply_with, count_with
+from tests.core.oracle import gradient
 
 MODES = ("auto", 256, None)
 
@@ -62,6 +63,20 @@ def test_compiles_without_a_graph_break(form, bins):
     b.backward()
     assert_close(b, a)
     assert_close(compiled_x.grad, eager_x.grad)
+
+
+@pytest.mark.parametrize("bins", MODES)
+def test_compiles_where_a_default_device_is_set(bins):
+    torch._dynamo.reset()
+    logits, target = random("softmax", (1, 3, 40, 60))  # more pixels than are summed in one block
+    x, y = (logits.clone().requires_grad_() for _ in range(2))
+    with torch.device("cpu"):
+        compiled = torch.compile(
+            lambda x: lovasz.lovasz_softmax(x, target, bins=bins), fullgraph=True, backend="aot_eager"
+        )(x)
+    expected = lovasz.lovasz_softmax(y, target, bins=bins)
+    assert_close(compiled, expected)
+    assert_close(gradient(compiled, x), gradient(expected, y))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own, when Inductor is imported
@@ -298,6 +313,7 @@ def test_off_the_cpu_nothing_waits_for_the_device(monkeypatch):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 @pytest.mark.parametrize("form", FORMS)
 def test_cuda_agrees_with_the_cpu_and_never_waits(form):
     logits, target = random(form, (2, 3, 64, 65))

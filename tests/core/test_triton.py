@@ -243,6 +243,7 @@ def test_more_than_2_to_the_31_logits():
 
 
 @on_gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
 def test_triton_serves_where_it_is_asked_for():
     """Its first use is a check, which synchronises."""
     try:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 import lovasz
@@ -298,6 +299,35 @@ def test_another_default_device_changes_nothing(mode):
         inside = measured()
     for found in (inside, measured()):
         assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["fake tensors", "inference"])
+@pytest.mark.parametrize("bins", [64, None])
+def test_what_is_cached_outlives_the_mode_it_was_made_in(bins, mode):
+    """Fake tensors in the cache crashed the process; those of inference mode were none that autograd takes."""
+    logits, target = random("softmax", (1, 3, 5, 6), 7)
+    target = target.repeat_interleave(2, 1).repeat_interleave(2, 2)
+
+    def step():
+        x = logits.clone().requires_grad_()
+        loss = lovasz.lovasz_softmax(x, target, bins=bins, upsample="bilinear")
+        return loss.detach(), gradient(loss, x)
+
+    expected = step()
+    interpolation.axis.cache_clear()
+    if mode == "inference":
+        with torch.inference_mode():
+            found = lovasz.lovasz_softmax(logits, target, bins=bins, upsample="bilinear")
+        assert_close(found, expected[0], rtol=0, atol=0)
+    else:
+        with FakeTensorMode() as fakes:
+            fake = [fakes.from_tensor(one) for one in (logits, target)]
+            for _ in range(2):
+                assert lovasz.lovasz_softmax(*fake, bins=bins, upsample="bilinear").shape == ()
+    assert_close(step(), expected, rtol=0, atol=0)
+    with FakeTensorMode() as fakes:  # nor do real ones in the cache go with fakes
+        fake = [fakes.from_tensor(one) for one in (logits, target)]
+        assert lovasz.lovasz_softmax(*fake, bins=bins, upsample="bilinear").shape == ()
 
 
 def test_metrics_of_different_resolutions_do_not_merge():

@@ -309,9 +309,12 @@ def test_a_day_goes_on_after_a_step_that_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("subprocess.run", run)
     profiled = []
     monkeypatch.setattr(gpu, "print_profile", lambda *args: profiled.append(args))
-    with pytest.raises(SystemExit, match="failed: the tests"):
+    with pytest.raises(SystemExit, match=r"failed: tests/core/test_cuda\.py, tests/core/test_triton\.py"):
         day.print_day(str(tmp_path))
-    assert [command[1] for command, _ in asked] == ["lovasz", "pytest", "benchmarks", "benchmarks", "benchmarks"]
+    assert [command[1] for command, _ in asked] == ["lovasz", *["pytest"] * len(day.TESTS), *["benchmarks"] * 3]
+    assert [command[-1] for command, _ in asked if "pytest" in command] == [
+        f"tests/core/{name}" for name in day.TESTS
+    ]
     assert [kernel for command, kernel in asked if "gpu" in command] == ["cuda", "triton"]
     assert profiled == [("volumes", "late")]
     assert all((Path("tests/core") / name).exists() for name in day.TESTS)

@@ -77,10 +77,14 @@ def check_kernels() -> list[KernelCheck]:
 
 
 def _checks(device: torch.device) -> list[KernelCheck]:
-    trials = operators.gpu_kernel.trials(device) if device.type == "cuda" else _cpu_trials(device)
+    size = SIZE[device.type]
+    try:
+        trials = operators.gpu_kernel.trials(device) if device.type == "cuda" else _cpu_trials(device)
+    except RuntimeError as error:  # nothing runs on the device any more
+        names = ", ".join(operators.gpu_kernel.loads)
+        return [KernelCheck(str(device), names, False, named(error), size, None, None)]
     trials = [*trials, Trial(PLAIN, plain)]
     agreeing = {trial.name: trial.kernel for trial in trials if trial.kernel is not None}
-    size = SIZE[device.type]
     times, failures = _times(agreeing, size, device)
     checks = []
     for trial in trials:

@@ -1,6 +1,5 @@
 """The sum of counts over the processes of a group, which must agree on what they count."""
 
-import functools
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._math.lasting import lasting
+
 #: Groups and kinds of counts on an accelerator whose agreement has been read back once, at the price of waiting.
 _agreed: set[tuple[str, tuple[str, ...], tuple[int, ...]]] = set()
 
 
-@functools.lru_cache(maxsize=64)
+@lasting(None)
 def _words(kind: tuple[str, ...], like: torch.dtype, device: torch.device) -> Tensor:
     """Return a number for each part of a kind, and its square: processes agree when both sum to n times their own.
 

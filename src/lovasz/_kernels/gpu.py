@@ -91,6 +91,7 @@ class Kernel:
     def trials(self, device: torch.device) -> list[Trial]:
         """Try every kernel on a device, those after the first that agrees as well."""
         with _current(device), self._lock:
+            _wait(device)
             trials = [tried(name, load, device) for name, load in self.loads.items()]
             if device.index not in self._serving:
                 self._settle(device, trials)
@@ -109,6 +110,7 @@ class Kernel:
                 return plain
             with self._lock:
                 if device.index not in self._serving:  # no other thread was faster
+                    _wait(device)
                     trials: list[Trial] = []
                     for name, load in self.loads.items():
                         trials.append(tried(name, load, device))
@@ -126,7 +128,9 @@ class Kernel:
         said = [f"on {device} {first.name} serves", *(f"{one.name} does not: {one.failure}" for one in failed)]
         self._said[device.index] = "; ".join(said)
         self._serving[device.index] = first.kernel or plain
-        return _warning(device, first.name, failed) if failed else ""
+        # What is not installed is no failure where another compiled kernel serves: `row` says it.
+        heard = failed if first.name == PLAIN else [trial for trial in failed if not trial.missing]
+        return _warning(device, first.name, heard) if heard else ""
 
     def _warn_of_capture(self, device: torch.device) -> None:
         if device.index not in self._captured:
@@ -141,6 +145,12 @@ class Kernel:
 def _current(device: torch.device) -> Any:
     """Make a device the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
+def _wait(device: torch.device) -> None:
+    """Wait for what runs on a device, so that an error of it is raised as what it is, and not laid to a kernel."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _capturing(device: torch.device) -> bool:

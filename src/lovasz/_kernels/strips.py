@@ -4,8 +4,9 @@ Both passes over the pixels go along the first axis. Each source index of the in
 its output indices in their order, and one strip is collected after the other: bitwise deterministic.
 """
 
-import functools
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from .._inputs.labels import assert_on_device, canonical_target, num_labels
 from .._inputs.layouts import flat
 from .._math import interpolation
+from .._math.lasting import lasting
 from .contract import Pixels
 from .plain import compute_dtype
 
@@ -62,7 +64,7 @@ Interpolate = Callable[[Tensor, Strip, Tensor], None]
 Collect = Callable[[Tensor, Strip, int, int, Tensor], None]
 
 
-@functools.lru_cache(maxsize=64)
+@lasting(None)
 def _axis(size: int, wanted: int, mode: str, device: torch.device) -> DeviceAxis:
     one, places = interpolation.axis(size, wanted, mode), torch.arange(size, device="cpu")
     begin = torch.searchsorted(one.lower + (one.weight > 0), places)
@@ -87,10 +89,26 @@ def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Ten
     return x, t, m, ignored[0] if ignored else None
 
 
+#: Whether what a kernel has counted is read back at once.
+_read_back = ContextVar("_read_back", default=False)
+
+
+@contextlib.contextmanager
+def reading_back() -> Iterator[None]:
+    """Make a kernel that counts labels wrong raise: an assertion on the device would end the process."""
+    token = _read_back.set(True)
+    try:
+        yield
+    finally:
+        _read_back.reset(token)
+
+
 def refuse_wrong_labels(wrong: Tensor, pixels: Pixels) -> None:
     """Raise where labels were counted, in `wrong` (1,), that are no class; on a GPU assert it, without waiting."""
     _, target, mask, ignored, form, _ = pixels
     labels = num_labels(form, pixels.logits.shape[1])
+    if _read_back.get() and wrong.item():
+        raise RuntimeError("labels that are classes were counted as others")
     if wrong.device.type != "cpu":
         assert_on_device(wrong == 0, labels)
     elif wrong.item():  # raises, and names them

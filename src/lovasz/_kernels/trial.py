@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from . import agreement, contract
+from . import agreement, contract, strips
 from .remedies import REPORT, remedy
 
 Load = Callable[[], contract.Kernel]
@@ -33,22 +33,36 @@ class Trial(NamedTuple):
 def tried(name: str, load: Load, device: torch.device) -> Trial:
     """Load a kernel and hold it against plain PyTorch on a device."""
     try:
-        with _may_synchronise(device):
+        with _may_synchronise(device), strips.reading_back():
             kernel = load()
             differs = agreement.difference(kernel, device)
     except Exception as error:
+        _ends_if_broken(name, device, error)
         # As text: an exception keeps every tensor of the frames that it went through.
         return Trial(name, None, named(error), remedy(error), isinstance(error, ModuleNotFoundError))
     return Trial(name, None, differs, REPORT) if differs else Trial(name, kernel)
 
 
+def _ends_if_broken(name: str, device: torch.device, error: Exception) -> None:
+    """Raise where a kernel has left a device on which nothing runs any more: then no other can serve."""
+    if device.type != "cuda":
+        return
+    try:
+        torch.cuda.synchronize(device)
+    except Exception:
+        raise RuntimeError(
+            f"the {name} kernel of the Lovász losses broke the context of {device} at its check ({named(error)}): "
+            f"start again with LOVASZ_CUDA_KERNEL={'triton' if name == 'cuda' else 'off'}, and {REPORT}"
+        ) from error
+
+
 @contextlib.contextmanager
 def _may_synchronise(device: torch.device) -> Iterator[None]:
     """Let a check read results back where the caller has set `torch.cuda.set_sync_debug_mode`."""
-    if device.type != "cuda":
+    mode = torch.cuda.get_sync_debug_mode() if device.type == "cuda" else 0
+    if not mode:  # to set it gives a notice, which whoever has set it has seen
         yield
         return
-    mode = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("default")
     try:
         yield

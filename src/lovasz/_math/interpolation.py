@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .lasting import lasting
+
 #: What `upsample` may be, and for how many spatial axes; None for any.
 MODES: dict[str, int | None] = {"nearest": None, "linear": 1, "bilinear": 2, "trilinear": 3}
 
@@ -75,7 +77,7 @@ def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterat
             yield slice(n, min(n + images, N)), slice(p, min(p + length, places))
 
 
-@functools.lru_cache(maxsize=64)
+@lasting(64)
 def axis(size: int, wanted: int, mode: str) -> Axis:
     """Return how `wanted` pixels lie among `size` places; mode is "nearest", "linear", or "corners" (aligned)."""
     pixels = torch.arange(wanted, device="cpu")
@@ -96,7 +98,9 @@ def axis(size: int, wanted: int, mode: str) -> Axis:
 def axes(logits: Tensor, target: Tensor, mode: str) -> list[Axis]:
     """Return the spatial axes of logits (N, C, *), for a target that ends in as many."""
     sizes, wanted = logits.shape[2:], target.shape[target.ndim - logits.ndim + 2 :]
-    make = axis.__wrapped__ if torch.compiler.is_compiling() else axis  # the compiler warns of a cache
+    # The compiler warns of a cache, and fake tensors do not go with what is in it.
+    cached = not torch.compiler.is_compiling() and type(logits) in (Tensor, torch.nn.Parameter)
+    make = axis if cached else axis.__wrapped__
     return [make(n, m, mode) for n, m in zip(sizes, wanted, strict=True)]
 
 

@@ -83,7 +83,9 @@ def _cumulative(table: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 def block_sum(terms: Tensor) -> Tensor:
     """Sum over the last axis, block by block, so that no number of threads changes the order of addition."""
     while terms.shape[-1] > 1024:
-        terms = F.pad(terms, (0, -terms.shape[-1] % 1024)).unflatten(-1, (-1, 1024)).sum(-1)
+        blocks = F.pad(terms, (0, -terms.shape[-1] % 1024))
+        # Not `unflatten`, which the compiler does not take where a default device is set.
+        terms = blocks.view(*terms.shape[:-1], blocks.shape[-1] // 1024, 1024).sum(-1)
     return terms.sum(-1)
 
 

@@ -6,26 +6,25 @@ those in the bin that holds t. Each pixel is taken to lie at the grid point of i
 how far the truth may be from that, the rounding of probabilities in float32 included.
 """
 
-import functools
-
 import torch
 from torch import Tensor
 
 from . import binning
 from .jaccard import EDGE_ROUNDING, ROUNDING, block_sum
+from .lasting import lasting
 
 #: Probabilities closer to 1 are 1 in float32.
 SMALLEST = 2.0**-24
 
 
-@functools.lru_cache(maxsize=16)
+@lasting(16)
 def thresholds(bins: int, form: str, device: torch.device | None = None) -> Tensor:
     """Return the probabilities between the bins of either side, float64 (T,), increasing from 0 to 1."""
     edges = binning.edges(bins, form, device)
     return torch.cat((edges, 1 - edges)).unique()
 
 
-@functools.lru_cache(maxsize=16)
+@lasting(16)
 def _places(bins: int, form: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return how many bins of the foreground, and of the background, each of `thresholds` takes and leaves."""
     points, at = binning.grid(bins, form, device), thresholds(bins, form, device)

@@ -1,1 +1,1 @@
-"""The kernel of CUDA, in CUDA C++ compiled on the user's machine by what PyTorch's own builds for CUDA bring."""
+"""The kernel of CUDA, in CUDA C++, compiled on the user's machine by NVRTC, which PyTorch's builds bring."""

@@ -1,5 +1,7 @@
 """From the source of a kernel to code for an architecture, by NVRTC, which PyTorch's builds for CUDA bring.
 
+From 2.11 on those for Linux bring `cuda.bindings` as well, by which it is called.
+
 What was compiled is kept in a folder, `lovasz` in `$XDG_CACHE_HOME` or `~/.cache`, under a digest of the source,
 the options, the architecture and the version of the compiler. Where nothing can be written, each process compiles.
 """
@@ -15,10 +17,24 @@ from typing import Any
 OPTIONS = ("--std=c++17", "--prec-sqrt=false")
 
 
-def folder() -> Path:
-    """Return where compiled kernels are kept."""
+#: Boards with a GPU of their own kind: what is compiled for these is not for the next.
+EMBEDDED = {72, 87, 101, 110}
+
+
+def folder() -> Path | None:
+    """Return where compiled kernels are kept; None where there is no home."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "lovasz"
+    try:
+        return Path(base).expanduser() / "lovasz"
+    except RuntimeError:
+        return None
+
+
+def version() -> tuple[int, int]:
+    """Return the version of NVRTC."""
+    nvrtc = _nvrtc()
+    major, minor = _checked(nvrtc, nvrtc.nvrtcVersion())
+    return major, minor
 
 
 def code(source: str, architecture: int) -> bytes:
@@ -29,15 +45,15 @@ def code(source: str, architecture: int) -> bytes:
         RuntimeError: if it does not compile, with what the compiler said.
     """
     nvrtc = _nvrtc()
-    version = _checked(nvrtc, nvrtc.nvrtcVersion())
     supported = sorted(_checked(nvrtc, nvrtc.nvrtcGetSupportedArchs())[0])
     options = [*OPTIONS, _target(architecture, supported)]
-    key = hashlib.sha256("\0".join((source, *options, *map(str, version))).encode()).hexdigest()
-    file = folder() / f"{key}.bin"
-    found = _read(file)
-    if found is None:
+    key = hashlib.sha256("\0".join((source, *options, *map(str, version()))).encode()).hexdigest()
+    kept = folder()
+    found = kept and _read(kept / f"{key}.bin")
+    if not found:
         found, _ = compiled(source, options)
-        _write(file, found)
+        if kept is not None:
+            _write(kept / f"{key}.bin", found)
     return found
 
 
@@ -45,7 +61,7 @@ def _target(architecture: int, supported: list[int]) -> str:
     """Return the option for an architecture; for one newer than the compiler, code that the driver adapts."""
     if architecture in supported:
         return f"--gpu-architecture=sm_{architecture}"
-    older = [one for one in supported if one <= architecture]
+    older = [one for one in supported if one <= architecture and one not in EMBEDDED]
     if not older:
         raise RuntimeError(f"NVRTC compiles for sm_{supported[0]} and later, not for sm_{architecture}")
     return f"--gpu-architecture=compute_{older[-1]}"
@@ -73,7 +89,8 @@ def compiled(source: str, options: list[str]) -> tuple[bytes, str]:
         (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
         said = _text(nvrtc, program)
         if error != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-            raise RuntimeError(f"NVRTC: {error.name}\n{said}")
+            first = next((line for line in said.splitlines() if "error" in line), "")
+            raise RuntimeError(f"NVRTC {'.'.join(map(str, version()))}: {error.name}: {first}\n{said}")
         binary = any("=sm_" in option for option in options)
         size_of, get = (
             (nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN) if binary else (nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
@@ -108,6 +125,10 @@ def _write(file: Path, found: bytes) -> None:
     with contextlib.suppress(OSError):
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=file.parent)
-        with os.fdopen(handle, "wb") as out:
-            out.write(hashlib.sha256(found).digest() + found)
-        os.replace(name, file)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(hashlib.sha256(found).digest() + found)
+            os.replace(name, file)
+        except OSError:
+            os.unlink(name)
+            raise

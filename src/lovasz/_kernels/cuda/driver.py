@@ -1,7 +1,9 @@
 """Launch kernels through CUDA's driver, on the device of the tensors and on PyTorch's current stream."""
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -9,6 +11,12 @@ import torch
 from . import compiler
 from .records import Launch, Limits
 from .source import source
+
+#: What PyTorch says of errors of work before, which any call may return.
+EARLIER = (
+    " (of an operation before it: CUDA_LAUNCH_BLOCKING=1 shows which; after it the process can use the GPU no more)"
+)
+HINTS = {"CUDA_ERROR_ASSERT": EARLIER, "CUDA_ERROR_ILLEGAL_ADDRESS": EARLIER}
 
 
 def _driver() -> Any:
@@ -22,7 +30,7 @@ def _checked(call: str, *arguments: Any) -> Any:
     driver = _driver()
     error, *values = getattr(driver, call)(*arguments)
     if error != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"{call}: {error.name}")
+        raise RuntimeError(f"{call}: {error.name}{HINTS.get(error.name, '')}")
     return values[0] if values else None
 
 
@@ -32,12 +40,40 @@ def _attribute(name: str, device: int) -> int:
     return int(_checked("cuDeviceGetAttribute", attribute, _checked("cuDeviceGet", device)))
 
 
-@functools.lru_cache(maxsize=512)
+@functools.cache
+def _context(device: int) -> Any:
+    """Return the context of a device that PyTorch uses."""
+    return _checked("cuDevicePrimaryCtxRetain", _checked("cuDeviceGet", device))
+
+
+def _enter(device: int) -> None:
+    """Make a context current where there is none: in a thread, as autograd's, that has not used CUDA yet."""
+    if not int(_checked("cuCtxGetCurrent")):
+        _checked("cuCtxSetCurrent", _context(device))
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Let code be loaded while a graph is captured, which drivers from 12.3 on can do."""
+    relaxed = _driver().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+    before = _checked("cuThreadExchangeStreamCaptureMode", relaxed)
+    try:
+        yield
+    finally:
+        _checked("cuThreadExchangeStreamCaptureMode", before)
+
+
+@functools.cache
 def _function(file: str, kernel: str, macros: tuple[tuple[str, str | int], ...], device: int) -> Any:
     """Return a kernel, compiled and loaded into the context of a device, which is the current one."""
     major, minor = (_attribute(f"COMPUTE_CAPABILITY_{part}", device) for part in ("MAJOR", "MINOR"))
+    compiles, runs = compiler.version(), _checked("cuDriverGetVersion")
+    if compiles[0] > runs // 1000:
+        runs = f"{runs // 1000}.{runs % 1000 // 10}"
+        raise RuntimeError(f"NVRTC compiles for CUDA {compiles[0]}.{compiles[1]}, the driver is for CUDA {runs}")
     code = ctypes.create_string_buffer(compiler.code(source(file, dict(macros)), 10 * major + minor))
-    module = _checked("cuModuleLoadData", ctypes.addressof(code))
+    with _loading():
+        module = _checked("cuModuleLoadData", ctypes.addressof(code))
     function = _checked("cuModuleGetFunction", module, kernel.encode())
     most = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     static = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
@@ -61,7 +97,9 @@ def _index(device: torch.device) -> int:
 def launch(one: Launch, device: torch.device) -> None:
     """Launch a kernel; nothing waits for it."""
     with torch.cuda.device(device):
-        function = _function(one.file, one.kernel, tuple(sorted(one.macros.items())), _index(device))
+        index = _index(device)
+        _enter(index)
+        function = _function(one.file, one.kernel, tuple(sorted(one.macros.items())), index)
         pointers = (ctypes.c_void_p * len(one.arguments))(*map(ctypes.addressof, one.arguments))
         stream = torch.cuda.current_stream(device).cuda_stream
         _checked(
