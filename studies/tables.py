@@ -80,9 +80,9 @@ def difference(rows: list[dict[str, str]], loss: str, column: str = "test_miou",
     return paired_difference(loss, baseline, scores(rows, loss, column), scores(rows, baseline, column))
 
 
-def gain(rows: list[dict[str, str]], loss: str, column: str) -> Difference:
+def gain(rows: list[dict[str, str]], loss: str, column: str, of: str = "test_miou") -> Difference:
     """Returns what a decision adds to the argmax of a loss."""
-    return paired_difference(loss, "argmax", scores(rows, loss, column), scores(rows, loss))
+    return paired_difference(loss, "argmax", scores(rows, loss, column), scores(rows, loss, of))
 
 
 def losses_of(rows: list[dict[str, str]]) -> list[str]:
