@@ -84,9 +84,10 @@ accuracy: $(VENV)/.dev
 	$(RUN)/python -m benchmarks accuracy --csv benchmarks/results/accuracy.csv
 
 cpu: $(VENV)/.dev  ## the time, memory and errors of every loss on every case, peers included: half an hour
-	$(RUN)/python -m benchmarks cpu --all-peers --csv benchmarks/results/cpu.csv && $(RUN)/python -m benchmarks figure
+	$(RUN)/python -m benchmarks cpu --all-peers --csv benchmarks/results/cpu.csv
 	$(RUN)/python -m benchmarks scaling --csv benchmarks/results/scaling.csv
 	$(RUN)/python -m benchmarks small --csv benchmarks/results/small.csv
+	$(RUN)/python -m benchmarks pages
 
 gpu: $(VENV)/.triton  ## the same on a GPU
 	$(RUN)/python -m benchmarks gpu --csv benchmarks/results/gpu.csv

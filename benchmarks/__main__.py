@@ -2,8 +2,8 @@
 resample, scaling, small, upsample.
 
 `day` runs every check, test and benchmark that needs a GPU. For two none need be there: `model` says what the
-launches of the CUDA kernel should take on an H100, `registers` compiles the kernels for GPUs. `figure` draws the
-kept rows of the CPU and prints them.
+launches of the CUDA kernel should take on an H100, `registers` compiles the kernels for GPUs. `pages` puts the kept
+rows into the pages of docs, and draws those of the CPU.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from . import (
     resample,
     results,
     scaling,
+    tables,
     upsample,
 )
 
@@ -48,7 +49,7 @@ def main() -> None:
         "scaling",
         "small",
         "upsample",
-        "figure",
+        "pages",
     )
     parser.add_argument("name", choices=names)
     parser.add_argument("--csv", metavar="FILE", help="write the rows to this file; day: to this folder")
@@ -63,9 +64,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, metavar="N", help="cpu, decide, gpu, small, upsample: timed rounds")
     parser.add_argument("--all-peers", action="store_true", help="cpu: peers on the largest cases as well")
     args = parser.parse_args()
-    if args.name == "figure":
+    if args.name == "pages":
         results.draw()
-        print("\n".join(results.table()))
+        tables.write()
     elif args.name == "coverage":
         coverage.print_table(args.csv, args.quick)
     elif args.name == "cpu":

@@ -14,7 +14,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # benchmarks
 sys.path.insert(0, str(Path(__file__).parent))
 
 import figures
-import tables
 
 import lovasz
 import lovasz.berman
@@ -27,10 +26,9 @@ release = lovasz.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 
-# Pages: Markdown, with formulas between dollars and the tables of tables.py in the place of their names.
-myst_enable_extensions = ["dollarmath", "attrs_block", "attrs_inline", "substitution"]
+# Pages: Markdown that hosts of repositories show as well, with formulas between dollars.
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-myst_substitutions = tables.substitutions()
 
 # The API from docstrings. Single backquotes are code in them, or a link where they hold a public name.
 default_role = "code"
@@ -106,9 +104,21 @@ class Drawn(Figure):
         return [figure]
 
 
+def give_classes(app: Sphinx, document: nodes.document) -> None:
+    """Gives what follows `<!-- .name -->` the class, as Markdown has no way that is not seen elsewhere."""
+    for comment in [*document.findall(nodes.comment), *document.findall(nodes.raw)]:
+        found = re.fullmatch(r"(?:<!-- )?\.([a-z]+)(?: -->)?", comment.astext().strip())
+        if found:
+            following = comment.next_node(nodes.Element, descend=False, siblings=True)
+            while isinstance(following, (nodes.comment, nodes.raw)):
+                following = following.next_node(nodes.Element, descend=False, siblings=True)
+            following["classes"].append(found[1])
+
+
 def setup(app: Sphinx) -> None:
     """Draws the figures; nothing of them is kept in the repository."""
     figures.draw(Path(__file__).parent / "_figures")
     app.add_directive("drawn", Drawn)
     app.add_html_math_renderer("mathml", (inline_formula, None), (block_formula, None))
+    app.connect("doctree-read", give_classes)
     app.connect("autodoc-process-docstring", escape, priority=400)  # before napoleon

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import ceiling, figures, gradient, operators, tables
+from studies import ceiling, figures, gradient, measures, operators, tables
 
 FOLDER = Path(__file__).parent
 
@@ -47,7 +47,10 @@ def main() -> None:
         if more:
             print(f"Not kept in studies/results: {' '.join(more)} makes it another study.")
         else:
-            shutil.copyfile(out / "results.csv", FOLDER / "results" / f"{given.name}.csv")
+            kept = FOLDER / "results" / f"{given.name}.csv"
+            shutil.copyfile(out / "results.csv", kept)
+            if given.name.endswith("-measures"):
+                measures.write(out, kept)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,18 @@
 
 import csv
 import math
-import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.tables import filled
 from lovasz.study.summary import words
 from lovasz.study.summary.compare import LARGE_CLASS
 from lovasz.study.summary.stats import Difference, paired_difference, signed, spread
+from studies.measures import ALPHA, BETA
 
 RESULTS = Path(__file__).parent / "results"
 STUDIES = ("scene", "camvid", "camvid-pretrained", "nuclei", "nuclei-binary", "camvid-full")
+OF_MEASURES = ("scene-measures", "nuclei-measures")
 # Of the losses of a study that which the others are compared with.
 BASELINES = ("ce", "bce")
 # Columns of the test mIoU by the rule fitted on validation, by that fitted on training images, and per image.
@@ -30,13 +32,11 @@ def read(name: str) -> list[dict[str, str]]:
 def write(page: Path) -> None:
     """Puts every table between its marks in the page."""
     text = page.read_text(encoding="utf-8")
-    for name, lines in tables().items():
-        marks = re.compile(rf"(<!-- table {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if not marks.search(text):
+    made = {name: "\n".join(lines) for name, lines in tables().items()}
+    for name in made:
+        if f"<!-- kept {name} -->" not in text:
             raise ValueError(f"{page} has no marks for the table {name}")
-        body = "\n".join(lines) + "\n"
-        text = marks.sub(lambda found, body=body: found[1] + body + found[2], text)  # type: ignore[misc]
-    page.write_text(text, encoding="utf-8")
+    page.write_text(filled(text, made), encoding="utf-8")
 
 
 def tables() -> dict[str, list[str]]:
@@ -52,6 +52,10 @@ def tables() -> dict[str, list[str]]:
                 found[f"{study}-decisions"] = decisions_table(rows, read(f"{study}-ceiling"))
             if "lovasz-exact" in losses_of(rows):
                 found[f"{study}-exact"] = exact_table(rows)
+    for study in OF_MEASURES:
+        rows = read(study)
+        if rows:
+            found[study] = measures_table(rows, read(f"{study}-scores"))
     rows = read("gradient")
     if rows:
         found["gradient"] = gradient_table(rows)
@@ -154,6 +158,31 @@ def decisions_table(rows: list[dict[str, str]], ceilings: list[dict[str, str]]) 
             empty = [""] * (len(columns) - 3)
             cells = [f"`{loss}`, log weights taken off", f"{mean(off):.1f}", *empty, interval(gap)]
             lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def measures_table(rows: list[dict[str, str]], measured: list[dict[str, str]]) -> list[str]:
+    """One line a loss: its score by each measure, of the baseline; the differences to it of every other loss."""
+    metric, baseline = metric_of(rows), baseline_of(rows)
+    mean_of = "mean " if metric == "mIoU" else ""
+    names = {
+        "dice": "Dice",
+        "tversky": f"Tversky({ALPHA:g}, {BETA:g})",
+        "precision": "precision",
+        "recall": "recall",
+    }
+    columns = ["loss", "learning rate", metric, *(f"{mean_of}{name}" for name in names.values())]
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for loss in losses_of(rows):
+        rate = next(row["lr"] for row in rows if row["loss"] == loss)
+        found = [(rows, "test_miou"), *((measured, column) for column in names)]
+        cells = [f"`{loss}`", f"{float(rate):g}"]
+        for kept, column in found:
+            if loss == baseline:
+                cells.append(f"{mean(scores(kept, loss, column)):.1f}")
+            else:
+                cells.append(interval(difference(kept, loss, column)))
+        lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 

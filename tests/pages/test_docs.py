@@ -13,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from benchmarks import coverage, gpu, model, population, results
+from benchmarks import coverage, gpu, model, population, results, tables
 from lovasz import _fitting
 from lovasz._inputs.arguments import parse_bins
 from lovasz.study.summary import image_table, resample_tables, resampling, score_intervals, subgroups
@@ -24,7 +24,6 @@ from tests.pages.browser import chromium, open_page
 sys.path.append(str(Path(__file__).parents[2] / "docs"))
 
 import figures
-import tables
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -271,12 +270,39 @@ def test_the_error_of_differences_grows_with_the_image(monkeypatch):
     assert max(found["sorting, closed form"]) < 1e-5
 
 
+def test_what_a_page_repeats_of_a_measurement_is_what_was_kept():
+    """Tables and numbers between marks, each of which somebody makes, and the site's classes for them."""
+    made = tables.everything() | {name: "\n".join(lines) for name, lines in study_tables.tables().items()}
+    pages = {page: page.read_text() for page in DOCS.glob("*.md")}
+    for page, text in pages.items():
+        assert tables.filled(text, made) == text, page
+        assert text.count("<!-- kept ") == text.count("<!-- end -->"), page
+        shown_as_it_is = re.findall(r"\{\{|\{download\}|^\{\.", text, re.MULTILINE)  # where no site is built
+        assert not shown_as_it_is, page
+    assert set(made) == {name for text in pages.values() for name in re.findall(r"<!-- kept ([\w-]+) -->", text)}
+    assert tables.filled("at <!-- kept a -->old<!-- end --> or <!-- kept b -->2<!-- end -->", {"a": "1"}) == (
+        "at <!-- kept a -->1<!-- end --> or <!-- kept b -->2<!-- end -->"
+    )
+    assert tables.filled("<!-- kept a --><!-- end -->", {"a": "| x |"}) == "<!-- kept a -->\n| x |\n<!-- end -->"
+
+
+def test_a_class_in_a_comment_is_given_to_what_follows(site):
+    text = (site / "performance.html").read_text()
+    assert (
+        text.count('<table class="numbers docutils')
+        == (DOCS / "performance.md").read_text().count(".numbers -->")
+        == 5
+    )
+    assert re.search(r'<p class="panel"><img', text)
+    assert '<table class="even docutils' in (site / "files.html").read_text()
+
+
 def test_the_tables_are_the_kept_rows(site):
     source = (DOCS / "performance.md").read_text()
     words = " ".join(re.sub(r"<[^>]+>", " ", (site / "performance.html").read_text()).split())
     for table in (tables.speed, tables.accuracy, tables.upsample, tables.small, tables.scaling):
-        assert f"{{{{ {table.__name__} }}}}" in source
-        lines = table().splitlines()[3:]
+        assert f"<!-- kept {table.__name__} -->\n{table()}\n<!-- end -->" in source
+        lines = table().splitlines()[2:]
         assert len(lines) >= 3
         for line in lines:
             cells = " ".join(line.replace("|", " ").replace("`", "").split())
@@ -316,7 +342,7 @@ def test_the_page_on_intervals_shows_the_kept_rows(site):
     """Against the file itself, read without the code that makes the tables."""
     source = (DOCS / "intervals.md").read_text()
     shown = [line for name in ("coverage", "coverage_difference", "coverage_groups", "coverage_rare")
-             if f"{{{{ {name} }}}}" in source for line in getattr(tables, name)().splitlines()[3:]]  # fmt: skip
+             if f"<!-- kept {name} -->" in source for line in getattr(tables, name)().splitlines()[2:]]  # fmt: skip
     words = " ".join(re.sub(r"<[^>]+>", " ", (site / "intervals.html").read_text()).split())
     assert all(" ".join(line.replace("|", " ").split()) in words for line in shown)
     with (ROOT / "benchmarks" / "results" / "coverage.csv").open() as file:
@@ -389,7 +415,7 @@ def test_every_number_of_the_readme_is_a_kept_one():
     words = " ".join(README.split())
     assert f"takes {alone} times as long as cross-entropy" in words
     assert f"both losses in the same passes, takes {both}." in words
-    best = [float(cell) for line in tables.speed().splitlines()[3:] if (cell := line.split("|")[5]).strip()]
+    best = [float(cell) for line in tables.speed().splitlines()[2:] if (cell := line.split("|")[5]).strip()]
     assert f"takes {min(best):.0f} to {max(best):.0f} times as long" in words
 
 
@@ -425,7 +451,7 @@ def test_the_chinese_readme_says_what_the_english_one_says():
 
 def test_a_table_stands_once():
     """No measured table in the README: the docs make them from the rows."""
-    for line in (*tables.speed().splitlines()[3:], *tables.accuracy().splitlines()[3:]):
+    for line in (*tables.speed().splitlines()[2:], *tables.accuracy().splitlines()[2:]):
         assert line not in README
 
 

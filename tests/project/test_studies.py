@@ -1,5 +1,6 @@
 """The evidence: its configurations are ones that the command takes, its page holds what the kept results say."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from lovasz.study.summary.stats import signed
 from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from studies import __main__ as study
-from studies import ceiling, gradient, tables
+from studies import ceiling, gradient, measures, tables
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
@@ -23,13 +24,18 @@ PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem)
 def test_configurations_are_taken(file: Path) -> None:
-    data = {} if file.stem == "scene" else {"data": ROOT}
+    data = {} if file.stem.startswith("scene") else {"data": ROOT}
     config = make_config({**data, "workers": 0, "precision": "32"}, file)
     if config.weights is not None and find_spec("segmentation_models_pytorch") is None:
         pytest.skip("the extra pretrained is not installed")
     check_config(config)
     assert config.seeds >= 5
     assert len(config.lr) > 1  # chosen for each loss, on validation
+    if file.stem in tables.OF_MEASURES:  # by name, with and without cross-entropy
+        base = "bce" if config.task == "binary" else "ce"
+        tversky = f"lovasz-tversky({measures.ALPHA:g},{measures.BETA:g})"
+        assert {base, f"{base}+dice", "lovasz-dice", tversky, f"{base}+{tversky}"} <= set(config.losses)
+        return
     of_classes = {"ce", "ce+dice", "lovasz", "ce+lovasz", "ce>lovasz"}
     of_labels = {"bce", "bce+dice", "hinge", "sigmoid", "bce+sigmoid"}
     assert (of_labels if config.task == "binary" else of_classes) <= set(config.losses)
@@ -40,7 +46,7 @@ def test_the_page_holds_the_tables_of_the_kept_results() -> None:
     found = tables.tables()
     assert {"scene", "gradient"} <= set(found)
     for name, lines in found.items():
-        assert f"<!-- table {name} -->\n" + "\n".join(lines) + "\n<!-- end -->" in PAGE, name
+        assert f"<!-- kept {name} -->\n" + "\n".join(lines) + "\n<!-- end -->" in PAGE, name
 
 
 def test_the_readme_says_what_the_kept_results_say() -> None:
@@ -200,3 +206,56 @@ def test_the_ceiling_of_labels_is_that_of_the_best_threshold_of_each() -> None:
 
 def _confusion(decided: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.bincount(2 * target + decided.long(), minlength=4).view(2, 2)
+
+
+def test_scores_by_other_measures(tmp_path: Path) -> None:
+    """From pixels by label and prediction, in both forms of a confusion; an unseen class counts nowhere."""
+    confusion = torch.tensor([[6, 2, 0], [1, 1, 0], [0, 0, 0]])
+    found = measures.means(confusion)
+    assert found == pytest.approx(
+        {
+            "dice": (12 / 15 + 2 / 5) / 2,
+            "tversky": (6 / (6 + 0.3 * 1 + 0.7 * 2) + 1 / (1 + 0.3 * 2 + 0.7 * 1)) / 2,
+            "precision": (6 / 7 + 1 / 3) / 2,
+            "recall": (6 / 8 + 1 / 2) / 2,
+        }
+    )
+    labels = torch.tensor([[[9, 2], [1, 5]], [[8, 0], [4, 0]]])  # the second is nowhere predicted
+    found = measures.means(labels)
+    assert found["precision"] == pytest.approx(5 / 7 / 2)
+    assert found["recall"] == pytest.approx(5 / 6 / 2)
+    assert found["tversky"] == pytest.approx(5 / (5 + 0.3 * 2 + 0.7 * 1) / 2)
+    runs = [{"loss": "ce", "seed": 0, "test_counts": labels.tolist()}]
+    (tmp_path / "results.json").write_text(json.dumps({"runs": runs}))
+    measures.write(tmp_path, tmp_path / "some.csv")
+    kept = (tmp_path / "some-scores.csv").read_text().splitlines()
+    assert kept[0] == "loss,seed,dice,tversky,precision,recall"
+    assert float(kept[1].split(",")[4]) == pytest.approx(5 / 7 / 2)
+
+
+def test_the_table_of_measures_is_of_differences() -> None:
+    rows = [
+        {
+            "loss": loss,
+            "seed": str(seed),
+            "lr": "0.01",
+            "test_miou": str((50 + gain * (1 + seed / 10) + seed) / 100),
+            "iou a": "0.5",
+        }
+        for loss, gain in (("ce", 0), ("lovasz-dice", 2))
+        for seed in range(3)
+    ]
+    found = [
+        {
+            "loss": loss,
+            "seed": str(seed),
+            **dict.fromkeys(measures.COLUMNS, str((40 + gain * (1 + seed / 10) + seed) / 100)),
+        }
+        for loss, gain in (("ce", 0), ("lovasz-dice", -3))
+        for seed in range(3)
+    ]
+    lines = tables.measures_table(rows, found)
+    assert lines[0] == "| loss | learning rate | IoU | Dice | Tversky(0.3, 0.7) | precision | recall |"
+    assert lines[2] == "| `ce` | 0.01 | 51.0 | 41.0 | 41.0 | 41.0 | 41.0 |"
+    ours = "**−3.3 (−4.0 to −2.6)**"
+    assert lines[3] == f"| `lovasz-dice` | 0.01 | **+2.2 (+1.7 to +2.7)** | {ours} | {ours} | {ours} | {ours} |"

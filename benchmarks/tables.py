@@ -1,18 +1,44 @@
-"""The tables of the pages, made from the rows that the benchmarks keep."""
+"""Tables and numbers in the pages, made from the rows that the benchmarks keep."""
 
+import re
 import statistics
+from collections.abc import Mapping
+from pathlib import Path
 
-from benchmarks import decide as deciding
-from benchmarks import results
-from benchmarks import upsample as coarse
-from benchmarks.coverage import SCORES
-from benchmarks.population import TOGETHER
+from . import decide as deciding
+from . import results
+from . import upsample as coarse
+from .coverage import SCORES
+from .population import TOGETHER
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def filled(page: str, made: Mapping[str, str]) -> str:
+    """Returns the page with each of ``made`` between the marks of its name.
+
+    They are ``<!-- kept NAME -->`` and ``<!-- end -->``. A table has lines of its own, all else stays in its line.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        start, name, end = found.groups()
+        if name not in made:
+            return found[0]
+        return f"{start}\n{made[name]}\n{end}" if made[name].startswith("|") else f"{start}{made[name]}{end}"
+
+    return re.sub(r"(<!-- kept ([\w-]+) -->).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
+
+
+def write() -> None:
+    """Puts what the benchmarks measured into the pages."""
+    made = everything()
+    for page in sorted(DOCS.glob("*.md")):
+        page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown, of the class that keeps numbers in one line."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(("{.numbers}", *lines))
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
 def speed() -> str:
@@ -67,14 +93,12 @@ def accuracy() -> str:
 
 def upsample() -> str:
     """Return logits at a lower resolution than the labels: the rows of `python -m benchmarks upsample`."""
-    head, rule, *rows = coarse.table()
-    return "\n".join(("{.numbers}", head, rule, *rows))
+    return "\n".join(coarse.table())
 
 
 def decide() -> str:
     """Return decisions beside the argmax and rankseg: the rows of `python -m benchmarks decide`."""
-    head, rule, *rows = deciding.table()
-    return "\n".join(("{.numbers}", head, rule, *rows))
+    return "\n".join(deciding.table())
 
 
 def decide_machine() -> str:
@@ -203,8 +227,8 @@ def scaling() -> str:
     return _table(head, cells)
 
 
-def substitutions() -> dict[str, str]:
-    """What the pages may name between double braces."""
+def everything() -> dict[str, str]:
+    """Returns all that the pages may name."""
     made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
             coverage, coverage_difference, coverage_groups, coverage_rare, coverage_error, resample,
             resample_machine)  # fmt: skip
