@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
-PIP = $(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# What is never imported, which is most of it, need not be compiled.
+PIP = $(RUN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt
 # A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning. Each has
 # tests that follow one another, which share what a module makes; the first to end takes some of the others'.
 PYTEST = OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal

@@ -2,7 +2,7 @@
 
 A launch takes as long as the slowest of what it does: bytes of memory, bytes between second-level cache and
 multiprocessors, additions to shared memory, look-ups, instructions. Rates are those of the data sheet, or measured
-by others where it has none (see `RATES`); instructions are counted in the sources by hand, to a third or so.
+by others where it has none (see `RATES`); instructions are counted in the machine code for sm_90, to a third or so.
 """
 
 import math
@@ -29,11 +29,16 @@ RATES = {
 LAUNCH_SECONDS = 3e-6
 #: Lines that the look-ups of a warp touch, of 32, in the middle of a training.
 LINES = 6
-#: Instructions of a thread for each logit, and for each pixel.
+#: Of PyTorch's own kernels in a step: tensors filled with zeros, sums, the assertion.
+OTHER_SECONDS = 10 * 2e-6
+#: Instructions for each logit, and for each thread of a pixel.
 INSTRUCTIONS = {
-    "states": (14, 60), "count": (26, 15), "apply": (40, 80), "interpolate": (60, 0), "collect": (10, 60),
+    "states": (11, 200), "count": (28, 0), "apply": (45, 200), "interpolate": (60, 0), "collect": (10, 60),
     "count binary": (50, 0), "apply binary": (60, 0),
 }  # fmt: skip
+#: Cycles of a thread that weighs: for each bin of its own, two divisions of 64-bit numbers one after the other; for
+#: each that it adds.
+WEIGH_CYCLES, ADD_CYCLES = 400, 150
 #: Passes of `F.cross_entropy` over the logits, forward and backward: log-softmax reads and writes, its gradient
 #: reads two and writes one, and what it is a gradient of is filled with zeros first. Of the binary one, whose
 #: targets are numbers as the logits are: the losses are written, and read for their mean.
@@ -69,8 +74,9 @@ def _work(one: Launch) -> dict[str, float]:
         moved = first.rows * 2.0 * (first.bins + 1) * (4 * first.ranges + 16)
         return {"memory": moved, "instructions": moved / 2}
     if one.kernel == "weigh":
-        # One block a class: its time is that of a thread, which divides 64-bit numbers one after the other.
-        seconds = first.bins / one.threads * 150 / CLOCK + 4e-6
+        # Its time is that of a thread.
+        own, added = (math.ceil(bins / one.threads) for bins in (first.bins / first.pieces, first.bins))
+        seconds = (own * WEIGH_CYCLES + added * ADD_CYCLES) / CLOCK + 4e-6
         waves = math.ceil(one.blocks / H100.multiprocessors)
         return {"memory": RATES["memory"] * seconds * waves}
     if one.file == "finer":
@@ -80,8 +86,8 @@ def _work(one: Launch) -> dict[str, float]:
     pixels = float(first.images * first.pixels)
     logits = pixels * first.classes
     binary = "binary" in one.file
-    each, a_pixel = INSTRUCTIONS[f"{one.kernel} binary" if binary else one.kernel]
-    done = {"instructions": each * logits + a_pixel * pixels}
+    each, a_thread = INSTRUCTIONS[f"{one.kernel} binary" if binary else one.kernel]
+    done = {"instructions": each * logits + a_thread * pixels * int(one.macros.get("SLICES", 1))}
     labels = size["TARGET"] * (logits if binary else pixels)
     read = size["LOGIT"] * logits
     if one.kernel == "states":
@@ -149,7 +155,11 @@ def line(r: ModelRow) -> str:
 
 def ratios(cases: Sequence[Case]) -> list[float]:
     """Return of each case what the step takes, in the time of the cross-entropy of PyTorch."""
-    return [sum(row.total_ms for part in expected(case) for row in part) / cross_entropy_ms(case) for case in cases]
+    return [
+        (sum(row.total_ms for part in expected(case) for row in part) + 1e3 * OTHER_SECONDS)
+        / cross_entropy_ms(case)
+        for case in cases
+    ]
 
 
 def summary(cases: Sequence[Case]) -> list[str]:
@@ -158,6 +168,7 @@ def summary(cases: Sequence[Case]) -> list[str]:
     for case in cases:
         forward, backward = (sum(r.total_ms for r in part) for part in expected(case))
         unit = cross_entropy_ms(case)
+        forward += 1e3 * OTHER_SECONDS
         both = forward + backward
         lines.append(
             f"{case.name}: {forward:.2f} + {backward:.2f} = {both:.2f} ms, {both / unit:.2f} of the {unit:.2f} ms "

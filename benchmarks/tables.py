@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import decide as deciding
-from . import results
+from . import gpu, model, results
 from . import upsample as coarse
 from .coverage import SCORES
 from .population import TOGETHER
@@ -17,14 +17,14 @@ DOCS = Path(__file__).parent.parent / "docs"
 def filled(page: str, made: Mapping[str, str]) -> str:
     """Returns the page with each of ``made`` between the marks of its name.
 
-    They are ``<!-- kept NAME -->`` and ``<!-- end -->``. A table has lines of its own, all else stays in its line.
+    They are ``<!-- kept NAME -->`` and ``<!-- end -->``. Several lines begin one, all else stays in its own.
     """
 
     def fill(found: re.Match[str]) -> str:
         start, name, end = found.groups()
         if name not in made:
             return found[0]
-        return f"{start}\n{made[name]}\n{end}" if made[name].startswith("|") else f"{start}{made[name]}{end}"
+        return f"{start}\n{made[name]}\n{end}" if "\n" in made[name] else f"{start}{made[name]}{end}"
 
     return re.sub(r"(<!-- kept ([\w-]+) -->).*?(<!-- end -->)", fill, page, flags=re.DOTALL)
 
@@ -89,6 +89,12 @@ def accuracy() -> str:
         pixels = f"2^{int(r['pixels']).bit_length() - 1}"
         rows.append([r["loss_name"], r["regime"], pixels, *(f"{float(r[c]):.1e}" for c in columns)])
     return _table(head, rows)
+
+
+def certified_range() -> str:
+    """Return the range of the certified bound where a network has converged, in percent of the loss."""
+    found = [float(r["certified_bound"]) for r in results.read("accuracy") if r["regime"].startswith("converged")]
+    return f"{100 * min(found):.0f} to {100 * max(found):.0f} %"
 
 
 def upsample() -> str:
@@ -227,11 +233,22 @@ def scaling() -> str:
     return _table(head, cells)
 
 
+def gpu_model() -> str:
+    """Return what `python -m benchmarks model` says of each case."""
+    return "\n".join(("```text", *model.summary(gpu.CASES), "```"))
+
+
+def gpu_range() -> str:
+    """Return the range of what it says of the softmax, in units of cross-entropy."""
+    ratios = model.ratios([case for case in gpu.CASES if case.form == "softmax"])
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
 def everything() -> dict[str, str]:
     """Returns all that the pages may name."""
     made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
-            coverage, coverage_difference, coverage_groups, coverage_rare, coverage_error, resample,
-            resample_machine)  # fmt: skip
+            gpu_model, gpu_range, certified_range, coverage, coverage_difference, coverage_groups, coverage_rare,
+            coverage_error, resample, resample_machine)  # fmt: skip
     ranges = {
         "coverage_shipped": ("images", "shipped"),
         "coverage_percentile": ("images", "percentile"),

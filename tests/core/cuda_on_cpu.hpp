@@ -200,6 +200,9 @@ static inline void atomicAdd(T* at, T v) {
   *at += v;
 }
 
+static inline float __fmul_rn(float x, float y) { return x * y; }
+static inline double __dmul_rn(double x, double y) { return x * y; }
+
 static inline float __int_as_float(int v) {
   float f;
   memcpy(&f, &v, sizeof f);

@@ -63,7 +63,7 @@ def step(kernel, logits, target, mask, ignore, form, bins=64, per_image=False, f
 def near(found, expected):
     """On a GPU, whose exponential rounds otherwise, a few pixels may change their bin."""
     assert_close(found[1], expected[1], rtol=0, atol=0)
-    assert (found[0] - expected[0]).abs().sum() <= 16
+    assert (found[0] - expected[0]).abs().sum() <= 16 + 2e-4 * expected[0].sum()
     assert_close(found[2], expected[2], rtol=1e-5, atol=1e-5, equal_nan=True)
     assert (found[-1].isfinite() == expected[-1].isfinite()).all()
     both = found[-1].isfinite() & expected[-1].isfinite()

@@ -2,6 +2,7 @@
 
 # ruff: noqa: N801, N802  (the names of the driver)
 
+import contextlib
 import ctypes
 import importlib
 import itertools
@@ -20,6 +21,7 @@ from lovasz._inputs import arguments
 from lovasz._kernels import agreement, plain, remedies, trial
 from lovasz._kernels.contract import Pixels
 from lovasz._kernels.cuda import compiler, driver, records, shapes, source
+from lovasz.measures import JACCARD, Tversky
 from tests.core import cases
 from tests.core.cases import CASES, FORMS, name, random
 from tests.core.coarse import problem
@@ -384,8 +386,42 @@ def test_every_counter_has_a_place_and_most_of_a_device_is_busy(images, classes,
     bytes_of_a_range = 4 * 2 * (bins + 1) * rows * classes
     assert split.ranges == 1 or bytes_of_a_range * split.ranges <= shapes.COUNTED_BYTES
     blocks = rows * math.ceil(classes / split.group) * split.parts * split.ranges
-    resident = 132 * min(2, (shared - shapes.RESERVED) // split.shared)
-    assert blocks / resident / math.ceil(blocks / resident) > 0.7
+    assert blocks / 132 / math.ceil(blocks / 132) > 0.7  # one block of so many registers at a time
+
+
+@pytest.mark.parametrize(
+    ("rows", "bins", "multiprocessors", "pieces"),
+    [
+        (1, 65536, 132, 16),
+        (21, 8192, 132, 2),
+        (150, 8192, 132, 1),
+        (2, 65536, 16, 8),
+        (0, 64, 132, 1),
+        (1, 16, 1, 1),
+    ],
+)
+def test_a_class_is_weighed_in_pieces_where_multiprocessors_are_free(rows, bins, multiprocessors, pieces):
+    assert shapes.pieces(rows, bins, records.Limits(multiprocessors, 49152)) == pieces
+
+
+@emulated
+@pytest.mark.parametrize("measure", [JACCARD, Tversky(0.3, 0.7)], ids=["jaccard", "tversky"])
+@pytest.mark.parametrize(("form", "bins"), [("softmax", 8200), ("hinge", 65536), ("sigmoid", 12291)])
+def test_the_pieces_of_a_class_make_it_whole(form, bins, measure):
+    """Few pixels and many; a class without foreground, one that takes no part, one with NaN; any order."""
+    table = torch.randint(0, 50, (1, 6, 2, bins + 1), generator=torch.Generator().manual_seed(1))
+    table[:, 0] *= torch.rand(2, bins + 1, generator=torch.Generator().manual_seed(2)) < 0.001
+    table[:, :, :, bins] = 0
+    table[0, 2, 1] = 0
+    table[0, 4, 0, bins] = 1
+    coefficients = torch.tensor([[0.3, 0.7, 1.0, 0.0, 0.5, 2.0]], dtype=torch.float64)
+    args = (table, form, coefficients, torch.float64, measure.alpha, measure.beta)
+    expected = plain.weigh(*args)
+    for order in ORDERS:
+        kernel = OnCPU(multiprocessors=132, order=order)
+        found = kernel.weigh(*args)
+        assert_close(found, expected, rtol=1e-12, atol=1e-300, equal_nan=True)
+        assert [launch.blocks for launch in kernel.launches] == [6 * math.ceil(bins / shapes.LEAST_PIECE)]
 
 
 def test_no_range_has_more_pixels_than_a_counter_holds():
@@ -408,8 +444,8 @@ def test_tiles_fit_into_a_block(size, last):
 
 COMMON = {
     "LOGIT": "bfloat16", "REAL": "float", "TARGET": "long long", "LABEL": "short", "CLASSES": 150, "PIXELS": 32,
-    "SLICES": 8, "HELD": 24, "LAST": 1, "LAST_OUT": 1, "BLOCK": 256, "GROUP": 2, "ITEMS": 2, "CROSS_ENTROPY": 1,
-    "FORM": "HINGE", "GRAD": "float", "CE_GRAD": "float", "WEIGHT": "float", "HINGE_BINS": 1,
+    "SLICES": 8, "HELD": 24, "LAST": 1, "LAST_OUT": 1, "BLOCK": 256, "GROUP": 2, "ITEMS": 2, "SEVERAL_PARTS": 1,
+    "CROSS_ENTROPY": 1, "FORM": "HINGE", "GRAD": "float", "CE_GRAD": "float", "WEIGHT": "float", "HINGE_BINS": 1,
 }  # fmt: skip
 
 
@@ -563,12 +599,14 @@ class FakeDriver:
         return 0, "module"
 
     def cuModuleGetFunction(self, module, kernel):
+        assert self.mode == "relaxed"  # where loading is lazy it happens here
         return 0, (module, kernel)
 
     def cuFuncGetAttribute(self, attribute, function):
         return 0, 1024
 
     def cuFuncSetAttribute(self, function, attribute, value):
+        assert self.mode == "relaxed"
         self.allowed.append((attribute, value))
         return (0,)
 
@@ -612,7 +650,7 @@ class _Nothing:
 def test_a_launch_goes_to_the_current_stream_with_its_arguments(fake):
     device = torch.device("cuda", 0)
     assert driver.limits(device) == records.Limits(132, 232448)
-    launch = records.Launch("tables", "merge", {"BLOCK": 256}, 70, 4096, (records.Merging(ranges=5, bins=9),))
+    launch = records.Launch("merge", "merge", {"BLOCK": 256}, 70, 4096, (records.Merging(ranges=5, bins=9),))
     for _ in range(2):
         driver.launch(launch, device)
     assert fake.launched == [(("module", b"merge"), (70, 1, 1), (256, 1, 1), 4096, 77, 5, 9)] * 2
@@ -622,7 +660,7 @@ def test_a_launch_goes_to_the_current_stream_with_its_arguments(fake):
     assert fake.loaded == [b"90  "] * 2
 
 
-MERGE = records.Launch("tables", "merge", {"BLOCK": 256}, 1, 0, (records.Merging(),))
+MERGE = records.Launch("merge", "merge", {"BLOCK": 256}, 1, 0, (records.Merging(),))
 
 
 def test_a_thread_without_a_context_is_given_that_of_pytorch(fake):
@@ -657,6 +695,29 @@ def test_code_is_loaded_where_a_graph_is_captured(fake):
     with pytest.raises(RuntimeError, match=r"cuModuleLoadData: CUDA_ERROR_INVALID_IMAGE$"):
         driver.launch(MERGE, torch.device("cuda", 1))
     assert fake.mode == "global"
+
+
+def test_code_finds_the_memory_that_pytorch_keeps_for_later(fake, monkeypatch):
+    capturing, emptied = [False], []
+
+    def empty_cache():
+        emptied.append(True)
+        fake.fail = None
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty_cache)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: capturing[0])
+    for fail, captures, raises in (
+        ("CUDA_ERROR_OUT_OF_MEMORY", False, False),
+        ("CUDA_ERROR_OUT_OF_MEMORY", True, True),
+        ("CUDA_ERROR_INVALID_IMAGE", False, True),
+    ):
+        driver._function.cache_clear()
+        fake.fail, capturing[0] = fail, captures
+        emptied.clear()
+        with pytest.raises(RuntimeError, match=fail) if raises else contextlib.nullcontext():
+            driver.launch(MERGE, torch.device("cuda:0"))
+        assert emptied == ([] if raises else [True])
+        assert fake.mode == "global"
 
 
 def test_a_compiler_newer_than_the_driver_is_said_to_be(fake):

@@ -559,6 +559,7 @@ REMEDIES = [
     ),
     (RuntimeError("CUDA error: no kernel image is available for execution"), "install a PyTorch that is built for"),
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), "leave some memory of the device free"),
+    (RuntimeError("cuModuleLoadData: CUDA_ERROR_OUT_OF_MEMORY"), "leave some memory of the device free"),
     (RuntimeError("out of resource: shared memory, Required: 300000"), remedies.REPORT),
 ]
 

@@ -409,3 +409,18 @@ def test_opcheck_and_compile(form):
         found = torch.compile(step, fullgraph=True, backend="aot_eager")(x)
         assert_close(found, step(y))
         assert_close(gradient(found, x), gradient(step(y), y))
+
+
+def test_parts_are_few_and_even():
+    """Several images, or a part of one; nothing is left out, and the last part is no crumb."""
+
+    def sizes(*args):
+        found = list(interpolation.parts(*args))
+        places = [(n, p) for images, part in found for n in range(args[0])[images] for p in range(args[1])[part]]
+        assert sorted(places) == [(n, p) for n in range(args[0]) for p in range(args[1])]
+        return [(images.stop - images.start, part.stop - part.start) for images, part in found]
+
+    assert sizes(8, 512, 21 * 512, 2**24, 8) == [(3, 512), (3, 512), (2, 512)]
+    assert sizes(1, 512, 21 * 512, 2**22, 8) == [(1, 256), (1, 256)]
+    assert sizes(2, 3, 1, 1, 8) == [(1, 1)] * 6
+    assert sizes(0, 3, 1, 1, 8) == sizes(2, 0, 1, 1, 8) == []

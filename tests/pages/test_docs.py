@@ -283,7 +283,10 @@ def test_what_a_page_repeats_of_a_measurement_is_what_was_kept():
     assert tables.filled("at <!-- kept a -->old<!-- end --> or <!-- kept b -->2<!-- end -->", {"a": "1"}) == (
         "at <!-- kept a -->1<!-- end --> or <!-- kept b -->2<!-- end -->"
     )
-    assert tables.filled("<!-- kept a --><!-- end -->", {"a": "| x |"}) == "<!-- kept a -->\n| x |\n<!-- end -->"
+    assert (
+        tables.filled("<!-- kept a --><!-- end -->", {"a": "| x |\n| y |"})
+        == "<!-- kept a -->\n| x |\n| y |\n<!-- end -->"
+    )
 
 
 def test_a_class_in_a_comment_is_given_to_what_follows(site):

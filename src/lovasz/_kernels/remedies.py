@@ -24,7 +24,7 @@ def remedy(error: Exception) -> str:
         return "install a PyTorch that is built for this GPU"
     if any(word in said for word in DRIVER):
         return "update the NVIDIA driver, or install the PyTorch that is built for the one there is"
-    if "OUT OF MEMORY" in said:
+    if "OUT OF MEMORY" in said or "OUT_OF_MEMORY" in said:  # as PyTorch says it, and the driver
         return "leave some memory of the device free and start again"
     if "C COMPILER" in said:
         return "install gcc, or set CC to a C compiler"

@@ -19,8 +19,9 @@ from .._math.lasting import lasting
 from .contract import Pixels
 from .plain import compute_dtype
 
-#: Elements of a strip: its logits and their gradient are all that is made of them.
-STRIP = 2**22
+#: Elements of a strip: its logits and their gradient, 128 MiB of float32, are all that is made of them. A strip is
+#: counted into counters of its own, which cost as much as some millions of logits.
+STRIP = 2**24
 
 
 class Part(NamedTuple):

@@ -69,12 +69,22 @@ class Axis:
 
 
 def parts(N: int, places: int, each: int, size: int, most_images: int) -> Iterator[tuple[slice, slice]]:
-    """Return slices of N images and of their places, `each` elements a place: several images, or a part of one."""
+    """Return slices of N images and of their places, `each` elements a place: several images, or a part of one.
+
+    They are as many as `size` elements in each allow, and as even as that lets them be.
+    """
     length = max(1, size // max(each, 1))
     images = max(1, min(length // max(places, 1), most_images))
+    images = _even(N, images)
+    length = _even(places, length)
     for n in range(0, N, images):
         for p in range(0, places, length):
             yield slice(n, min(n + images, N)), slice(p, min(p + length, places))
+
+
+def _even(whole: int, most: int) -> int:
+    """Return the size of the parts of a whole, as few as may be with at most so much in each."""
+    return math.ceil(whole / math.ceil(whole / most)) if whole else 1
 
 
 @lasting(64)

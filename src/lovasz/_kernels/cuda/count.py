@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..contract import Counted, CrossEntropy, Pixels
 from ..strips import Part, Strips, refuse_wrong_labels, whole
-from . import finer, operands, records, shapes, weigh
+from . import finer, operands, records, shapes
 from .operands import Operands
 from .records import Launch, Launcher
 
@@ -120,7 +120,10 @@ def _counting(
     file: str, of: Operands, split: shapes.Split, rows: int, classes: int, arguments: tuple[Any, ...]
 ) -> Launch:
     """Return the launch that counts."""
-    macros = of.macros | {"BLOCK": shapes.COUNTING_BLOCK, "ITEMS": split.items, "GROUP": split.group}
+    macros = of.macros | {
+        "BLOCK": shapes.COUNTING_BLOCK, "ITEMS": split.items, "GROUP": split.group,
+        "SEVERAL_PARTS": int(split.parts > 1),
+    }  # fmt: skip
     blocks = rows * -(-classes // split.group) * split.parts * split.ranges
     return Launch(file, "count", macros, blocks, split.shared, arguments)
 
@@ -135,6 +138,5 @@ def _merge(
         len(counted), rows * C, numbers[0].numel(), C if softmax else 1, places - 1,
     )  # fmt: skip
     blocks = rows * C * -(-places // shapes.BLOCK)
-    launcher.launch(
-        Launch("tables", "merge", weigh.macros(torch.float32, False), blocks, 0, (merging,)), table.device
-    )
+    macros: dict[str, str | int] = {"REAL": "double", "BLOCK": shapes.BLOCK}
+    launcher.launch(Launch("merge", "merge", macros, blocks, 0, (merging,)), table.device)

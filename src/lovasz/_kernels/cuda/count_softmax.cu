@@ -15,7 +15,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, Co
   for (i64 t = job.begin; t < job.end; ++t) {
     const i64 image = a.per_image ? job.row : t / a.tiles;
     const i64 first = t % a.tiles * (BLOCK * ITEMS) + threadIdx.x;
-    const LOGIT* logits = static_cast<const LOGIT*>(a.logits) + image * a.image_stride;
+    const LOGIT* logits =
+        static_cast<const LOGIT*>(a.logits) + image * a.image_stride + job.first_class * a.class_stride;
     State state[ITEMS];
     REAL x[ITEMS][GROUP];
 #pragma unroll
@@ -27,8 +28,8 @@ extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, Co
       state[i].inverse = inside ? read(static_cast<const REAL*>(s.inverse) + at) : REAL(0);
 #pragma unroll
       for (int g = 0; g < GROUP; ++g) {
-        const i64 c = job.first_class + g;
-        x[i][g] = inside && c < a.classes ? REAL(read(logits + c * a.class_stride + p * a.pixel_stride)) : REAL(0);
+        const bool there = inside && job.first_class + g < a.classes;
+        x[i][g] = there ? REAL(read(logits + p * a.pixel_stride + g * a.class_stride)) : REAL(0);
       }
     }
 #pragma unroll
@@ -40,7 +41,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK) count(Pixels a, States s, Co
         const int c = job.first_class + g;
         if (c >= a.classes) continue;
         const bool own = state[i].label == c;
-        const REAL probability = exponential(x[i][g] - state[i].top) * state[i].inverse;
+        const REAL probability = probability_of(x[i][g], state[i].top, state[i].inverse);
         const int bin = good ? root_bin(own ? REAL(1) - probability : probability, steps) : a.bins;
         increment(counters, job, n, g, own, bin, a.bins);
       }

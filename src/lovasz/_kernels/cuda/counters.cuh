@@ -36,7 +36,7 @@ __device__ inline void increment(unsigned* counters, const Job& job, const Count
                                  int bins) {
   if (!own && bin == 0) return;
   const int slot = (own ? bins + 1 : 0) + bin - job.begin_slot;
-  if (slot >= 0 && slot < n.slots) atomicAdd(counters + g * n.slots + slot, 1u);
+  if (!SEVERAL_PARTS || (slot >= 0 && slot < n.slots)) atomicAdd(counters + g * n.slots + slot, 1u);
 }
 
 __device__ inline void finish(const unsigned* counters, const Job& job, const Counting& n, const Pixels& a) {

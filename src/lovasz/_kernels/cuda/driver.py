@@ -72,8 +72,19 @@ def _function(file: str, kernel: str, macros: tuple[tuple[str, str | int], ...],
         runs = f"{runs // 1000}.{runs % 1000 // 10}"
         raise RuntimeError(f"NVRTC compiles for CUDA {compiles[0]}.{compiles[1]}, the driver is for CUDA {runs}")
     code = ctypes.create_string_buffer(compiler.code(source(file, dict(macros)), 10 * major + minor))
-    with _loading():
-        module = _checked("cuModuleLoadData", ctypes.addressof(code))
+    with _loading():  # all of it: a driver may put off what it loads to the first use of the function
+        try:
+            return _loaded(code, kernel, device)
+        except RuntimeError as error:
+            if "OUT_OF_MEMORY" not in str(error) or torch.cuda.is_current_stream_capturing():
+                raise
+        torch.cuda.empty_cache()  # what PyTorch keeps for later is not there for code
+        return _loaded(code, kernel, device)
+
+
+def _loaded(code: Any, kernel: str, device: int) -> Any:
+    """Return the function of a kernel, which may take all the shared memory there is."""
+    module = _checked("cuModuleLoadData", ctypes.addressof(code))
     function = _checked("cuModuleGetFunction", module, kernel.encode())
     most = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     static = _driver().CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES

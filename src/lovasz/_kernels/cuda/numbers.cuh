@@ -44,6 +44,15 @@ __device__ inline double logarithm(double x) { return log(x); }
 __device__ inline float logarithm_beyond_1(float x) { return log1pf(x); }
 __device__ inline double logarithm_beyond_1(double x) { return log1p(x); }
 
+// A product that is rounded by itself, never as a part of a sum.
+__device__ inline float product(float x, float y) { return __fmul_rn(x, y); }
+__device__ inline double product(double x, double y) { return __dmul_rn(x, y); }
+
+// The probability of a logit: the same bits in every launch, and so the same bin.
+__device__ inline REAL probability_of(REAL logit, REAL top, REAL inverse) {
+  return product(exponential(logit - top), inverse);
+}
+
 __device__ inline bool is_finite(REAL x) { return x - x == REAL(0); }
 __device__ inline REAL larger(REAL x, REAL y) { return x > y ? x : y; }
 

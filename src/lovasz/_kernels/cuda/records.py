@@ -9,8 +9,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-_POINTER, _INT, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64, ctypes.c_double
-_NAMES: dict[object, str] = {_POINTER: "void*", _INT: "int", _LONG: "long long", _DOUBLE: "double"}
+_POINTER, _INT, _LONG = ctypes.c_void_p, ctypes.c_int32, ctypes.c_int64
+_FLOAT, _DOUBLE = ctypes.c_float, ctypes.c_double
+_NAMES: dict[object, str] = {
+    _POINTER: "void*", _INT: "int", _LONG: "long long", _FLOAT: "float", _DOUBLE: "double",
+}  # fmt: skip
 
 
 class Pixels(ctypes.Structure):
@@ -23,7 +26,7 @@ class Pixels(ctypes.Structure):
         ("target_image", _LONG), ("target_class", _LONG), ("target_pixel", _LONG),
         ("mask_image", _LONG), ("mask_class", _LONG), ("mask_pixel", _LONG),
         ("ignored", _LONG), ("has_ignored", _INT), ("per_image", _INT), ("classes", _INT), ("bins", _INT),
-        ("steps", _DOUBLE),
+        ("steps", _FLOAT),
     ]  # fmt: skip
 
 
@@ -60,11 +63,11 @@ class Merging(ctypes.Structure):
 
 
 class Weighing(ctypes.Structure):
-    """A table, and what becomes of it."""
+    """A table, and what becomes of it: of each row so many pieces, each with a loss."""
 
     _fields_ = [
         ("table", _POINTER), ("coefficients", _POINTER), ("losses", _POINTER), ("weights", _POINTER),
-        ("alpha", _DOUBLE), ("beta", _DOUBLE), ("steps", _DOUBLE), ("bins", _INT),
+        ("alpha", _DOUBLE), ("beta", _DOUBLE), ("steps", _DOUBLE), ("bins", _INT), ("pieces", _INT),
     ]  # fmt: skip
 
 

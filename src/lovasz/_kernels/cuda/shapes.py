@@ -15,6 +15,8 @@ STAGE_BYTES = 2**15
 
 #: Threads of a block that counts, bytes of a class that each has in flight, and classes that it counts at most.
 COUNTING_BLOCK, IN_FLIGHT_BYTES, MOST_CLASSES = 1024, 16, 4
+#: Threads of a block that weighs, and bins of a class that it has at least, as each reads the whole class.
+WEIGHING_BLOCK, LEAST_PIECE = 512, 4096
 #: Shared memory left to what is not counters.
 RESERVED = 10240
 #: Bytes of the counters of all blocks.
@@ -110,20 +112,27 @@ def split(
     rows = images if per_image else 1
     tiles = math.ceil(pixels / (COUNTING_BLOCK * items)) * (images // rows)
     jobs = rows * math.ceil(classes / group) * parts
-    resident = limits.multiprocessors * min(2, max(1, fit // (slots * group)))
     most = min(max(tiles, 1), max(1, COUNTED_BYTES // (4 * size * rows * classes)))
     least = math.ceil(tiles * COUNTING_BLOCK * items / MOST_PIXELS)
-    return Split(group, items, parts, slots, max(_ranges(jobs, resident, most), least))
+    return Split(group, items, parts, slots, max(_ranges(jobs, limits.multiprocessors, most), least))
 
 
-def _ranges(jobs: int, resident: int, most: int) -> int:
-    """Return the least number of ranges by which nine tenths of a device are busy, or as many as may be."""
+def pieces(rows: int, bins: int, limits: Limits) -> int:
+    """Return in how many pieces each row of a table is weighed, by a block each."""
+    return min(math.ceil(bins / LEAST_PIECE), max(1, limits.multiprocessors // max(rows, 1)))
+
+
+def _ranges(jobs: int, multiprocessors: int, most: int) -> int:
+    """Return the least number of ranges by which nine tenths of a device are busy, or as many as may be.
+
+    A block that counts takes all registers of a multiprocessor.
+    """
     best, busiest = 1, 0.0
     for ranges in range(1, most + 1):
         blocks = jobs * ranges
-        busy = blocks / (math.ceil(blocks / resident) * resident)
+        busy = blocks / (math.ceil(blocks / multiprocessors) * multiprocessors)
         if busy > busiest:
             best, busiest = ranges, busy
-        if busy >= 0.9 or blocks > 8 * resident:
+        if busy >= 0.9 or blocks > 8 * multiprocessors:
             break
     return best

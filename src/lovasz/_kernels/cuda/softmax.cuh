@@ -24,11 +24,16 @@ struct SoftmaxTile {
 
 __device__ inline int class_of(const SoftmaxTile& tile, int k) { return k * SLICES + tile.slice; }
 
+// Whether a thread has a k-th class: known while compiling, but for the last.
+__device__ inline bool has_class(const SoftmaxTile& tile, int k) {
+  return (k + 1) * SLICES <= CLASSES || class_of(tile, k) < CLASSES;
+}
+
 __device__ inline REAL logit(const Pixels& a, const SoftmaxTile& tile, int k) {
   if (IN_REGISTERS) return tile.x[k];
   const int c = class_of(tile, k);
-  if (LAST) return c < CLASSES ? tile.staged[c] : -INFINITE;
-  return tile.inside && c < CLASSES ? REAL(read(tile.logits + c * a.class_stride)) : -INFINITE;
+  if (LAST) return has_class(tile, k) ? tile.staged[c] : -INFINITE;
+  return tile.inside && has_class(tile, k) ? REAL(read(tile.logits + c * a.class_stride)) : -INFINITE;
 }
 
 // The sum, or with LARGEST the maximum, over the slices of a pixel, in their order: the same in all of them.
@@ -46,7 +51,7 @@ __device__ inline REAL across_slices(const SoftmaxTile& tile, REAL v, TileMemory
   return all;
 }
 
-// A probability is `exp(logit - top) * inverse` where `good`; elsewhere it is NaN, or the pixel is void.
+// A probability is that of `top` and `inverse` where the tile is `good`; elsewhere it is NaN, or the pixel is void.
 __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) {
   SoftmaxTile tile;
   const i64 block = blockIdx.x;
@@ -69,20 +74,21 @@ __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) 
     }
     __syncthreads();
   }
-  if (IN_REGISTERS) {
-#pragma unroll
-    for (int k = 0; k < EACH; ++k) {
-      const int c = class_of(tile, k);
-      tile.x[k] = -INFINITE;
-      if (tile.inside && c < CLASSES)
-        tile.x[k] = LAST ? tile.staged[c] : REAL(read(tile.logits + c * a.class_stride));
-    }
-  }
-  if (tile.inside) {
+  if (tile.inside) {  // before the logits, so that nothing waits for what is read by it
     const Label found = read_label(a, tile.image, 0, tile.p, CLASSES);
     tile.label = found.label;
     tile.wrong = found.wrong;
   }
+  if (IN_REGISTERS) {
+    const LOGIT* at = tile.logits + tile.slice * a.class_stride;
+#pragma unroll
+    for (int k = 0; k < EACH; ++k) {
+      tile.x[k] = -INFINITE;
+      if (tile.inside && has_class(tile, k)) tile.x[k] = LAST ? tile.staged[class_of(tile, k)] : REAL(read(at));
+      at += SLICES * a.class_stride;
+    }
+  }
+  tile.own = tile.label >= 0 ? REAL(read(tile.logits + tile.label * a.class_stride)) : REAL(0);
   REAL top = -INFINITE;
 #pragma unroll UNROLL
   for (int k = 0; k < EACH; ++k) top = larger(logit(a, tile, k), top);
@@ -91,7 +97,6 @@ __device__ inline SoftmaxTile softmax_tile(const Pixels& a, TileMemory& memory) 
 #pragma unroll UNROLL
   for (int k = 0; k < EACH; ++k) total += exponential(logit(a, tile, k) - tile.top);
   tile.total = across_slices<false>(tile, total, memory);
-  tile.own = tile.label >= 0 ? REAL(read(tile.logits + tile.label * a.class_stride)) : REAL(0);
   tile.good = tile.label >= 0 && tile.total == tile.total && tile.own > -INFINITE;
   tile.inverse = tile.good ? REAL(1) / tile.total : NAN_REAL;
   return tile;

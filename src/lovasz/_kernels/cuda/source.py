@@ -12,7 +12,8 @@ _HEADERS = {
     "states": ("sums.cuh", "labels.cuh", "softmax.cuh"),
     "count_softmax": ("counters.cuh",),
     "count_binary": ("sums.cuh", "labels.cuh", "binary.cuh", "counters.cuh"),
-    "tables": (),
+    "merge": (),
+    "weigh": (),
     "apply_softmax": ("labels.cuh", "softmax.cuh"),
     "apply_binary": ("labels.cuh", "binary.cuh"),
     "finer": (),
@@ -33,7 +34,7 @@ def source(file: str, macros: Mapping[str, str | int], device: str | None = None
         macros: the constants that it is compiled with.
         device: what takes the place of "device.cuh", which says what CUDA has.
     """
-    every = {"HINGE_SCALE": binning.HINGE_SCALE, **macros}
+    every = {"HINGE_SCALE": binning.HINGE_SCALE, "MAX_BINS": binning.MAX_BINS, **macros}
     constants = "".join(f"#define {name} {value}\n" for name, value in sorted(every.items()))
     first = _text("device.cuh") if device is None else device
     names = ("numbers.cuh", *_HEADERS[file], f"{file}.cu")

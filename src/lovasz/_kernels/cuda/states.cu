@@ -24,8 +24,7 @@ extern "C" __global__ void __launch_bounds__(BLOCK, 1) states(Pixels a, States s
     if (ce.smoothing > 0) {
 #pragma unroll UNROLL
       for (int k = 0; k < EACH; ++k) {
-        const int c = class_of(tile, k);
-        if (c < CLASSES) extra += class_weight(ce, c) * (log + (tile.top - logit(a, tile, k)));
+        if (has_class(tile, k)) extra += class_weight(ce, class_of(tile, k)) * (log + (tile.top - logit(a, tile, k)));
       }
       extra = across_slices<false>(tile, extra, memory);
     }
