@@ -233,6 +233,23 @@ def test_scores_by_other_measures(tmp_path: Path) -> None:
     assert float(kept[1].split(",")[4]) == pytest.approx(5 / 7 / 2)
 
 
+def test_the_page_says_what_other_measures_gained() -> None:
+    rows, found = tables.read("scene-measures"), tables.read("scene-measures-scores")
+    scored = [(rows, "test_miou"), *((found, column) for column in measures.COLUMNS)]
+    for base in ("lovasz", "ce+lovasz"):
+        for measure in ("dice", "tversky(0.3,0.7)"):
+            gaps = [tables.difference(kept, f"{base}-{measure}", column, base) for kept, column in scored]
+            assert not any(gap.decided and gap.mean > 0 for gap in gaps)
+            assert base == "lovasz" or abs(gaps[0].mean) < 0.65
+    words = " ".join(PAGE.split())
+    recall, precision = (
+        tables.difference(found, "lovasz-tversky(0.3,0.7)", column, "lovasz") for column in ("recall", "precision")
+    )
+    assert f"recall higher ({signed(recall.mean)} points on `lovasz`, not sure" in words
+    assert f"its precision lies {signed(precision.mean).lstrip('−')} lower, for sure)" in words
+    assert (recall.decided, precision.decided) == (False, True)
+
+
 def test_the_table_of_measures_is_of_differences() -> None:
     rows = [
         {
