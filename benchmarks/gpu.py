@@ -90,7 +90,7 @@ def beside_model(found: Sequence[cpu.Row], cases: Sequence[Case]) -> list[str]:
     for case in cases:
         ours = [r for r in found if r.implementation == "lovasz" and r.case == case.name]
         if ours:
-            expected = [sum(row.total_ms for row in part) for part in model.expected(case)]
+            expected = model.step_ms(case)
             took = [statistics.median(getattr(r, name) for r in ours) for name in ("forward_ms", "backward_ms")]
             lines.append(
                 f"{case.name}: {took[0]:.2f} + {took[1]:.2f} ms, by the model of the CUDA kernel on an H100 "

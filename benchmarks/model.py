@@ -138,6 +138,12 @@ def expected(case: Case, fused: bool = False) -> tuple[list[ModelRow], list[Mode
     return forward, backward
 
 
+def step_ms(case: Case) -> tuple[float, float]:
+    """Return what the forward and the backward pass of a case take, PyTorch's own kernels included."""
+    forward, backward = (sum(row.total_ms for row in part) for part in expected(case))
+    return forward + 1e3 * OTHER_SECONDS, backward
+
+
 def rows(cases: Sequence[Case]) -> Iterator[ModelRow]:
     """Return the rows of all cases."""
     for case in cases:
@@ -155,20 +161,15 @@ def line(r: ModelRow) -> str:
 
 def ratios(cases: Sequence[Case]) -> list[float]:
     """Return of each case what the step takes, in the time of the cross-entropy of PyTorch."""
-    return [
-        (sum(row.total_ms for part in expected(case) for row in part) + 1e3 * OTHER_SECONDS)
-        / cross_entropy_ms(case)
-        for case in cases
-    ]
+    return [sum(step_ms(case)) / cross_entropy_ms(case) for case in cases]
 
 
 def summary(cases: Sequence[Case]) -> list[str]:
     """Return of each case what the step takes, beside the cross-entropy of PyTorch."""
     lines = []
     for case in cases:
-        forward, backward = (sum(r.total_ms for r in part) for part in expected(case))
+        forward, backward = step_ms(case)
         unit = cross_entropy_ms(case)
-        forward += 1e3 * OTHER_SECONDS
         both = forward + backward
         lines.append(
             f"{case.name}: {forward:.2f} + {backward:.2f} = {both:.2f} ms, {both / unit:.2f} of the {unit:.2f} ms "

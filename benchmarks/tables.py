@@ -41,6 +41,14 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def _range(ratios: list[float]) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def _percent_range(parts: list[float]) -> str:
+    return f"{100 * min(parts):.0f} to {100 * max(parts):.0f} %"
+
+
 def speed() -> str:
     """Time in units of cross-entropy, memory in MiB: the rows of `python -m benchmarks cpu`."""
     head = [
@@ -64,8 +72,7 @@ def _ratios(implementation: str) -> list[float]:
 
 def speed_range(implementation: str = "lovasz") -> str:
     """Return the smallest and the largest ratio to cross-entropy over all rows, by default of the loss alone."""
-    ratios = _ratios(implementation)
-    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return _range(_ratios(implementation))
 
 
 def speed_median() -> str:
@@ -93,8 +100,9 @@ def accuracy() -> str:
 
 def certified_range() -> str:
     """Return the range of the certified bound where a network has converged, in percent of the loss."""
-    found = [float(r["certified_bound"]) for r in results.read("accuracy") if r["regime"].startswith("converged")]
-    return f"{100 * min(found):.0f} to {100 * max(found):.0f} %"
+    return _percent_range(
+        [float(r["certified_bound"]) for r in results.read("accuracy") if r["regime"].startswith("converged")]
+    )
 
 
 def upsample() -> str:
@@ -132,8 +140,7 @@ def _percent(row: dict[str, str], column: str, digits: int = 1) -> str:
 
 def coverage_range(setting: str, method: str) -> str:
     """Return the lowest and the highest coverage of a method."""
-    found = [float(r["coverage"]) for r in _covered(setting, method).values()]
-    return f"{100 * min(found):.0f} to {100 * max(found):.0f} %"
+    return _percent_range([float(r["coverage"]) for r in _covered(setting, method).values()])
 
 
 def _coverage(setting: str) -> str:
@@ -240,8 +247,7 @@ def gpu_model() -> str:
 
 def gpu_range() -> str:
     """Return the range of what it says of the softmax, in units of cross-entropy."""
-    ratios = model.ratios([case for case in gpu.CASES if case.form == "softmax"])
-    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return _range(model.ratios([case for case in gpu.CASES if case.form == "softmax"]))
 
 
 def everything() -> dict[str, str]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lovasz import scores
+from lovasz.study.data.iou import class_counts
 
 #: Weights of false positives and false negatives of the Tversky index that the losses are given.
 ALPHA, BETA = 0.3, 0.7
@@ -38,11 +39,7 @@ def means(confusion: Tensor) -> dict[str, float]:
     Args:
         confusion: Pixels by label and prediction: (C, C), or (L, 2, 2) where labels may overlap.
     """
-    if confusion.ndim == 2:
-        counts = scores.class_counts(confusion)
-    else:
-        hit = confusion[:, 1, 1]
-        counts = torch.stack([hit, confusion[:, 1].sum(1), confusion[:, :, 1].sum(1)], dim=-1)
+    counts = class_counts(confusion)
     hit, labelled, predicted = counts.double().unbind(-1)
     known = labelled + predicted > 0
     found = {

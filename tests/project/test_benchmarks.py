@@ -280,6 +280,8 @@ def test_the_model_reads_and_writes_what_it_should():
     assert_close(backward[0].memory_ms * rate, float(2 * logits + 8 * pixels))
     assert forward[0].bound_by == "memory"
     assert forward[0].total_ms == forward[0].memory_ms + 1e3 * model.LAUNCH_SECONDS
+    of_launches = sum(row.total_ms for row in forward + backward)
+    assert_close(sum(model.step_ms(case)), of_launches + 1e3 * model.OTHER_SECONDS)
     assert_close(model.cross_entropy_ms(case) - 4e3 * model.LAUNCH_SECONDS, (6 * logits + 16 * pixels) / rate)
 
 
