@@ -136,6 +136,7 @@ def test_compare_end_to_end(tmp_path: Path, invoke: Callable[..., Result], train
     ]
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_other_settings_are_trained_anew_and_not_mixed_in(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
 ) -> None:
@@ -225,6 +226,7 @@ def test_folder_that_cannot_be_written(
     assert trained == []
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_damaged_run_is_one_clear_line_and_done_again(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
 ) -> None:
@@ -266,6 +268,7 @@ def test_settings_that_are_not_whole_are_not_resumed(
     assert trained == []
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_settings_of_before_there_were_validations_are_resumed(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
 ) -> None:
@@ -410,6 +413,7 @@ def test_every_option_reaches_its_setting(invoke: Callable[..., Result], monkeyp
     assert {"num_classes", "steps"} == {name for name in Config.model_fields if getattr(wanted, name) is None}
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_your_own_data(tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]) -> None:
     data, out = tiny_folder(tmp_path / "mine"), tmp_path / "out"
     options = ["--data", str(data), "--network", "unet-small", "--steps", "2", "--batch", "2", "--out", str(out)]
@@ -437,6 +441,7 @@ def test_your_own_data(tmp_path: Path, invoke: Callable[..., Result], trained: l
     assert [settings.seed for settings in trained] == [1, 1]
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_each_loss_takes_its_best_learning_rate(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings]
 ) -> None:
@@ -461,6 +466,7 @@ def test_each_loss_takes_its_best_learning_rate(
     assert len(trained) == 6
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_groups_of_test_images_are_drawn_together(
     tmp_path: Path, invoke: Callable[..., Result], trained: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -523,6 +529,7 @@ def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
     assert shown.read().splitlines()[-1] == f"{tmp_path}/o\\udcff/config.yaml"
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_a_loss_that_diverges_is_said_to(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     options = [
         "--loss",

@@ -474,6 +474,7 @@ def test_the_hints_of_compare_are_right(tmp_path: Path) -> None:
     assert targets(load(root, tmp_path / "2", text="1:0,2:1,3:2")) == targets(original)
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_compare_keeps_its_map(tmp_path: Path) -> None:
     root = remade(tmp_path / "mine", lambda p, m: png(p, GREY, np.where(m == VOID, VOID, 50 * m)))
     options = ["--data", root, "--ignore", VOID, "--map", "50:1,100:2,7:void", "--loss", "ce", "--steps", 1,

@@ -44,6 +44,7 @@ def text_of(page: Path) -> str:
     return " ".join(page.read_text(encoding="utf-8").split())
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_a_pretrained_encoder_is_trained(
     invoke: Invoke, smp: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_pretrained_encoder_is_trained(
     assert (run["weights"], run["freeze"], run["encoder_lr"]) == ("579344248a93e230", 1, 0.5)
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_a_file_in_the_middle_of_a_comparison(invoke: Invoke, tmp_path: Path) -> None:
     """Another content under the same name is another comparison."""
     file = tmp_path / "weights.pt"
@@ -100,6 +102,7 @@ def test_a_file_in_the_middle_of_a_comparison(invoke: Invoke, tmp_path: Path) ->
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_settings_of_before_there_were_weights_are_resumed(invoke: Invoke, tmp_path: Path) -> None:
     assert invoke("--network", "conv").exit_code == 0
     file = tmp_path / "out" / "config.yaml"
@@ -133,6 +136,7 @@ def test_what_cannot_be_is_refused_before_any_training(
     assert not list((tmp_path / "out").glob("runs/*"))
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_names_are_passed_on(invoke: Invoke, smp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """To segmentation_models_pytorch, which has the weights; what they expect of images is its word, too."""
     asked: list[Any] = []

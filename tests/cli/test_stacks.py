@@ -50,6 +50,7 @@ def test_every_page_of_a_stack_is_scored(tmp_path: Path) -> None:
     assert "has the shape (2, 4, 4)" in refused.stdout.replace("\n", " ")
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_what_shows_nothing_is_told_before_training(tmp_path: Path) -> None:
     root = tiny_folder(tmp_path / "mine")
     for path in root.glob("*/images/*.png"):

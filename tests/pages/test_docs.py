@@ -16,6 +16,7 @@ from filelock import FileLock
 from benchmarks import coverage, gpu, model, population, results, tables
 from lovasz import _fitting
 from lovasz._inputs.arguments import parse_bins
+from lovasz._kernels import strips
 from lovasz.study.summary import image_table, resample_tables, resampling, score_intervals, subgroups
 from lovasz.study.summary.stats import signed
 from studies import tables as study_tables
@@ -141,15 +142,17 @@ def test_every_public_name_has_an_entry(site):
     assert "lovasz.Counts.bound" in ids
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
-def test_every_page_opens_and_fits(site, browser, width, dark):
+def test_every_page_opens_and_fits(site, browser):
     """390 px: a phone. Code and tables may scroll in their boxes, the page may not."""
     for file in _pages(site):
-        with open_page(browser, file, width, dark, site=site) as page:
-            wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert wide <= 0, f"{file.name} is {wide} px too wide"
-            broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
-            assert not broken
+        with open_page(browser, file, 1280, dark=True, site=site) as page:
+            for width, shade in ((1280, "dark"), (390, "light")):
+                page.set_viewport_size({"width": width, "height": 900})
+                page.emulate_media(color_scheme=shade)
+                wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+                assert wide <= 0, f"{file.name} is {wide} px too wide for {width}"
+                broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+                assert not broken
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -287,6 +290,16 @@ def test_what_a_page_repeats_of_a_measurement_is_what_was_kept():
         tables.filled("<!-- kept a --><!-- end -->", {"a": "| x |\n| y |"})
         == "<!-- kept a -->\n| x |\n| y |\n<!-- end -->"
     )
+
+
+def test_numbers_that_stand_beside_those_between_marks():
+    limits, page = (" ".join((DOCS / name).read_text().split()) for name in ("limits.md", "gpu.md"))
+    converged = [row for row in results.read("accuracy") if row["regime"].startswith("converged")]
+    assert "most for the hinge, where the errors were below 1e-4 of them" in limits
+    assert max(converged, key=lambda row: float(row["certified_bound"]))["loss_name"] == "hinge"
+    assert max(float(row["loss_error"]) for row in converged) < 1e-4
+    assert f"a strip of at most 2^{strips.STRIP.bit_length() - 1} logits" in page
+    assert strips.STRIP.bit_count() == 1
 
 
 def test_a_class_in_a_comment_is_given_to_what_follows(site):

@@ -66,6 +66,7 @@ def results(out: Path) -> Any:
     return runs
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_commands_on_one_folder_share_the_runs_and_take_over_those_of_a_killed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,7 +94,6 @@ def test_commands_on_one_folder_share_the_runs_and_take_over_those_of_a_killed_o
             one.kill()
             one.join()
     monkeypatch.setattr(session, "load_indian_pines", tiny_scene)
-    monkeypatch.setattr(memory, "loss_mib", lambda *_: None)
     assert CliRunner().invoke(app, ["compare", *OPTIONS, "--out", str(alone)]).exit_code == 0
 
     trained = {name: (shared / f"{name}.trained").read_text().split() for name in names}
@@ -126,6 +126,7 @@ def test_a_claim_is_held_by_one(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [SETTINGS.key]
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_those_that_train_together_do_what_the_first_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,7 +146,6 @@ def test_those_that_train_together_do_what_the_first_decides(
             held.release()
 
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(memory, "loss_mib", lambda *_: None)
     monkeypatch.setattr(work, "PAUSE", 0.01)
     held = claims.FileLock(tmp_path / "runs" / f".{planned.runs[1].key}.lock")
     (tmp_path / "runs").mkdir()

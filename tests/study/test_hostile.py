@@ -193,6 +193,7 @@ def what_an_earlier_check_found() -> None:
      list_of_images, what_an_earlier_check_found],
     ids=lambda reader: reader.__name__,
 )  # fmt: skip
+@pytest.mark.usefixtures("memory_not_measured")
 def test_no_reader_runs_what_a_file_holds(
     reader: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -453,9 +453,9 @@ def train_until_killed(folder: Path) -> None:
     run_missing(plan(config, scene, threads=1), config, scene, folder, heard, {})
 
 
+@pytest.mark.usefixtures("memory_not_measured")
 def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed outright in the midst of the second of three runs, between two checkpoints."""
-    monkeypatch.setattr(memory, "loss_mib", lambda *_: None)  # takes a process
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     killed.mkdir()
     child = process(train_until_killed, killed)
