@@ -8,12 +8,12 @@ namespace {
 
 // Of a row of logits: bins into r.slot, `bins` where the error is no number, and, when asked for, dm / dx of the error
 // m into r.extra, without its sign, which is - on the foreground. Of the binary cross-entropy the loss of each pixel
-// into r.extra or, with the derivative, that into r.own, likewise without its sign.
+// into r.extra or, with the derivative, that into r.rest, likewise without its sign.
 template <bool derivative, bool entropy, class F, class Stored, class Read>
 void binary_row(const Problem& problem, Rows<F>& r, const Stored* LOVASZ_RESTRICT logits, Read read) {
   const int n = r.length;
   const F steps = static_cast<F>(problem.steps), none = static_cast<F>(problem.bins);
-  F *LOVASZ_RESTRICT extra = r.extra, *LOVASZ_RESTRICT likely = r.own;
+  F *LOVASZ_RESTRICT extra = r.extra, *LOVASZ_RESTRICT likely = r.rest;
   int32_t *LOVASZ_RESTRICT bin = r.slot, *LOVASZ_RESTRICT label = r.label;
   const auto place = [&](int i, F root, bool number) {
     bin[i] = static_cast<int32_t>((number ? root * steps : none) + F(0.5));
@@ -149,7 +149,7 @@ void apply_channels(const Problem& problem, const Tile& tile, char* scratch, con
       const int n = r.length;
       const int32_t* LOVASZ_RESTRICT label = r.label;
       int32_t* LOVASZ_RESTRICT bin = r.slot;
-      const F *LOVASZ_RESTRICT slope = r.extra, *LOVASZ_RESTRICT likely = r.own;
+      const F *LOVASZ_RESTRICT slope = r.extra, *LOVASZ_RESTRICT likely = r.rest;
       F *LOVASZ_RESTRICT out = r.x, *LOVASZ_RESTRICT w = r.q;
       LOVASZ_ROWS
       for (int i = 0; i < n; ++i) bin[i] += label[i] == 1 ? side : 0;

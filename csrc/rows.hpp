@@ -33,7 +33,7 @@ struct Rows {
   int64_t stride, part_stride;
   F *x, *max;  // of the part, in the rows of the tile, as its labels
   int32_t* label;
-  F *q, *sum, *scale, *own, *own_logit, *extra;
+  F *q, *sum, *scale, *rest, *own_logit, *extra;
   int32_t* slot;
 
   Rows(const Problem& problem, char* scratch) {
@@ -44,7 +44,7 @@ struct Rows {
     const auto take = [&next](int64_t size) { return next += size, next - size; };
     x = take(classes * stride), max = take(stride), label = reinterpret_cast<int32_t*>(take(stride));
     q = take(classes * part_stride);
-    sum = take(part_stride), scale = take(part_stride), own = take(part_stride);
+    sum = take(part_stride), scale = take(part_stride), rest = take(part_stride);
     own_logit = take(part_stride), extra = take(part_stride);
     slot = reinterpret_cast<int32_t*>(take(part_stride));
   }

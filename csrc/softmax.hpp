@@ -13,6 +13,8 @@
 
 namespace {
 
+constexpr int kTogether = 16;
+
 template <class F>
 inline F class_weight(const Problem& problem, int c) {
   return problem.class_weights == nullptr ? F(1) : static_cast<F>(problem.class_weights[c]);
@@ -42,15 +44,40 @@ void read_logits(const Problem& problem, const Tile& tile, const Rows<F>& r) {
   }
 }
 
-// Leaves e_c in the rows of a part. In the rows of the pixel: sum s, own = e of its class, own_logit = x of its
-// class, and scale = steps / sqrt(s), or 0 where the pixel is void or its cross-entropy is not finite. Returns
-// how many valid pixels are of the latter kind.
+// Adds e_c^2 of all classes to the rows of sums, kTogether classes at a time: one after the other, small terms would
+// be lost beside a large one, each by half an ulp of it. Leaves e_c in the rows of the part.
+template <class F>
+void add_squares(const Problem& problem, Rows<F>& r, F* LOVASZ_RESTRICT sums, F* LOVASZ_RESTRICT few) {
+  const int n = r.length;
+  const F* LOVASZ_RESTRICT max = r.max;
+  for (int begin = 0; begin < problem.classes; begin += kTogether) {
+    const int end = begin + kTogether < problem.classes ? begin + kTogether : problem.classes;
+    F* LOVASZ_RESTRICT into = begin ? few : sums;
+    for (int c = begin; c < end; ++c) {
+      F* LOVASZ_RESTRICT x = r.x + c * r.stride;
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) {
+        const F e = root_exponential(x[i] - max[i]);
+        x[i] = e;
+        into[i] = (c > begin ? into[i] : F(0)) + e * e;
+      }
+    }
+    if (begin) {
+      LOVASZ_ROWS
+      for (int i = 0; i < n; ++i) sums[i] += few[i];
+    }
+  }
+}
+
+// Leaves e_c in the rows of a part. In the rows of the pixel: sum s, rest = s without the pixel's own class,
+// own_logit = x of its class, and scale = steps / sqrt(s), or 0 where the pixel is void or its cross-entropy is not
+// finite. Returns how many valid pixels are of the latter kind.
 template <class F>
 int softmax_rows(const Problem& problem, Rows<F>& r) {
   const int n = r.length;
   const F* LOVASZ_RESTRICT max = r.max;
   F *LOVASZ_RESTRICT sum = r.sum, *LOVASZ_RESTRICT scale = r.scale;
-  F *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT own_logit = r.own_logit;
+  F *LOVASZ_RESTRICT rest = r.rest, *LOVASZ_RESTRICT own_logit = r.own_logit;
   const int32_t* LOVASZ_RESTRICT label = r.label;
   int32_t* LOVASZ_RESTRICT index = r.slot;
   const int32_t stride = static_cast<int32_t>(r.stride);
@@ -67,22 +94,19 @@ int softmax_rows(const Problem& problem, Rows<F>& r) {
       for (int i = 0; i < n; ++i) extra[i] += w * (max[i] - x[i]);
     }
   }
-  for (int c = 0; c < problem.classes; ++c) {
-    F* LOVASZ_RESTRICT x = r.x + c * r.stride;
-    LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) {
-      const F e = root_exponential(x[i] - max[i]);
-      x[i] = e;
-      sum[i] = (c ? sum[i] : F(0)) + e * e;
-    }
-  }
+  // The own class is added last: what is left of 1 - p of a pixel that is nearly right is the sum of the others.
+  for (int i = 0; i < n; ++i) r.x[index[i]] = -static_cast<F>(INFINITY);
+  add_squares(problem, r, rest, scale);
+  LOVASZ_ROWS
+  for (int i = 0; i < n; ++i) sum[i] = root_exponential(own_logit[i] - max[i]);
+  for (int i = 0; i < n; ++i) r.x[index[i]] = sum[i];
   const F steps = static_cast<F>(problem.steps);
   int odd = 0, nans = 0;
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
+    sum[i] = rest[i] + sum[i] * sum[i];
     const bool number = finite(sum[i]);
     const bool good = number & (own_logit[i] > -static_cast<F>(INFINITY)) & (label[i] >= 0);
-    own[i] = root_exponential(own_logit[i] - max[i]);
     scale[i] = good ? steps / square_root(sum[i]) : F(0);
     odd += number ? 0 : 1;
     nans += ((label[i] >= 0) & !good) ? 1 : 0;
@@ -96,9 +120,8 @@ int softmax_rows(const Problem& problem, Rows<F>& r) {
 
 // Bin of the error 1 - p of the pixel's own class.
 template <class F>
-inline int32_t own_bin(F own, F sum, F scale, F steps) {
-  const F error = F(1) - own * own / sum;
-  const F root = square_root(error > F(0) ? error : F(0));
+inline int32_t own_bin(F rest, F sum, F scale, F steps) {
+  const F root = square_root(rest / sum);
   return static_cast<int32_t>((scale > F(0) ? root : F(0)) * steps + F(0.5));
 }
 
@@ -117,7 +140,7 @@ void class_weights(const Problem& problem, const Rows<F>& r, F* LOVASZ_RESTRICT 
 // Cross-entropy of the valid pixels of a part, after softmax_rows.
 template <class F>
 void add_cross_entropy(const Problem& problem, const Rows<F>& r, CrossEntropy& ce) {
-  const F share = static_cast<F>(problem.smoothing / problem.classes), rest = static_cast<F>(1 - problem.smoothing);
+  const F share = static_cast<F>(problem.smoothing / problem.classes), sharp = static_cast<F>(1 - problem.smoothing);
   F all = F(0);
   for (int c = 0; c < problem.classes; ++c) all += class_weight<F>(problem, c);
   const bool smooth = problem.smoothing > 0;
@@ -128,7 +151,7 @@ void add_cross_entropy(const Problem& problem, const Rows<F>& r, CrossEntropy& c
   LOVASZ_ROWS
   for (int i = 0; i < r.length; ++i) {
     const F log = logarithm(sum[i]);
-    F loss = rest * weight[i] * (log + (max[i] - own_logit[i]));
+    F loss = sharp * weight[i] * (log + (max[i] - own_logit[i]));
     loss += smooth ? share * (all * log + extra[i]) : F(0);
     loss = finite(sum[i]) ? loss : static_cast<F>(NAN);
     extra[i] = label[i] < 0 ? F(0) : loss;
@@ -152,12 +175,12 @@ void count_softmax_part(const Problem& problem, Rows<F>& r, Counts& counts, Cros
   const int n = r.length;
   const int32_t row = slots(problem), foreground = static_cast<int32_t>(counts.foreground - counts.background);
   const F steps = static_cast<F>(problem.steps);
-  const F *LOVASZ_RESTRICT scale = r.scale, *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT sum = r.sum;
+  const F *LOVASZ_RESTRICT scale = r.scale, *LOVASZ_RESTRICT rest = r.rest, *LOVASZ_RESTRICT sum = r.sum;
   const int32_t* LOVASZ_RESTRICT label = r.label;
   int32_t* LOVASZ_RESTRICT slot = r.slot;
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
-    const int32_t at = slot_of(own_bin(own[i], sum[i], scale[i], steps), i) + label[i] * row + foreground;
+    const int32_t at = slot_of(own_bin(rest[i], sum[i], scale[i], steps), i) + label[i] * row + foreground;
     slot[i] = scale[i] > F(0) ? at : i % kSpread;
   }
   increment(counts.background, slot, n);
@@ -193,10 +216,10 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
   const int32_t* LOVASZ_RESTRICT label = r.label;
   int32_t* LOVASZ_RESTRICT bin = r.slot;
   F *LOVASZ_RESTRICT dot = r.extra, *LOVASZ_RESTRICT sum = r.sum, *LOVASZ_RESTRICT scale = r.scale;
-  F *LOVASZ_RESTRICT own = r.own, *LOVASZ_RESTRICT own_weight = r.own_logit;
+  F *LOVASZ_RESTRICT rest = r.rest, *LOVASZ_RESTRICT own_weight = r.own_logit;
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i)
-    bin[i] = own_bin(own[i], sum[i], scale[i], steps) + (label[i] < 0 ? 0 : 2 * label[i] + 1) * side;
+    bin[i] = own_bin(rest[i], sum[i], scale[i], steps) + (label[i] < 0 ? 0 : 2 * label[i] + 1) * side;
   look_up(weights, bin, n, own_weight);
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
@@ -214,20 +237,20 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
   }
   const F loss_scale = static_cast<F>(scales.loss);
   // From here on: sum = scale / s, and dot = (D - the cross-entropy's constant) / s, both NaN where the pixel is no
-  // number; own = what the cross-entropy takes off the pixel's own class.
+  // number; rest = what the cross-entropy takes off the pixel's own class.
   F smooth = F(0), all = F(0);
   if (problem.cross_entropy) {
-    const F rest = static_cast<F>(scales.cross_entropy * (1 - problem.smoothing));
-    class_weights(problem, r, own);
+    const F sharp = static_cast<F>(scales.cross_entropy * (1 - problem.smoothing));
+    class_weights(problem, r, rest);
     LOVASZ_ROWS
-    for (int i = 0; i < n; ++i) own[i] *= rest;
+    for (int i = 0; i < n; ++i) rest[i] *= sharp;
     smooth = static_cast<F>(scales.cross_entropy * problem.smoothing / classes);
     for (int c = 0; c < classes; ++c) all += smooth * class_weight<F>(problem, c);
   }
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
     const F inverse = scale[i] > F(0) ? F(1) / sum[i] : static_cast<F>(NAN);
-    const F constant = problem.cross_entropy ? own[i] + all : F(0);
+    const F constant = problem.cross_entropy ? rest[i] + all : F(0);
     sum[i] = loss_scale * inverse;
     dot[i] = (dot[i] * sum[i] - constant) * inverse;
   }
@@ -239,7 +262,7 @@ void apply_softmax_part(const Problem& problem, bool clean, Rows<F>& r, const F*
       LOVASZ_ROWS
       for (int i = 0; i < n; ++i) {
         const F g = x[i] * x[i] * ((label[i] == c ? own_weight[i] : w[i]) * sum[i] - dot[i]);
-        x[i] = g - off - (label[i] == c ? own[i] : F(0));
+        x[i] = g - off - (label[i] == c ? rest[i] : F(0));
       }
     } else {
       LOVASZ_ROWS

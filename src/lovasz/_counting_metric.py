@@ -66,6 +66,10 @@ class CountingMetric(Metric):
             incoming_state = incoming_state.metric_state
         if isinstance(incoming_state, dict):
             self._same_settings(incoming_state)
+            incoming_state = {
+                name: [value] if isinstance(value, Tensor) and isinstance(self._defaults.get(name), list) else value
+                for name, value in incoming_state.items()
+            }
         super().merge_state(incoming_state)
         self._computed = None  # else `compute` repeats what it returned before the merge,
         self._update_count += 1  # and warns that a metric filled by merging alone is empty
@@ -74,6 +78,8 @@ class CountingMetric(Metric):
         saved = {name: state_dict[prefix + name] for name in self._defaults if prefix + name in state_dict}
         if saved:
             self._same_settings(saved)
+            self._computed = None
+            self._update_count += 1
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _same_settings(self, state: dict[str, Any]) -> None:

@@ -98,6 +98,8 @@ class Task:
         """Return the rule that counts (C, 3) ask for, of probabilities with a bias (C,)."""
         factor, threshold = decision.rule(counts, self.measure)
         judged = self.counted & (counts[:, 1] > 0)
+        if not judged.any():  # a fold may hold all pixels of the classes that count
+            return Rule(torch.ones_like(factor), torch.zeros_like(threshold), bias)
         # Of a class without a labelled pixel nothing is known: it is favoured no more than any other.
         factor = torch.where(judged, factor, factor[judged].min())
         threshold = torch.where(judged, threshold, torch.where(self.counted, threshold[judged].max(), 0.0))
@@ -137,14 +139,14 @@ def fit(task: Task, batches: Batches, progress: Progress) -> tuple[Rule, Fit]:
 def _multiclass(task: Task, batches: Batches, progress: Callable[[int, int], None]) -> tuple[Rule, Fit]:
     """Fit one rule for the largest gain: passes for the bias, the argmax first; for the rule; the folds last."""
     passes = BIAS_PASSES + PASSES + 2
-    zeros = torch.zeros(task.num_classes, dtype=torch.float64)
+    zeros = torch.zeros(task.num_classes, dtype=torch.float64, device="cpu")
     usual = Rule(torch.ones_like(zeros), zeros, zeros)
     first, sums = _passed(task, batches, [[usual]], None, with_sums=True)
     images, folds = len(first), _folds(len(first))
     labelled = first[:, 0, :, 1]
-    total = int(task.summed(torch.tensor([images]))[0])
+    total = int(task.summed(torch.tensor([images], device="cpu"))[0])
     several = 1 if total < 2 else FOLDS + 1  # the last fits all images, the others all but a fold
-    rows = torch.arange(several)[:, None] != folds
+    rows = torch.arange(several, device="cpu")[:, None] != folds
     rows[-1] = True
 
     def of_rows(found: Tensor) -> Tensor:
@@ -199,7 +201,7 @@ def _chosen(
 
 def _folds(images: int) -> Tensor:
     """Return the fold of each image: neighbours, often alike, are in one."""
-    return torch.arange(images) * FOLDS // max(images, 1)
+    return torch.arange(images, device="cpu") * FOLDS // max(images, 1)
 
 
 def _again(
@@ -233,11 +235,12 @@ def _passed(
         with_sums: Whether there are sums, `decision.moments`, (n, R, C, 2); else they are 0.
     """
     of_group = Rule.stacked([Rule.stacked(rules) for rules in groups])
-    counts, sums = ([torch.zeros(0, len(groups[0]), task.num_classes, last, dtype=torch.int64)] for last in (3, 2))
+    nothing = (0, len(groups[0]), task.num_classes)
+    counts, sums = ([torch.zeros(*nothing, last, dtype=torch.int64, device="cpu")] for last in (3, 2))
     seen = 0
     for view in task.views(batches):
         truth = labels.canonical_target(view.target, view.mask, task.ignore_index, task.num_classes)
-        group = torch.zeros(len(truth), dtype=torch.int64)
+        group = torch.zeros(len(truth), dtype=torch.int64, device="cpu")
         if group_of is not None:
             if len(group_of) < seen + len(truth):  # more images than before, which is told in the end
                 group_of = torch.cat((group_of, group))
@@ -255,7 +258,7 @@ def _decided(view: layouts.View, truth: Tensor, rules: Rule, with_sums: bool) ->
     ones = (1,) * (truth.ndim - 1)
     first = torch.arange(images, device=truth.device).view(-1, *ones) * classes
     counts = torch.zeros(number, images * classes * 2, dtype=torch.int64, device=truth.device)
-    sums = torch.zeros(images, number, classes, 2, dtype=torch.int64)
+    sums = torch.zeros(images, number, classes, 2, dtype=torch.int64, device="cpu")
     for (some, part), p in decision.probabilities(view.logits, "softmax", axes):
         label = truth[some, part]
         if not bool((p.isfinite().all(1) | (label < 0)).all()):
@@ -288,18 +291,18 @@ def _channels(task: Task, batches: Batches, progress: Callable[[int, int], None]
                 held = 0
             blocks[-1] += table
             held, images = held + 1, images + 1
-    none = torch.zeros(task.num_classes, 2, bins + 1, dtype=torch.int64)
+    none = torch.zeros(task.num_classes, 2, bins + 1, dtype=torch.int64, device="cpu")
     total = task.summed(sum(blocks, none))
-    number = int(task.summed(torch.tensor([images]))[0])
+    number = int(task.summed(torch.tensor([images], device="cpu"))[0])
     if total[..., -1].any():
-        raise ValueError("logits must not be NaN where a pixel counts")
+        raise ValueError("logits must be finite where a pixel counts, got NaN or inf")
     if not total[task.counted].any():
         raise ValueError("batches must hold a pixel that counts, of a channel that counts, got none")
     progress(1, 1)
     rule = _thresholds(task, total)
     rules = [rule.shrunk(trust, 0.5) for trust in SHRINKAGE]
     fitted = task.score(_at(total, rules))
-    held_out = torch.zeros(len(SHRINKAGE), task.num_classes, 3, dtype=torch.int64)
+    held_out = torch.zeros(len(SHRINKAGE), task.num_classes, 3, dtype=torch.int64, device="cpu")
     for block in blocks:
         without = _thresholds(task, total - block)
         held_out += _at(block, [without.shrunk(trust, 0.5) for trust in SHRINKAGE])

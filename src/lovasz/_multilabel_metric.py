@@ -178,6 +178,13 @@ class MultilabelImageJaccardIndex(_Masks, ImageJaccardIndex):
             target: 0 and 1 of each label, (N, C, *), integer or bool.
             mask: bool, shape of target, or (N, *) for all labels; True counts.
         """
+        if target.ndim < (3 if self.num_classes > 1 else 2):
+            what = "(N, C, *)" if self.num_classes > 1 else "(N, *) or (N, 1, *)"
+            hint = (
+                "preds.t()[None] and target.t()[None]" if self.num_classes > 1 else "preds[None] and target[None]"
+            )
+            got = f"got {tuple(target.shape)}; for one point cloud pass {hint}"
+            raise ValueError(f"target must be {what}, * not empty, {got}")
         self.counts.append(self._counts(preds, target, mask))
 
     def _scores(self, counts: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def iou(
     pairs = list(zip(preds, labels, strict=True)) if per_image else [(preds, labels)]
     classes = [c for c in range(C) if c != ignore]
     ious = [mean([_iou(p, t, c, EMPTY, ignore) for p, t in pairs]) for c in classes]
-    return 100 * torch.tensor(ious, dtype=torch.float64).numpy()
+    return 100 * torch.tensor(ious, dtype=torch.float64, device="cpu").numpy()
 
 
 def _iou(preds: Tensor, labels: Tensor, c: int, empty: float, ignore: int | None) -> float:

@@ -20,6 +20,9 @@ from ._math.tally import class_tallies, narrowest
 
 __all__ = ["boundary_counts", "boundary_distance"]
 
+#: Types that PyTorch computes little in.
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def boundary_distance(width: float, shape: Sequence[int]) -> int:
     """Return the distance in pixels that a boundary region reaches, `max(1, round(width * diagonal))`.
@@ -106,7 +109,8 @@ def _small(name: str, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor
     """Return the labels in the narrowest type that holds the classes and one more, 0 where they do not count."""
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(f"{name} must hold class indices, integer or bool, got {labels.dtype}")
-    counted = (labels.byte() if labels.dtype == torch.bool else labels) * valid
+    narrow = labels.byte() if labels.dtype == torch.bool else labels
+    counted = (narrow.long() if narrow.dtype in _UNSIGNED else narrow) * valid
     low, high = (int(x) for x in counted.aminmax()) if counted.numel() else (0, 0)
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high

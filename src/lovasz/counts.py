@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -109,7 +110,8 @@ class Counts:
         measure: str | Tversky | FBeta = "jaccard",
     ) -> Tensor:
         """Return a certified bound on |loss - exact loss|, float32, for the same arguments as `loss`."""
-        return self._reduced(self._by_class(jaccard.bounds, measure), classes, weight, reduction)
+        bounds = partial(jaccard.bounds, num_classes=self.table.shape[1])
+        return self._reduced(self._by_class(bounds, measure), classes, weight, reduction)
 
     def _by_class(self, function: Callable[..., Tensor], measure: str | Tversky | FBeta) -> Tensor:
         return jaccard.by_rows(function, self.table, self.form, arguments.parse_measure(measure))

@@ -215,7 +215,7 @@ class ThresholdCurve:
 
     def calibration_error_bound(self, bins: int = 15) -> Tensor:
         """Return how far the calibration error may be from that of the pixels themselves, float64 (C,)."""
-        lowest, highest = thresholds.reach(self.table.shape[-1] - 1, self.form, self.table.device)
+        lowest, highest = thresholds.reach(self.table, self.form)
         points = self._points
         moved = torch.maximum(points - lowest, highest - points)
         crossing = torch.stack([

@@ -56,7 +56,8 @@ def image_decision(
         Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
 
     Raises:
-        TypeError, ValueError: for arguments that do not fit, and logits that are NaN where a pixel counts.
+        TypeError, ValueError: for arguments that do not fit, and logits that are not finite where a pixel counts,
+            but for -inf in some classes of a softmax.
 
     Example:
         >>> probs = torch.tensor([0.4, 0.9])
@@ -72,10 +73,12 @@ def image_decision(
         raise ValueError(f"absent_below must be a number from 0 to 1, got {absent_below!r}")
     view, shape = _pixels(logits, mask, form, size, upsample, align_corners, channels)
     number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "the decision counts")
-    pixels = Pixels(view.logits, view.target, view.mask, [], form, view.interpolation)
+    counted = _first_finite(view.logits) if form == "softmax" else view.logits
+    pixels = Pixels(counted, view.target, view.mask, [], form, view.interpolation)
     table = operators.count(pixels, number, True).table
     if table[..., -1].any():
-        raise ValueError(f"logits must not be NaN where a pixel counts, got {int(table[..., -1].sum())} that are")
+        got = int(table[..., -1].sum())
+        raise ValueError(f"logits must be finite where a pixel counts, got {got} of a pixel with NaN or inf")
     histogram, p = decision.probability_histogram(table, form)
     rules, _ = decision.expected(histogram, p, parsed)
     factor, threshold = rules.unbind(-1)
@@ -158,7 +161,7 @@ class DatasetDecision(nn.Module):
         arguments.check_upsample(upsample, align_corners)
         self.num_classes, self.form, self.measure, self.classes = num_classes, form, measure, classes
         self.upsample, self.align_corners = upsample, align_corners
-        counted = torch.ones(num_classes, dtype=torch.bool) if selected is None else selected
+        counted = torch.ones(num_classes, dtype=torch.bool, device="cpu") if selected is None else selected
         if form == "softmax":
             for label in self.ignore_index:
                 if 0 <= label < num_classes:
@@ -200,8 +203,8 @@ class DatasetDecision(nn.Module):
         Never worse on them than the argmax (the threshold 1/2), as the mean over the classes of all their pixels.
 
         Args:
-            batches: of (logits, target) or (logits, target, mask), in the layouts of the loss of this form: a
-                list, or a loader that gives the same in each of 15 passes (1 for the sigmoid).
+            batches: of (logits, target) or (logits, target, mask), in the layouts of `forward`: a list, or a
+                loader that gives the same in each of 15 passes (1 for the sigmoid).
             group: processes, "world" for all, of which each has images of its own; the rule is that of all.
             progress: called with the number of passes done, and of all, after each.
 
@@ -237,7 +240,7 @@ class DatasetDecision(nn.Module):
         """Decide.
 
         Args:
-            logits: (N, C, *) or (P, C); for the sigmoid in the layouts of `lovasz_sigmoid`.
+            logits: (N, C, *) or (P, C); for the sigmoid of one channel also (N, H, W) or (P,).
             size: spatial size of the labels, needed with `upsample`.
 
         Returns:
@@ -280,9 +283,39 @@ def _pixels(
     if form == "softmax":
         shape = (*shape[:1], *shape[2:])
     if size is not None:
+        axes = _spatial_axes(logits, form, upsample, channels)
+        if not isinstance(size, Sequence) or not all(isinstance(n, int) and n > 0 for n in size):
+            raise TypeError(f"size must hold positive integers, the spatial size of the labels, got {size!r}")
+        coarse = shape[len(shape) - len(size) :]
+        if len(size) not in axes or any(n < side for n, side in zip(size, coarse, strict=True)):
+            few = " or ".join(map(str, axes))
+            raise ValueError(
+                f"size must have {few} entries, the spatial axes of logits {tuple(logits.shape)}, each as large or "
+                f"larger, got {tuple(size)}"
+            )
         shape = (*shape[: len(shape) - len(size)], *size)
     zeros = torch.zeros((), dtype=torch.uint8, device=logits.device).expand(shape)
     return layouts.view(logits, zeros, mask, form, upsample, align_corners, channels), shape
+
+
+def _first_finite(logits: Tensor) -> Tensor:
+    """Return logits whose class 0, as which the pixels are counted, is as good as -inf where it was -inf."""
+    out = logits[:, 0] == -torch.inf
+    if not out.any():
+        return logits
+    out &= logits.amax(1) > -torch.inf
+    first = logits[:, :1].masked_fill(out[:, None], torch.finfo(logits.dtype).min)
+    return torch.cat((first, logits[:, 1:]), 1)
+
+
+def _spatial_axes(logits: Tensor, form: str, upsample: str | None, channels: bool | None) -> list[int]:
+    """Return how many of the axes of logits may be spatial."""
+    if form == "softmax" or channels:
+        return [logits.ndim - 2]
+    if channels is False:
+        return [logits.ndim - 1]
+    wanted = interpolation.MODES.get(str(upsample))
+    return [logits.ndim - 2, logits.ndim - 1] if wanted is None else [wanted]
 
 
 def _labels(

@@ -101,11 +101,13 @@ def lowest_means(scores: Tensor, worst: Sequence[int] = (100,)) -> Tensor:
     ranked = scores.sort(dim=0).values.nan_to_num()  # NaN last; sums that no order of the images changes
     sums = F.pad(ranked.cumsum(0), (0, 0, 1, 0))
     known = (~scores.isnan()).sum(0)
-    lowest = (known * torch.tensor(list(worst))[:, None] // 100).clamp(min=1).minimum(known)
+    lowest = (known * torch.tensor(list(worst), device=known.device)[:, None] // 100).clamp(min=1).minimum(known)
     return (sums.gather(0, lowest) / lowest).mean(0)
 
 
 def _without(scores: Tensor, ignore_index: Sequence[int]) -> Tensor:
     """Return the scores (..., C) with NaN for the classes that are ignored."""
     ignored = [c for c in ignore_index if 0 <= c < scores.shape[-1]]
-    return scores.index_fill(-1, torch.tensor(ignored, dtype=torch.int64), torch.nan) if ignored else scores
+    if not ignored:
+        return scores
+    return scores.index_fill(-1, torch.tensor(ignored, dtype=torch.int64, device=scores.device), torch.nan)

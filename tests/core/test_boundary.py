@@ -290,3 +290,11 @@ def work(rank: int, world: int) -> list[float]:
 
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     assert run(work, 2, tmp_path) == [work(0, 1)] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+def test_labels_of_any_integer_type_are_counted(dtype: torch.dtype) -> None:
+    labels = torch.zeros(1, 7, 7, dtype=torch.long)
+    labels[0, 2:5, 2:5] = 1
+    expected = boundary_counts(labels, labels.flip(1), 2, width=1)
+    assert torch.equal(boundary_counts(labels.to(dtype), labels.flip(1).to(dtype), 2, width=1), expected)

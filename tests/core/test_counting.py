@@ -153,11 +153,14 @@ def test_the_bin_map_is_what_grid_and_edges_say(form, bins):
 
 
 def test_the_bound_covers_the_rounding_of_the_errors_themselves():
-    """1 - p is 3e-8, and 0 in float32: more than the lowest of 65,536 bins is wide."""
+    """1 - p is 3e-8, and 0 by a difference in float32: more than the lowest of 65,536 bins is wide."""
     logits, target = torch.tensor([[17.3, 0.0]]), torch.tensor([0])
     exact = lovasz.lovasz_softmax(logits.double(), target, bins=None)
     counts = cases.count(logits, target, bins=65536)
-    assert 1e-8 < (counts.loss().double() - exact).abs() <= counts.bound().double()
+    assert (counts.loss().double() - exact).abs() <= counts.bound().double()
+    table = count_with(plain, logits.t()[None], target[None], None, [], "softmax", 65536, False).table[0]
+    away = (jaccard.losses(table, "softmax")[0] - exact).abs()
+    assert 1e-8 < away <= jaccard.bounds(table, "softmax", num_classes=2)[0]
 
 
 def test_hinge_errors_beyond_the_last_bin_have_no_certificate():
@@ -339,6 +342,54 @@ def test_the_loss_is_accurate_where_a_network_has_learned_nothing(num_classes, s
     target = torch.randint(num_classes, (1, 2**14), generator=generator)
     expected = lovasz.lovasz_softmax(logits.double(), target, bins=None).float()
     assert_close(lovasz.lovasz_softmax(logits, target), expected, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("num_classes", [64, 150, 1000])
+@pytest.mark.parametrize("at", [0, 0.5, 1])
+@pytest.mark.parametrize("right", [True, False])
+def test_small_probabilities_are_not_lost_beside_a_large_one(num_classes, at, right):
+    """Of e^-17 each, a float32 sum that begins with 1 takes none: the loss was half of what it is, at class 0."""
+    generator = torch.Generator().manual_seed(15)
+    logits = -17 + 0.3 * torch.randn(4096, num_classes, generator=generator)
+    sure = round(at * (num_classes - 1))
+    logits[:, sure] = 0.3 * torch.randn(4096, generator=generator)
+    target = torch.full((4096,), sure if right else (sure + 1) % num_classes)
+    counts = lovasz.count(logits, target)
+    exact = lovasz.lovasz_softmax(logits.double(), target, bins=None, classes="all", reduction="none")
+    away = (counts.loss(classes="all", reduction="none").double() - exact).abs()
+    assert (away <= counts.bound(classes="all", reduction="none")).all()
+    found, double = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    lovasz.lovasz_softmax(found, target).backward()
+    lovasz.lovasz_softmax(double, target, bins=None).backward()
+    assert (found.grad - double.grad).norm() <= 0.06 * double.grad.norm()
+    fused = lovasz.lovasz_cross_entropy(logits, target, lovasz_weight=0)
+    expected = torch.nn.functional.cross_entropy(logits.double(), target)
+    own = abs(torch.nn.functional.cross_entropy(logits, target) - expected)
+    assert abs(fused - expected) <= own + 1e-7 + 1e-6 * expected
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: getattr(kernel, "name", str(kernel)))
+@pytest.mark.parametrize("num_classes", [64, 700])
+def test_the_bound_holds_of_every_kernel_for_many_classes(kernel, num_classes):
+    logits = torch.zeros(1, num_classes, 96)
+    logits[:, 0] = 16.64
+    for label in (0, num_classes - 1):
+        target = torch.full((1, 96), label)
+        exact = lovasz.lovasz_softmax(logits.double(), target, bins=None, classes="all", reduction="none")
+        table = count_with(kernel, logits, target, None, [], "softmax", 8192, False).table[0]
+        away = (jaccard.losses(table, "softmax") - exact).abs()
+        assert (away <= jaccard.bounds(table, "softmax", num_classes=num_classes)).all()
+
+
+@pytest.mark.parametrize("num_classes", [150, 1000])
+def test_the_curve_is_certified_for_many_classes(num_classes):
+    logits = torch.zeros(4096, num_classes)
+    logits[:, 0] = 16.64
+    target = torch.zeros(4096, dtype=torch.long)
+    curve = lovasz.count(logits, target).threshold_curve()
+    least, most = (bound[0] for bound in curve.bounds("recall"))
+    true = (logits[:1].double().softmax(1)[0, 0] >= curve.thresholds).double()
+    assert ((least <= true) & (true <= most)).all()
 
 
 @pytest.mark.parametrize("std", [0, 1e-3])

@@ -261,17 +261,69 @@ def test_arguments_that_do_not_fit_are_named(given: dict, message: str) -> None:
         image_decision(torch.zeros(2, 3, 4, 4), **given)
 
 
+@pytest.mark.parametrize(("shape", "options", "message"), [
+    ((1, 3, 8, 8), {"size": (16,), "upsample": "bilinear"}, r"size must have 2 entries.*got \(16,\)"),
+    ((1, 3, 4, 8, 8), {"size": (16, 16), "upsample": "trilinear"}, "size must have 3 entries"),
+    ((2, 3, 8, 8), {"size": (2, 16, 16), "upsample": "bilinear"}, "size must have 2 entries"),
+    ((2, 3, 8, 8), {"size": (4, 4), "upsample": "bilinear"}, r"each as large or larger, got \(4, 4\)"),
+    ((2, 3, 8, 8), {"size": 16, "upsample": "bilinear"}, "size must hold positive integers.*got 16"),
+    ((2, 8, 8), {"size": (16,), "upsample": "bilinear", "form": "sigmoid"}, "size must have 2 entries"),
+])  # fmt: skip
+def test_a_size_that_does_not_fit_is_named(shape: tuple[int, ...], options: dict, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        image_decision(torch.zeros(shape), **options)
+
+
+@pytest.mark.parametrize("out", [0, 1, 2])
+def test_a_class_that_is_ruled_out_is_decided_as_if_it_were_not_there(out: int) -> None:
+    logits = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+    logits[:, out] = -torch.inf
+    rest = [c for c in range(3) if c != out]
+    found = image_decision(logits)
+    assert torch.equal(found, torch.tensor(rest)[image_decision(logits[:, rest])])
+    logits[0, :, 0, 0] = -torch.inf
+    with pytest.raises(ValueError, match="logits must be finite"):
+        image_decision(logits)
+
+
+def test_a_fold_may_hold_all_that_counts() -> None:
+    generator = torch.Generator().manual_seed(4)
+    batches = [(torch.randn(1, 3, 6, 6, generator=generator), torch.zeros(1, 6, 6).long()) for _ in range(5)]
+    batches[0][1][0, 0] = 2
+    fitted = DatasetDecision(3, classes=[2]).fit(batches)
+    assert fitted.images == 5
+    assert fitted.fitted >= fitted.usual
+    batches = [batches[0], (batches[1][0], torch.full((1, 6, 6), -100))]
+    assert DatasetDecision(3).fit(batches).images == 2
+
+
+def test_another_default_device_does_not_reach_the_fit() -> None:
+    generator = torch.Generator().manual_seed(5)
+    logits = torch.randn(6, 1, 6, 6, generator=generator)
+    target = torch.randint(2, (6, 6, 6), generator=generator)
+    softmax, sigmoid = DatasetDecision(2), DatasetDecision(1, form="sigmoid")
+    expected = [copy.deepcopy(softmax).fit([(logits.expand(-1, 2, -1, -1), target)]).fitted]
+    expected += [copy.deepcopy(sigmoid).fit([(logits, target)]).fitted]
+    torch.set_default_device("meta")
+    try:
+        found = [softmax.fit([(logits.expand(-1, 2, -1, -1), target)]).fitted]
+        found += [sigmoid.fit([(logits, target)]).fitted]
+    finally:
+        torch.set_default_device(None)
+    assert found == expected
+
+
 def test_nan_is_named() -> None:
     logits = torch.zeros(1, 2, 3, 3)
     logits[0, 1, 0, 0] = torch.nan
-    with pytest.raises(ValueError, match="logits must not be NaN where a pixel counts, got 2 that are"):
+    with pytest.raises(ValueError, match="logits must be finite where a pixel counts, got 2 of a pixel"):
         image_decision(logits)
     mask = torch.ones(1, 3, 3, dtype=torch.bool)
     mask[0, 0, 0] = False
     assert image_decision(logits, mask=mask).shape == (1, 3, 3)
     target = torch.zeros(1, 3, 3, dtype=torch.long)
     for form, labels in (("softmax", target), ("sigmoid", torch.stack((target, target), 1))):
-        with pytest.raises(ValueError, match="NaN"):
+        with pytest.raises(ValueError, match=r"logits must be finite.*NaN"):
             DatasetDecision(2, form=form).fit([(logits, labels)])
 
 

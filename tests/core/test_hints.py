@@ -217,3 +217,24 @@ def test_a_class_that_is_ruled_out_with_minus_infinity_is_never_predicted() -> N
     scores = ONE_HOT.float().clone()
     scores[:, 0] = -math.inf
     assert_close(ConfusionMatrix(3)(scores, G)[:, 0], torch.zeros(3, dtype=torch.int64))
+
+
+# ---- channels that the shapes do not tell ----
+
+
+def test_signals_of_several_labels_are_not_told_to_be_upsampled_as_images() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits, target = torch.randn(2, 3, 50, generator=generator), torch.randint(2, (2, 3, 100), generator=generator)
+    said = refused(lovasz_sigmoid, logits, target)
+    assert "upsample" not in said
+    assert "channels=True for (N, C, L)" in said
+    said = refused(lovasz_sigmoid, logits, target, channels=True)
+    assert 'upsample="linear"' in said
+    assert lovasz_sigmoid(logits, target, channels=True, upsample="linear", reduction="none").shape == (3,)
+
+
+def test_an_axis_of_length_one_in_the_target_is_squeezed() -> None:
+    logits, target = torch.randn(2, 8, 8), torch.randint(2, (2, 1, 8, 8))
+    said = refused(lovasz_sigmoid, logits, target)
+    squeezed = follow(said, r"target\.squeeze.*", target=target)
+    assert lovasz_sigmoid(logits, squeezed, channels=False).isfinite()

@@ -258,3 +258,18 @@ def _of_all(rank: int, world: int) -> list[float]:
 def test_processes_share_their_counts(tmp_path: Any) -> None:
     first, second = run(_of_all, 2, tmp_path)
     assert first == second
+
+
+@pytest.mark.parametrize(("number", "shape"), [(3, (100, 3)), (1, (100,))])
+def test_points_are_no_images(number: int, shape: tuple[int, ...]) -> None:
+    masks = torch.zeros(shape, dtype=torch.long)
+    with pytest.raises(ValueError, match="for one point cloud pass preds"):
+        MultilabelImageJaccardIndex(number).update(masks, masks)
+
+
+def test_complex_numbers_are_refused() -> None:
+    complex_, labels = torch.full((1, 4), 1 + 1j), torch.ones(1, 4, dtype=torch.long)
+    for metric in (JaccardIndex(2), MultilabelJaccardIndex(1)):
+        for preds, target in ((complex_, labels), (labels, complex_)):
+            with pytest.raises(TypeError, match="must hold real numbers"):
+                metric.update(preds, target)

@@ -206,3 +206,44 @@ def test_a_metric_loads_no_state_that_was_counted_differently(name: str, kind: t
     words = words.split(" ")[0]
     with pytest.raises(ValueError, match=f"{words} must be"):
         torch.nn.ModuleDict({"metric": metric}).load_state_dict(torch.nn.ModuleDict({"metric": saved}).state_dict())
+
+
+def test_a_state_that_is_loaded_is_the_one_that_is_computed() -> None:
+    labels = torch.tensor([0, 1])
+    wrong, right = JaccardIndex(2), JaccardIndex(2)
+    for metric, preds in ((wrong, labels.flip(0)), (right, labels)):
+        metric.persistent(True)
+        metric.update(preds, labels)
+        metric.compute()
+    wrong.load_state_dict(right.state_dict())
+    assert wrong.compute() == 1
+    fresh = JaccardIndex(2)
+    fresh.persistent(True)
+    fresh.load_state_dict(right.state_dict())
+    assert fresh.compute() == 1  # without a warning that nothing was added
+
+
+def test_a_state_whose_images_were_put_together_is_merged() -> None:
+    images = torch.tensor([[0, 1], [1, 1]])
+    one, other = ImageJaccardIndex(2), ImageJaccardIndex(2)
+    one.update(images, images)
+    for _ in range(2):
+        other.update(images, images.flip(0))
+    state = dict(other.metric_state)
+    state["counts"] = torch.cat(state["counts"])
+    one.merge_state(state)
+    assert sum(map(len, one.counts)) == 6
+
+
+@pytest.mark.parametrize("metric", [JaccardIndex(3, ignore_index=0), ImageJaccardIndex(3, worst=[50, 100])])
+def test_another_default_device_changes_no_score(metric: Metric) -> None:
+    labels = torch.tensor([[0, 1, 2], [1, 1, 2]])
+    metric.update(labels, labels.flip(0))
+    expected = metric.compute()
+    metric._computed = None
+    torch.set_default_device("meta")
+    try:
+        found = metric.compute()
+    finally:
+        torch.set_default_device(None)
+    assert_close(found, expected)

@@ -13,6 +13,8 @@ from .._math import binning, interpolation, jaccard
 from ..measures import NAMED, FBeta, Tversky
 
 REDUCTIONS = ("mean", "sum", "none")
+#: Counters of a class that a kernel has beside those of the bins, at most.
+COUNTERS_BESIDE = 16
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -57,8 +59,8 @@ def parse_bins(bins: int | str | None, pixels: int | None, num_classes: int, for
             f'bins must be "auto", None (sort) or an integer from {binning.MIN_BINS} to '
             f"{binning.MAX_BINS}, got {bins!r}"
         )
-    if 2 * num_classes * (number + 1) >= 2**31:
-        most = (2**31 - 1) // (2 * num_classes) - 1
+    if 2 * num_classes * (number + COUNTERS_BESIDE) >= 2**31:
+        most = (2**31 - 1) // (2 * num_classes) - COUNTERS_BESIDE
         fits = f"at most {most} bins fit" if most >= binning.MIN_BINS else "no number of bins fits; bins=None sorts"
         raise ValueError(f"bins must be fewer for {num_classes} classes: {fits} a table below 2^31, got {number}")
     return number

@@ -139,7 +139,7 @@ def softmax_pixels(
             f"{tuple(target.shape)}{hint}"
         )
     if mask is not None and tuple(mask.shape) != expected:
-        raise ValueError(f"mask must have the shape of target {expected}, got {tuple(mask.shape)}")
+        raise ValueError(f"mask must have the shape of the labels, {expected}, got {tuple(mask.shape)}")
     mode = None if as_fine else resolution(logits, target, upsample, align_corners)
     return _view(logits, target, mask, False, mode)
 
@@ -203,7 +203,11 @@ def binary_pixels(
             f"{tuple(target.shape)}; for one label per pixel use lovasz_softmax"
         )
     else:
-        hint = finer(logits, target, upsample, axes)
+        hint = squeezed(target, shape, "target") or finer(logits, target, upsample, axes)
+        if channels is None and logits.ndim == 3 and target.ndim == 3 and target.shape[1] == logits.shape[1]:
+            hint = (
+                "; pass channels=True for (N, C, L) or channels=False for (N, H, W), which their shapes do not tell"
+            )
         raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
                          f"got {tuple(target.shape)}{hint}")  # fmt: skip
     if logits.shape[1] == 0:

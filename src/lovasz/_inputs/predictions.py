@@ -27,6 +27,7 @@ def predicted_masks(
 
     Of one label both tensors, or either, may lack axis 1.
     """
+    _check_real(preds, target)
     if target.is_floating_point():
         raise TypeError(
             f"target must hold 0 and 1 as integers (or bool), got {target.dtype}: {whole(target, 0, 0)}"
@@ -122,6 +123,7 @@ def predicted_pixels(
 
     With a threshold scores have one channel, and class 1 is above it.
     """
+    _check_real(preds, target)
     if threshold is not None and preds.is_floating_point():
         return _above(preds, target, ignore_index, mask, upsample, align_corners, threshold)
     shape, got, scores = tuple(target.shape), tuple(preds.shape), preds.is_floating_point()
@@ -165,6 +167,13 @@ def predicted_pixels(
     if not scores:
         _check_one_label(preds, target, labels, indices, num_classes)
     return indices, labels
+
+
+def _check_real(preds: Tensor, target: Tensor) -> None:
+    """Reject complex numbers, whose imaginary part would be dropped."""
+    for name, tensor in (("preds", preds), ("target", target)):
+        if tensor.is_complex():
+            raise TypeError(f"{name} must hold real numbers, got {tensor.dtype}")
 
 
 def _check_mask(mask: Tensor, target: Tensor, given: tuple[int, ...]) -> None:

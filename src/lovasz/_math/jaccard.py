@@ -24,10 +24,17 @@ from torch import Tensor
 from ..measures import JACCARD, Tversky
 from . import binning
 
-#: Largest error of a probability computed in float32, as a share of the whole (32 ulp of 1).
-ROUNDING = 32 * 2.0**-24
 #: Share of a bin by which the rounding of the bin's position can move a pixel over its edge.
 EDGE_ROUNDING = 2.0**-6
+
+
+def rounding(form: str, num_classes: int = 1) -> float:
+    """Return the largest error of a probability that is computed in float32.
+
+    32 steps of 2^-24, and what a softmax's sum over more classes adds: no kernel takes more than 16 of them, or one
+    sixteenth of them, one after the other.
+    """
+    return (32 + (num_classes / 16 if form == "softmax" else 0)) * 2.0**-24
 
 
 def _denominator(k: Tensor, j: Tensor, G: Tensor, measure: Tversky) -> Tensor:
@@ -119,8 +126,10 @@ def weights(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     return _poisoned(F.pad(both, (0, 1)), table)
 
 
-def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
+def bounds(table: Tensor, form: str, measure: Tversky = JACCARD, num_classes: int = 1) -> Tensor:
     """Return a certified bound on |loss - exact| of each class, float64 (...), float32 rounding included.
+
+    `num_classes` is how many a softmax was taken over, of which the table may hold some.
 
     In a bin J lies between its values at the two edges and the estimate jumps at the grid point, so the
     bin adds at most the longer of its two parts times the growth of J across it. The loss moves by no more
@@ -132,9 +141,9 @@ def bounds(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:
     part = torch.maximum(points - ends[:-1], ends[1:] - points) * (1 + EDGE_ROUNDING)
     growth = set_loss(k + n_f, j + n_b, G, measure) - set_loss(k, j, G, measure)
     quantised = block_sum(torch.where(growth > 0, part * growth, 0.0))
-    rounding = ROUNDING * (1 + (losses(table, form, measure) if form == "hinge" else 0.0))
+    rounded = rounding(form, num_classes) * (1 + (losses(table, form, measure) if form == "hinge" else 0.0))
     any_pixel = (n_b + n_f).sum(-1) > 0
-    return _poisoned(torch.where(any_pixel, quantised + rounding, 0.0), table)
+    return _poisoned(torch.where(any_pixel, quantised + rounded, 0.0), table)
 
 
 def curve(table: Tensor, form: str, measure: Tversky = JACCARD) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import binning
-from .jaccard import EDGE_ROUNDING, ROUNDING, block_sum
+from .jaccard import EDGE_ROUNDING, block_sum, rounding
 from .lasting import lasting
 
 #: Probabilities closer to 1 are 1 in float32.
@@ -50,14 +50,14 @@ def taken(table: Tensor, at: Tensor, form: str) -> tuple[Tensor, Tensor]:
 
 def above(t: float, bins: int, form: str) -> float:
     """Return a threshold at which `taken` has the pixels of p > t: it leaves those of the bins that hold t."""
-    edges = binning.edges(bins, form)
+    edges = binning.edges(bins, form, torch.device("cpu"))
     place = int(torch.searchsorted(edges, t, right=True))
     return max(edges[place].item(), 1 - edges[place - 1].item())
 
 
 def possible(table: Tensor, at: Tensor, form: str) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return TP and FP as `taken` does, at the least and at the most that the pixels may be."""
-    lowest, highest = reach(table.shape[-1] - 1, form, table.device)
+    lowest, highest = reach(table, form)
     lowest, highest = lowest.clamp(min=0), highest.clamp(max=1)  # the threshold 0 takes all
     rest = 1 - at
     # Foreground is taken if m <= 1 - t, background if m >= t: large errors lose the one and add the other.
@@ -66,10 +66,10 @@ def possible(table: Tensor, at: Tensor, form: str) -> tuple[tuple[Tensor, Tensor
     return (tp_least, tp_most), (fp_least, fp_most)
 
 
-def reach(bins: int, form: str, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest error that a pixel of each bin may have, each float64 (K,)."""
-    edges = binning.edges(bins, form, device)
-    margin = EDGE_ROUNDING * edges.diff() + ROUNDING
+def reach(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest error that a pixel of each bin of a table (C, 2, K + 1) may have, float64 (K,)."""
+    edges = binning.edges(table.shape[-1] - 1, form, table.device)
+    margin = EDGE_ROUNDING * edges.diff() + rounding(form, len(table))
     return edges[:-1] - margin, edges[1:] + margin
 
 
@@ -90,7 +90,7 @@ def average_precision(table: Tensor, form: str) -> tuple[Tensor, Tensor, Tensor]
     n, bins = table[..., 1, :-1], table.shape[-1] - 1
     above = (n.cumsum(-1) - n).double()
     negatives = torch.nn.functional.pad(table[..., 0, :-1].cumsum(-1), (1, 0)).double()
-    lowest, highest = reach(bins, form, table.device)
+    lowest, highest = reach(table, form)
     edges = binning.edges(bins, form, table.device)
 
     def mean(sums: Tensor) -> Tensor:
