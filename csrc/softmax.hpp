@@ -44,12 +44,13 @@ void read_logits(const Problem& problem, const Tile& tile, const Rows<F>& r) {
   }
 }
 
-// Adds e_c^2 of all classes to the rows of sums, kTogether classes at a time: one after the other, small terms would
-// be lost beside a large one, each by half an ulp of it. Leaves e_c in the rows of the part.
+// Sums e_c^2 of all classes but the pixel's own, kTogether at a time: one after the other, small terms would be lost
+// beside a large one, each by half an ulp of it. Leaves e_c in the rows of the part.
 template <class F>
-void add_squares(const Problem& problem, Rows<F>& r, F* LOVASZ_RESTRICT sums, F* LOVASZ_RESTRICT few) {
+void add_others(const Problem& problem, Rows<F>& r, F* LOVASZ_RESTRICT sums, F* LOVASZ_RESTRICT few) {
   const int n = r.length;
   const F* LOVASZ_RESTRICT max = r.max;
+  const int32_t* LOVASZ_RESTRICT label = r.label;
   for (int begin = 0; begin < problem.classes; begin += kTogether) {
     const int end = begin + kTogether < problem.classes ? begin + kTogether : problem.classes;
     F* LOVASZ_RESTRICT into = begin ? few : sums;
@@ -59,7 +60,7 @@ void add_squares(const Problem& problem, Rows<F>& r, F* LOVASZ_RESTRICT sums, F*
       for (int i = 0; i < n; ++i) {
         const F e = root_exponential(x[i] - max[i]);
         x[i] = e;
-        into[i] = (c > begin ? into[i] : F(0)) + e * e;
+        into[i] = (c > begin ? into[i] : F(0)) + (label[i] == c ? F(0) : e * e);
       }
     }
     if (begin) {
@@ -95,16 +96,13 @@ int softmax_rows(const Problem& problem, Rows<F>& r) {
     }
   }
   // The own class is added last: what is left of 1 - p of a pixel that is nearly right is the sum of the others.
-  for (int i = 0; i < n; ++i) r.x[index[i]] = -static_cast<F>(INFINITY);
-  add_squares(problem, r, rest, scale);
-  LOVASZ_ROWS
-  for (int i = 0; i < n; ++i) sum[i] = root_exponential(own_logit[i] - max[i]);
-  for (int i = 0; i < n; ++i) r.x[index[i]] = sum[i];
+  add_others(problem, r, rest, scale);
   const F steps = static_cast<F>(problem.steps);
   int odd = 0, nans = 0;
   LOVASZ_ROWS
   for (int i = 0; i < n; ++i) {
-    sum[i] = rest[i] + sum[i] * sum[i];
+    const F own = root_exponential(own_logit[i] - max[i]);
+    sum[i] = rest[i] + own * own;
     const bool number = finite(sum[i]);
     const bool good = number & (own_logit[i] > -static_cast<F>(INFINITY)) & (label[i] >= 0);
     scale[i] = good ? steps / square_root(sum[i]) : F(0);

@@ -368,7 +368,6 @@ def test_small_probabilities_are_not_lost_beside_a_large_one(num_classes, at, ri
     assert abs(fused - expected) <= own + 1e-7 + 1e-6 * expected
 
 
-@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: getattr(kernel, "name", str(kernel)))
 @pytest.mark.parametrize("num_classes", [64, 700])
 def test_the_bound_holds_of_every_kernel_for_many_classes(kernel, num_classes):
     logits = torch.zeros(1, num_classes, 96)

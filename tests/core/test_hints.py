@@ -226,8 +226,11 @@ def test_signals_of_several_labels_are_not_told_to_be_upsampled_as_images() -> N
     generator = torch.Generator().manual_seed(1)
     logits, target = torch.randn(2, 3, 50, generator=generator), torch.randint(2, (2, 3, 100), generator=generator)
     said = refused(lovasz_sigmoid, logits, target)
-    assert "upsample" not in said
-    assert "channels=True for (N, C, L)" in said
+    assert (
+        'for (N, C, L) pass channels=True and upsample="linear", for (N, H, W) channels=False and "bilinear"'
+        in said
+    )
+    assert lovasz_sigmoid(logits, target, channels=False, upsample="bilinear", reduction="none").shape == (1,)
     said = refused(lovasz_sigmoid, logits, target, channels=True)
     assert 'upsample="linear"' in said
     assert lovasz_sigmoid(logits, target, channels=True, upsample="linear", reduction="none").shape == (3,)

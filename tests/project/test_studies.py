@@ -258,7 +258,7 @@ def test_the_page_says_what_a_good_start_changes() -> None:
         tables.paired_difference("", "", usual, tables.scores(rows, "ce", column)).mean
         for column in tables.DECIDED[:2]
     ]
-    said = "is {:.1f} points above `ce` by the rule of the validation part, and {:.1f} above `ce` by that of the training"
+    said = "is {:.1f} points above `ce` by the rule of the validation part, and {:.1f} above"
     assert said.format(*above) in words
 
 

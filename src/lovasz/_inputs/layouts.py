@@ -204,10 +204,9 @@ def binary_pixels(
         )
     else:
         hint = squeezed(target, shape, "target") or finer(logits, target, upsample, axes)
-        if channels is None and logits.ndim == 3 and target.ndim == 3 and target.shape[1] == logits.shape[1]:
-            hint = (
-                "; pass channels=True for (N, C, L) or channels=False for (N, H, W), which their shapes do not tell"
-            )
+        if hint and channels is None and logits.ndim == 3 and target.shape[1] == logits.shape[1] > 1:
+            signals, images = 'channels=True, upsample="linear"', 'channels=False, upsample="bilinear"'
+            hint = f"; for (N, C, L) pass {signals}, for (N, H, W) {images}"
         raise ValueError(f"target must match logits {shape}, with or without a channel axis of size 1, "
                          f"got {tuple(target.shape)}{hint}")  # fmt: skip
     if logits.shape[1] == 0:
