@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -28,6 +29,7 @@ from lovasz.study.train.config import Config
 from lovasz.study.train.config_file import make_config, write_config
 from lovasz.study.train.known import OF_CLASSES, OF_LABELS
 from lovasz.study.train.options import flag, help_text, option
+from lovasz.study.train.runs import plan
 from lovasz.study.train.settings import Settings
 from tests.cli.commands import assert_refused
 from tests.study.made_up import made_up
@@ -527,6 +529,34 @@ def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
     session.Session(Console(file=shown, width=80))._print_results(made_up(("ce", "lovasz"), 2), out)
     shown.seek(0)
     assert shown.read().splitlines()[-1] == f"{tmp_path}/o\\udcff/config.yaml"
+
+
+def test_names_are_printed_as_they_are() -> None:
+    """Rich would take what is in brackets for markup, and a word between colons for a picture."""
+    data = tiny_scene()
+    names = ("car [left]", "x[/b]", ":car:", "d")
+    absent = replace(data.parts["val"], pixels=(0, 0, 0, 1))
+    data = replace(data, name="mine [v2]", class_names=names, parts=data.parts | {"val": absent})
+    data = replace(data, warnings=("labels.json [/b]: no mask holds 7",))
+    config, shown = make_config({"steps": 2, "seeds": 1}, None), io.StringIO()
+    one = session.Session(Console(file=shown, width=200, highlight=False, emoji=False))
+    one.start = ""
+    one._print_start(data, plan(config, data, 1))
+    lines = shown.getvalue().splitlines()
+    assert lines[0].startswith("mine [v2]: 4 classes, ")
+    assert "labels.json [/b]: no mask holds 7" in lines
+    assert any(line.startswith("no val mask holds car [left], x[/b], :car:: where") for line in lines)
+
+
+def test_the_terminal_of_a_comparison_draws_no_pictures(
+    invoke: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speaks(console: Console) -> None:
+        console.print(":car:", markup=False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "Session", speaks)
+    assert ":car:\n" in invoke("compare", "--out", str(tmp_path / "out")).stdout
 
 
 @pytest.mark.usefixtures("memory_not_measured")

@@ -219,6 +219,17 @@ def test_labels_that_are_no_class_are_an_error_whatever_is_allowed(
     assert not json.loads((out / "results.json").read_text())["complete"]
 
 
+def test_an_empty_image_with_255_is_a_problem_like_any_other(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    """Where the target is of class 0 alone, the table of labels has one row."""
+    empty, found = np.zeros((4, 5), np.uint8), np.full((4, 5), 255, np.uint8)
+    found[0] = 0
+    result = invoke(*write(tmp_path, [(empty, empty), (found, empty)]), "--num-classes", 2, "--out", tmp_path / "o")
+    assert result.exit_code == 1, result.output
+    assert "01.png holds the label 255 at 15 pixels" in result.stdout
+    assert "--map 255:1" in result.stdout
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["counted"] == 1
+
+
 def test_nothing_to_count_is_no_success(tmp_path: Path, invoke: Callable[..., Result]) -> None:
     predictions, targets = write(tmp_path, draw(2, 5))
     for path in predictions.iterdir():

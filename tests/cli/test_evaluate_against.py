@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from lovasz.cli import evaluation_run
 from lovasz.cli.app import app
+from lovasz.study.summary import resampling
 from lovasz.study.summary.stats import signed
 from tests.cli.commands import assert_refused
 from tests.study.masks import VOID, draw, write
@@ -75,6 +79,47 @@ def test_every_score_has_an_interval_without_being_asked(folder: Path) -> None:
     assert "How sure these numbers are" in (folder / "out" / "report.html").read_text()
 
 
+def test_ctrl_c_while_images_are_drawn_keeps_the_scores_and_says_what_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "sites.csv").write_text("image,site\n" + "".join(f"{name},{name[0]}\n" for name in names(folder)))
+    drawn = resampling._drawn
+
+    def interrupted(*arguments: int) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        monkeypatch.setattr(resampling, "_drawn", drawn)  # a second one would end the command at once
+        return drawn(*arguments)
+
+    monkeypatch.setattr(resampling, "_drawn", interrupted)
+    options = ("--against", folder / "better", "--subgroups", folder / "sites.csv", "--resamples", 400_000)
+    result = evaluate(folder, *options)
+    assert result.exit_code == 130, result.output
+    found = results(folder)
+    assert (found["complete"], found["interrupted"], found["counted"]) == (True, True, 16)
+    assert (found["intervals"], found["against"], found["subgroups"]) == (None, None, [])
+    said = "Interrupted after the images were counted. Asked for and missing: intervals, comparison, subgroups."
+    assert said in " ".join(result.stdout.split())
+    assert said in (folder / "out" / "report.html").read_text()
+    assert (folder / "out" / "images.csv").is_file()
+
+
+def test_ctrl_c_while_other_predictions_are_counted_is_an_interruption(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = evaluation_run.evaluate
+
+    def second_interrupted(pairs: Any, *arguments: Any) -> Any:
+        if pairs.predictions.name == "better":
+            os.kill(os.getpid(), signal.SIGINT)
+        return counting(pairs, *arguments)
+
+    monkeypatch.setattr(evaluation_run, "evaluate", second_interrupted)
+    result = evaluate(folder, "--against", folder / "better")
+    assert result.exit_code == 130, result.output
+    assert (results(folder)["complete"], results(folder)["interrupted"]) == (False, True)
+    assert "Asked for and missing: intervals, comparison." in " ".join(result.stdout.split())
+
+
 def test_no_resamples_no_intervals(folder: Path) -> None:
     result = evaluate(folder, "--resamples", "0")
     assert result.exit_code == 0
@@ -123,6 +168,18 @@ def test_others_that_lack_images_are_compared_on_those_that_all_have(folder: Pat
     assert (
         sum([found["against"]["baseline"]["highest"], *(one["highest"] for one in found["against"]["others"])]) == 1
     )
+
+
+def test_predictions_without_a_common_image_are_scored_and_not_compared(folder: Path) -> None:
+    """The command ended, and what was counted was lost."""
+    for file in sorted((folder / "predictions").iterdir())[2:]:
+        file.unlink()
+    result = evaluate(folder, "--against", folder / "lacking", "--allow-missing")
+    assert result.exit_code == 0, result.output
+    found = results(folder)
+    assert (found["counted"], found["against"]) == (2, None)
+    assert found["warnings"][-1] == "Not compared: no image was counted of all predictions."
+    assert found["warnings"][-1] in " ".join(result.stdout.split())
 
 
 def test_tables_of_an_earlier_comparison_are_deleted(folder: Path) -> None:
@@ -212,6 +269,18 @@ def test_predictions_of_one_name_are_told_apart_by_their_folders(folder: Path) -
     assert others == ["old/predictions", "new/predictions"]
 
 
+def test_names_are_plain_text_on_the_terminal(folder: Path) -> None:
+    """Neither markup nor emoji: of [v2] the name was left out, and [/v] ended the command."""
+    for which in ("a[/v]", "b[/v]", "q[v2]"):
+        shutil.copytree(folder / "better", folder / which)
+    words = ["evaluate", folder / "a[/v]", folder / "targets", *OPTIONS, "--out", folder / "out :car:"]
+    words += ["--against", folder / "b[/v]", "--against", folder / "q[v2]"]
+    result = CliRunner().invoke(app, list(map(str, words)), prog_name="lovasz")
+    assert result.exit_code == 0, result.output
+    assert "Against a[/v], in points" in result.stdout
+    assert str(folder / "out :car:" / "report.html") in result.stdout
+
+
 def test_lists_are_compared_by_name(folder: Path) -> None:
     for which in ("predictions", "better"):
         rows = "".join(f"{name},{which}/{name}.png,targets/{name}.png\n" for name in names(folder))
@@ -231,6 +300,26 @@ def test_lists_are_compared_by_name(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert results(folder)["against"]["images"] == 17
     assert results(folder)["against"]["others"][0]["wins"] == 17
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_lists_of_other_targets_are_not_compared(folder: Path, same: bool) -> None:
+    """Of one name each has a target; a copy of it is as good."""
+    shutil.copytree(folder / "targets", folder / "copy")
+    if not same:
+        Image.fromarray(np.zeros((3, 3), np.uint8)).save(folder / "copy" / f"{names(folder)[3]}.png")
+    for which, targets in (("predictions", "targets"), ("better", "copy")):
+        rows = "".join(f"{name},{which}/{name}.png,{targets}/{name}.png\n" for name in names(folder))
+        (folder / f"{which}.csv").write_text("name,prediction,target\n" + rows)
+    words = ["evaluate", folder / "predictions.csv", *OPTIONS, "--against", folder / "better.csv"]
+    words += ["--out", folder / "out"]
+    result = CliRunner().invoke(app, list(map(str, words)), prog_name="lovasz")
+    if same:
+        assert result.exit_code == 0, result.output
+        return
+    name = names(folder)[3]
+    files = (str(folder / where / f"{name}.png") for where in ("targets", "copy"))
+    assert_refused(result, f"--against {folder}/better.csv", f"of {name}", *files, "expected the same targets")
 
 
 def test_a_loss_is_shown_as_surely_as_a_gain(folder: Path) -> None:

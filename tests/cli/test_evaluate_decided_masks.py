@@ -55,6 +55,15 @@ def test_two_masks_of_one_name_are_refused(other: str, tmp_path: Path) -> None:
     assert_refused(by_list(tmp_path, *LOGITS, "--decide", "usual", code=2), said)
 
 
+@pytest.mark.parametrize("name", ["a.png/b", "a.npy/b/c"])
+def test_a_folder_of_the_name_of_a_mask_is_refused(name: str, tmp_path: Path) -> None:
+    make_files(tmp_path, 3, images=2)
+    (tmp_path / "list.csv").write_text(f"prediction,target,name\ns/0.npy,t/0.png,a\ns/1.npy,t/1.png,{name}\n")
+    refused = by_list(tmp_path, *LOGITS, "--decide", "usual", code=2)
+    assert_refused(refused, f"that of {name} would lie in a folder a.")
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_name_in_a_list_is_that_of_the_mask(tmp_path: Path) -> None:
     make_files(tmp_path, 3, images=2)
     rows = "prediction,target,name\ns/0.npy,t/0.png,left/one\ns/1.npy,t/1.png,two.npy\n"
@@ -128,7 +137,19 @@ def test_what_could_not_be_decided_at_all_deletes_nothing(tmp_path: Path) -> Non
     evaluate(tmp_path, *LOGITS, "--decide", "usual")
     usual = files(tmp_path / "out" / "masks")
     evaluate(tmp_path, "--scores", "probabilities", "--decide", "image", code=1)
-    assert files(tmp_path / "out" / "masks.partial") == usual
+    assert files(tmp_path / "out" / "masks") == usual
+
+
+def test_what_fails_before_a_mask_is_written_leaves_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path, 3)
+    evaluate(tmp_path, *LOGITS, "--decide", "usual")
+    usual = files(tmp_path / "out" / "masks")
+    stopping_after(0, monkeypatch)
+    assert "no space" in evaluate(tmp_path, *LOGITS, "--decide", "image", code=2).stderr
+    assert files(tmp_path / "out" / "masks") == usual
+    assert not (tmp_path / "out" / "masks.partial").exists()
 
 
 def test_a_mask_that_is_there_already_is_not_written_again(tmp_path: Path) -> None:

@@ -249,6 +249,29 @@ def test_a_nifti_volume_is_no_stack_of_classes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "results.json").read_text())["scores"]["miou"] == 1
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.bool_])
+@pytest.mark.parametrize("target", ["a.nii.gz", "a.tif"])
+def test_what_fits_on_a_volume_has_one_label_of_each_voxel(target: str, kind: Any, tmp_path: Path) -> None:
+    """Of two classes in an array of four or five slices nothing else tells."""
+    import nibabel
+    import tifffile
+
+    volume = np.random.default_rng(0).integers(0, 2, (4, 8, 5)).astype(np.uint8)
+    for folder in ("predictions", "targets"):
+        (tmp_path / folder).mkdir()
+    np.save(tmp_path / "predictions" / "a.npy", volume.astype(kind))
+    if target == "a.tif":
+        tifffile.imwrite(tmp_path / "targets" / target, volume, photometric="minisblack")
+    else:
+        nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / "targets" / target)
+    folders = (tmp_path / "predictions", tmp_path / "targets")
+    words = ("evaluate", *folders, "--num-classes", 2, "--out", tmp_path / "o")
+    result = CliRunner().invoke(app, [*map(str, words)], prog_name="lovasz")
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "o" / "results.json").read_text())
+    assert (record["scores"]["pixels"], record["scores"]["miou"]) == (160, 1)
+
+
 def test_scores_are_reduced_as_advised(evaluate_arrays: Any) -> None:
     scores = np.eye(3, dtype=np.float32)[Q]
     _, record = evaluate_arrays(scores, G, "--num-classes", 3)

@@ -2,7 +2,10 @@
 
 import csv
 import functools
+import json
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from lovasz.cli.app import app
+from lovasz.study.io.score_files import logit, open_scores
+from lovasz.study.score import fitting
+from lovasz.study.score.deciding import Decision
 from tests.cli.commands import assert_refused
-from tests.cli.scored import SHAPE, evaluate, make, softmax
+from tests.cli.scored import SHAPE, evaluate, evaluate_list, make, make_files, softmax
 
 
 def ious(pairs: list[tuple[Any, Any]], classes: int) -> list[float]:
@@ -75,9 +83,6 @@ def test_grey_maps_and_thresholds(tmp_path: Path, run: Any, kind: Any, most: int
 @pytest.mark.parametrize("kind", [np.uint8, np.float16, np.float32, np.float64])
 def test_a_probability_at_the_threshold_is_told_apart(kind: Any) -> None:
     """Above a threshold that was given; of a fitted one it is reached, as in the curve."""
-    from lovasz.study.io.score_files import logit
-    from lovasz.study.score.deciding import Decision
-
     values = np.arange(256) / 255 if kind == np.uint8 else np.linspace(0, 1, 101).astype(kind).astype(np.float64)
     logits = torch.from_numpy(logit(values))[None, None, :, None]
     for threshold in values.tolist():
@@ -131,12 +136,38 @@ def test_what_is_no_score_is_named(tmp_path: Path, run: Any, array: Any, kind: s
     assert "0.npy" in output
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.35, 0.4, 0.499])
+def test_the_usual_decision_is_that_of_the_stored_probabilities(kind: Any, value: float, tmp_path: Path) -> None:
+    """Neighbours may have one logarithm in float32; of equal ones the first class is taken."""
+    values = np.full((3, 12, 10), kind(value))
+    values[1, ::2] = np.nextafter(kind(value), kind(1))
+    values[2] = 1 - 2 * value
+    np.save(tmp_path / "a.npy", values)
+    with open_scores(tmp_path / "a.npy", 400, "probabilities") as scores:
+        logits = scores.logits(3, False, (12, 10))
+    assert logits.dtype == np.float32
+    found = Decision("usual", 3).labels(torch.from_numpy(logits)[None, :, :, None])
+    np.testing.assert_array_equal(found.reshape(12, 10), values.argmax(0))
+
+
 def test_either_axis_may_be_the_classes(tmp_path: Path, run: Any) -> None:
     for place in ("s", "t"):
         (tmp_path / place).mkdir()
     Image.fromarray(np.zeros((3, 3), np.uint8)).save(tmp_path / "t" / "0.png")
     np.save(tmp_path / "s" / "0.npy", np.zeros((3, 3, 3), np.float32))
     assert "the first axis or the last" in run("--scores", "logits", code=1).stdout
+
+
+def test_a_list_in_the_folder_of_other_images_is_not_those_images(tmp_path: Path) -> None:
+    make_files(tmp_path, 3)
+    make_files(tmp_path / "test", 3)
+    options = ("--scores", "logits", "--decide", "dataset", "--fit", tmp_path / "s", tmp_path / "t")
+    for where, code in (("../test/", 0), ("../", 2)):
+        lines = [f"{image},{where}s/{image}.npy,{where}t/{image}.png" for image in range(6)]
+        (tmp_path / "s" / "list.csv").write_text("\n".join(["name,prediction,target", *lines]))
+        done = evaluate_list(tmp_path / "s", *options, code=code)
+    assert "--fit must name other images" in done.stderr
 
 
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, run: Any) -> None:
@@ -146,6 +177,16 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, run: Any) -> None:
     assert_refused(run("--decide", "image", code=2), "--decide needs --scores")
     assert_refused(run("--scores", "logits", "--threshold", "2", code=2), "from 0 to 1 or best, got 2")
     assert_refused(run("--scores", "logits", "--threshold", "0.5", code=2), "these have 3 channels")
+
+
+@pytest.mark.parametrize("options", [(), ("--scores", "logits")])
+def test_a_label_beyond_int64_is_refused(options: Any, tmp_path: Path, run: Any) -> None:
+    pairs = make(tmp_path, 3, images=1)
+    np.save(tmp_path / "s" / "0.npy", pairs[0][0] if options else pairs[0][0].argmax(0))
+    refused = run(*options, "--ignore", 10**20, code=2)
+    assert_refused(refused, f"--ignore must be a label from -2^63 to 2^63 - 1, got {10**20}")
+    for label in (2**63 - 1, -(2**63)):
+        run(*options, "--ignore", label)
 
 
 def test_each_image_is_decided_by_itself(tmp_path: Path, run: Any) -> None:
@@ -199,19 +240,45 @@ def test_labels_in_grey_are_no_probabilities(tmp_path: Path, run: Any) -> None:
     assert_refused(run("--scores", "probabilities", classes=2, code=2), "hold 0 and 1 alone")
 
 
-def test_a_fit_that_is_interrupted_ends_the_command(
+def test_a_name_without_a_pair_ends_the_command_before_a_rule_is_fitted(
     tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lovasz.study.score.fitting import ScoredImages
+    make_files(tmp_path, 3)
+    make_files(tmp_path / "o", 3)
+    (tmp_path / "o" / "s" / "4.npy").unlink()
+    options = ("--scores", "logits", "--decide", "dataset", "--fit", tmp_path / "o" / "s", tmp_path / "o" / "t")
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "read_scores", None)  # nothing is read
+        refused = run(*options, code=2)
+    assert_refused(refused, "--fit: ", "has no prediction of that name", "--allow-missing fits on the others")
+    assert not (tmp_path / "out").exists()
+    assert "chosen on 5 images of" in run(*options, "--allow-missing")["decided"]
 
-    for image, (x, _) in enumerate(make(tmp_path, 3)):
-        np.save(tmp_path / "s" / f"{image}.npy", x)
-    through = ScoredImages.__iter__
+
+def test_scores_are_not_mapped_whatever_their_names_say(tmp_path: Path) -> None:
+    """It was said to be a mask of trainIds, and what to do then was refused."""
+    scores = np.random.default_rng(0).normal(size=(19, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "x_gtFine_labelTrainIds.npy", scores)
+    Image.fromarray(np.full((4, 5), 7, np.uint8)).save(tmp_path / "x_gtFine_labelIds.png")
+    rows = "prediction,target\nx_gtFine_labelTrainIds.npy,x_gtFine_labelIds.png\n"
+    (tmp_path / "list.csv").write_text(rows)
+    options = ("--map", "cityscapes", "--scores", "logits", "--out", tmp_path / "o")
+    done = CliRunner().invoke(app, ["evaluate", *map(str, (tmp_path / "list.csv", *options))])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["scores"]["pixels"] == 20
+
+
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_fit_that_is_interrupted_ends_the_command(
+    ended_by: int, code: int, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_files(tmp_path, 3)
+    through = fitting.ScoredImages.__iter__
 
     def interrupted(images: Any) -> Any:
-        images._stop.set()
+        os.kill(os.getpid(), ended_by)
         return through(images)
 
-    monkeypatch.setattr(ScoredImages, "__iter__", interrupted)
-    assert "ended at once" in run("--scores", "logits", "--decide", "dataset", code=130).output
+    monkeypatch.setattr(fitting.ScoredImages, "__iter__", interrupted)
+    assert "ended at once" in run("--scores", "logits", "--decide", "dataset", code=code).output
     assert not (tmp_path / "out" / "results.json").exists()

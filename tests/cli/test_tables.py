@@ -47,6 +47,13 @@ def row_of(text: str, name: str) -> list[str]:
     return line.split()
 
 
+def test_titles_and_headers_are_plain_text() -> None:
+    """A tag that opens nothing ended the command, another was left out."""
+    text = printed(80, fitted("a[/v] [bold]b :car:", "[/c]", ["[d]"], [Column("[/e] :car:", ["1"])], 80))
+    for words in ("a[/v] [bold]b :car:", "[/c]", "[d]", "[/e] :car:"):
+        assert words in text
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_every_loss_is_named_beside_its_mean_and_interval(comparison: Comparison, width: int) -> None:
     """At 80 columns "ce+lovasz" was "ce…", at 60 it was nothing."""

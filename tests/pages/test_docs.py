@@ -298,6 +298,13 @@ def test_numbers_that_stand_beside_those_between_marks():
     assert "most for the hinge, where the errors were below 1e-4 of them" in limits
     assert max(converged, key=lambda row: float(row["certified_bound"]))["loss_name"] == "hinge"
     assert max(float(row["loss_error"]) for row in converged) < 1e-4
+    times = [
+        float(row["gradient_error"]) / float(row["published_gradient_error"]) for row in results.read("accuracy")
+    ]
+    nearer = [one for one in times if one > 1]
+    said = f"In {len(nearer)} of the {len(times)} rows the published gradient is nearer, "
+    said += f"{min(nearer):.0f} to {max(nearer):.0f} times"
+    assert said in " ".join((DOCS / "performance.md").read_text().split())
     assert f"a strip of at most 2^{strips.STRIP.bit_length() - 1} logits" in page
     assert strips.STRIP.bit_count() == 1
 

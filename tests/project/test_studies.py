@@ -272,7 +272,7 @@ def test_the_page_says_how_many_rules_gain() -> None:
     ]
     sure = [gap.mean > 0 for gap in gaps if gap.decided]
     assert (len(gaps), sure.count(True), sure.count(False)) == (22, 2, 4)
-    said = "of 22 rules fitted on validation for losses without weights two gained for sure, and four lost"
+    said = "of all 22 rules fitted on validation for losses without weights two gained for sure, and four lost"
     assert said in " ".join(PAGE.split())
 
 

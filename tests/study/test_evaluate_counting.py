@@ -13,7 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, M
 from lovasz.metrics import ConfusionMatrix, DiceScore, ImageJaccardIndex, JaccardIndex, PixelAccuracy
 from lovasz.scores import EMPTY
 from lovasz.study.processes import Ranks
-from lovasz.study.score import evaluation, images, rows, scores
+from lovasz.study.score import evaluation, images, rows, scores, tally
 from lovasz.study.score.evaluation import Evaluation, evaluate
 from lovasz.study.score.pairing import pair
 from lovasz.study.score.tally import LabelError, confusion
@@ -68,6 +68,28 @@ def test_pixels_are_counted_as_by_the_metric(kind: str, void: int, num_classes: 
     found = confusion(prediction, np.asfortranarray(target), num_classes, {void})
     np.testing.assert_array_equal(found, metric.compute().numpy())
     assert found.sum() == ((target != void) & (target < num_classes)).sum()
+
+
+# At the largest number of each type and beside it; of one row the width alone is as large.
+SIZES = [(1, end + more) for end in (2**7, 2**8, 2**15, 2**16) for more in (-1, 0, 1)]
+SIZES += [size[::-1] for size in SIZES] + [(2, 64), (16, 16), (3, 85), (2, 128), (128, 256), (181, 181), (256, 256)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_every_size_of_a_table_is_counted(height: int, width: int) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = (np.append(rng.integers(0, end, 99), [0, end - 1]) for end in (height, width))
+    expected = np.zeros((height, width), np.int64)
+    np.add.at(expected, (rows, columns), 1)
+    np.testing.assert_array_equal(tally._table(rows, columns, height, width), expected)
+
+
+@pytest.mark.parametrize(("num_classes", "ignored"), [(256, set()), (3, {0})])
+def test_the_label_255_is_counted_where_no_target_is_above_0(num_classes: int, ignored: set[int]) -> None:
+    prediction, target = np.array([[0, 255, 255]], np.uint8), np.zeros((1, 3), np.uint8)
+    found = confusion(prediction, target, num_classes, ignored)
+    assert found.sum() == (0 if ignored else 3)
+    assert ignored or found[0, 255] == 2
 
 
 def test_an_image_without_a_pixel_that_counts_counts_nothing() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from lovasz.study.io.groups import groups, properties
+from lovasz.study.io.text import csv_text
 
 NAMES = ["a/p1_0", "a/p1_1", "b/p2_0"]
 
@@ -67,3 +68,25 @@ def test_names_of_another_normal_form_are_the_same(tmp_path):
 def test_a_table_without_columns_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no column beside image"):
         properties(write(tmp_path, "image\na/p1_0\na/p1_1\nb/p2_0\n"), NAMES)
+
+
+def test_names_with_dots_are_told_apart(tmp_path):
+    """As those of patient and slice, and of DICOM; a name may be the beginning of another, or another image's."""
+    file = write(tmp_path, "image,group\n1.2.840.1,a\n1.2.840.2,b\n1.2.840,c\np1.a,d\np1,e\n")
+    assert groups(str(file), ["1.2.840.2", "1.2.840.1"]) == ["b", "a"]
+    assert groups(str(file), ["1.2.840", "1.2.840.1"]) == ["c", "a"]
+    assert groups(str(file), ["p1", "p1.a"]) == ["e", "d"]
+    file = write(tmp_path, "image,group\n1.2.840.1.png,a\n1.2.840.2.nii.gz,b\n")
+    assert groups(str(file), ["1.2.840.1", "1.2.840.2"]) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"has no line of the image 1\.2\.840"):
+        groups(str(file), ["1.2.840"])
+
+
+def test_names_are_found_as_images_csv_writes_them_and_as_they_are(tmp_path):
+    names = ["-1_a", "=b", "a\\x1b", "'c"]
+    for write_name in (csv_text, str):
+        lines = [f"{write_name(name)},{index}\n" for index, name in enumerate(names)]
+        assert groups(str(write(tmp_path, "image,group\n" + "".join(lines))), names) == ["0", "1", "2", "3"]
+    file = write(tmp_path, "image,group\n'-1_a.png,x\n-1_a,y\n")
+    with pytest.raises(ValueError, match="line 3: the image -1_a is also in line 2"):
+        groups(str(file), names)

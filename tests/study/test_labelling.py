@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from lovasz.study.io.classes import Classes
+from lovasz.study.io.colours import labels_of_palette
 from lovasz.study.io.images import read_image
 from lovasz.study.io.kinds import UnreadableFileError
-from lovasz.study.io.labelling import Labelling, make_labelling
+from lovasz.study.io.labelling import Labelling, UnknownLabelError, make_labelling
 from lovasz.study.io.labels import CITYSCAPES, READY, LabelMap, occurring, parse_map, replace
 from lovasz.study.io.masks import UnknownLabelsError, fits, open_mask, read_mask
+from lovasz.study.io.palette import packed_16
 from lovasz.study.io.palettes import PalettesDifferError, check_palettes
 from tests.study.coloured import (
     BLACK,
@@ -289,6 +291,29 @@ def test_the_palette_of_any_tiff_is_read(stored: dict[str, Any], tmp_path: Path)
         check_palettes(paths)
 
 
+def test_a_palette_of_16_bits_is_not_narrowed(tmp_path: Path) -> None:
+    """Two of its colours may begin with the same 8 bits."""
+    tifffile = pytest.importorskip("tifffile")
+    colours = np.zeros((3, 256), np.uint16)
+    colours[:, 1], colours[:, 2] = (0xFF34, 0, 0), (0xFFCC, 0, 0)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, TRUTH, photometric="palette", colormap=colours)
+    said = r"a\.tif: holds \d+ pixels of the palette's index 1, the colour #ff3400000000 of uint16, and those of"
+    with pytest.raises(UnreadableFileError, match=said):
+        read_mask(path, labelling=BY_COLOUR)
+    np.testing.assert_array_equal(read_mask(path), TRUTH)
+    with pytest.raises(UnknownLabelError, match="the colour #ff3400000000 of uint16"):
+        labels_of_palette(TRUTH, packed_16(colours.T), BY_COLOUR)
+    # What no pixel uses, and colours that were made of 8 bits, by either rule, are no reason.
+    np.testing.assert_array_equal(labels_of_palette(TRUTH * 0, packed_16(colours.T), BY_COLOUR), TRUTH * 0)
+    mixed = packed_16(np.array([(0, 0, 0), (0xFF00, 0, 0), (0, 0x8080, 0), (0x1234, 0, 0)], np.uint16))
+    np.testing.assert_array_equal(labels_of_palette(TRUTH, mixed, BY_COLOUR), TRUTH)
+    other = tmp_path / "b.tif"
+    tifffile.imwrite(other, TRUTH, photometric="palette", colormap=colours[:, [0, 2, 1, *range(3, 256)]])
+    with pytest.raises(PalettesDifferError, match=r"a\.tif has #ff3400000000 at index 1"):
+        check_palettes([path, other])
+
+
 def _bmp(path: Path, indices: Any, bits: int, colours: tuple[tuple[int, int, int], ...]) -> Path:
     """A BMP of a palette, the lowest row first."""
     height, width = indices.shape
@@ -398,6 +423,13 @@ def test_a_map_names_values_and_others_stay(tmp_path: Path) -> None:
         assert mask.named == {7}
     np.save(tmp_path / "a.npy", np.array([[-1, 10**6, 1]]))
     assert read_mask(tmp_path / "a.npy", labelling=by("-1:void,1000000:0")).tolist() == [[255, 0, 1]]
+
+
+@pytest.mark.parametrize("label", [2**63, -(2**63) - 1, 10**20])
+def test_a_label_beyond_int64_cannot_be_left_out(label: int) -> None:
+    with pytest.raises(ValueError, match=rf"--ignore must be a label from -2\^63 to 2\^63 - 1, got {label}"):
+        make_labelling(CLASSES, (255, label), None)
+    make_labelling(CLASSES, (2**63 - 1, -(2**63)), None)
 
 
 def test_what_stands_for_void_by_chance_is_refused(tmp_path: Path) -> None:

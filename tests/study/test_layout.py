@@ -81,15 +81,25 @@ def test_list(tmp_path: Path) -> None:
         ("part,image,mask\ntrain,i.png,m.png\nval,no.png,m.png", r"line 3: there is no file .*no\.png"),
         ("part,image,mask\ntrain,i.png,", "line 2: an image and a mask are needed"),
         ("part,image,mask\ntrain,i.png,m.png", "the val part holds no images"),
+        ("part,image,mask\ntest,i.png,m.png\ntest,i.png,m.png", "line 3: the image i.png is also in line 2"),
+        ("part,image,mask\ntrain,i.png,m.png\ntrain,./i.png,n.png", "line 3: the image ./i.png is also in line 2"),
         (f"part,image,mask\ntrain,{'i' * 200_000}.png,m.png", "line 2: is not CSV"),
         (b"part,image,mask\ntrain,\xff.png,m.png", r"mine\.csv: is not UTF-8 text \(invalid start byte at byte 22"),
     ],
 )
 def test_wrong_list(rows: str | bytes, said: str, tmp_path: Path) -> None:
-    touch(tmp_path / "i.png", tmp_path / "m.png")
+    touch(tmp_path / "i.png", tmp_path / "m.png", tmp_path / "n.png")
     (tmp_path / "mine.csv").write_bytes(rows if isinstance(rows, bytes) else rows.encode())
     with pytest.raises(LayoutError, match=said):
         find(tmp_path / "mine.csv")
+
+
+def test_a_name_that_a_list_of_voc_has_twice_is_named(tmp_path: Path) -> None:
+    (voc(tmp_path, train=2, val=1) / "ImageSets" / "Segmentation" / "val.txt").write_text(
+        "2007_000002\n\n2007_000002\n"
+    )
+    with pytest.raises(LayoutError, match=r"val\.txt, line 3: 2007_000002 is also in line 1"):
+        find(tmp_path)
 
 
 def test_a_list_of_voc_that_is_not_utf_8_is_named(tmp_path: Path) -> None:

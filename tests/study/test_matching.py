@@ -207,6 +207,13 @@ def test_a_name_passed_over_that_has_a_partner_is_a_pair_that_is_not_read(tmp_pa
     assert (names(under_rule), under_rule.unread) == (["a"], [("b", "b_img.npz", "b_mask.png")])
 
 
+def test_without_subfolders_what_can_be_read_comes_first(tmp_path: Path) -> None:
+    """The picture of another kind took the place of the mask, whatever their folders."""
+    found = matched(tmp_path, ["x_pred.png", "y_pred.png"], ["a/x.png", "b/x.gif", "0/y.gif", "a/y.png"])
+    assert [pair[1:] for pair in found.pairs] == [("x_pred.png", "a/x.png"), ("y_pred.png", "a/y.png")]
+    assert (found.alone, found.unread) == (([], []), [])
+
+
 def test_names_that_are_not_utf_8_have_no_normal_form_and_stay_apart(tmp_path: Path) -> None:
     odd = [os.fsdecode(b"\xff.png"), r"\udcff.png"]
     found = matched(tmp_path, odd, odd)

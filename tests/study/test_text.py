@@ -16,6 +16,7 @@ def test_a_text_that_can_be_printed_stays_as_it_is() -> None:
 def test_what_cannot_be_printed_is_escaped() -> None:
     assert printable(os.fsdecode(b"a\xff.png")) == r"a\udcff.png"
     assert printable("a\n\x1b[31m\u202e") == r"a\x0a\x1b[31m\u202e"
+    assert printable("\u200ea\u200f\u061c") == r"\u200ea\u200f\u061c"
 
 
 def test_different_texts_stay_different() -> None:

@@ -67,7 +67,7 @@ def possible(table: Tensor, at: Tensor, form: str) -> tuple[tuple[Tensor, Tensor
 
 
 def reach(table: Tensor, form: str) -> tuple[Tensor, Tensor]:
-    """Return the least and the largest error that a pixel of each bin of a table (C, 2, K + 1) may have, float64 (K,)."""
+    """Return the least and the largest error that a pixel may have in each bin of a table (C, ...), each (K,)."""
     edges = binning.edges(table.shape[-1] - 1, form, table.device)
     margin = EDGE_ROUNDING * edges.diff() + rounding(form, len(table))
     return edges[:-1] - margin, edges[1:] + margin

@@ -65,7 +65,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
         fail(str(error))
     if config.devices > 1 and processes == 1:
         raise typer.Exit(launch(config.devices))
-    console = Console(highlight=False, quiet=not is_first())
+    console = Console(highlight=False, emoji=False, quiet=not is_first())
     session: Session | None = None
     try:
         with console.status("Loading PyTorch Lightning"):

@@ -12,6 +12,7 @@ from lovasz.cli.evaluation_resamples import make_resample_options, rival_pairs
 from lovasz.cli.evaluation_run import Job, run
 from lovasz.cli.evaluation_scores import ScoreOptions, check_score_options
 from lovasz.cli.evaluation_surface import parse_tolerance, with_spacing
+from lovasz.cli.interruption import noted
 from lovasz.scores import EMPTY
 from lovasz.study.environment import INSTALL, missing
 from lovasz.study.io.disk import check_writable
@@ -187,6 +188,8 @@ def evaluate(
         known = make_classes(pairs, num_classes, classes, target_map, threads, processes)
         labellings = make_labellings(known, ignored, target_map, map_predictions)
         for side, remedy in enumerate(ALREADY_MAPPED):
+            if side == 0 and scores is not None:  # they are not mapped
+                continue
             files = (str(pairs.paths(image)[side]) for image in range(len(pairs.files)))
             check_stored_ids(labellings[side].label_map, files, remedy)
         photos = make_photos(pairs, images)
@@ -213,7 +216,7 @@ def evaluate(
             subgroups,
             against or (),
             resamples,
-            lambda path: rival_pairs(path, targets, max_values),
+            lambda path: rival_pairs(path, pairs),
         )
         for other in images_drawn.rivals:
             predicted = (str(other.paths(image)[0]) for image in range(len(other.files)))
@@ -221,29 +224,29 @@ def evaluate(
         check_writable(out)  # last: what is refused leaves no folder
     except (ValueError, OSError) as error:
         _fail(str(error))
-    try:
-        code = run(
-            Job(
-                pairs,
-                known,
-                labellings,
-                empty,
-                out,
-                threads,
-                allow_missing,
-                photos,
-                worst,
-                wanted,
-                images_drawn,
-                width,
-                tolerance,
-            )
-        )
-    except KeyboardInterrupt:  # the second, or while the results were written
-        print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
-        code = 130
-    except (OSError, PalettesDifferError, NoRuleError) as error:
-        _fail(str(error))
+    job = Job(
+        pairs,
+        known,
+        labellings,
+        empty,
+        out,
+        threads,
+        allow_missing,
+        photos,
+        worst,
+        wanted,
+        images_drawn,
+        width,
+        tolerance,
+    )
+    with noted() as interruption:
+        try:
+            code = run(job, interruption)
+        except KeyboardInterrupt:  # the second, or while a rule was fitted
+            print("lovasz: ended at once; nothing is kept but what was already written", file=sys.stderr)
+            code = interruption.code
+        except (OSError, PalettesDifferError, NoRuleError) as error:
+            _fail(str(error))
     raise typer.Exit(code)
 
 

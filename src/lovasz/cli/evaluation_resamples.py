@@ -1,5 +1,6 @@
 """What ``--group``, ``--subgroups``, ``--against`` and ``--resamples`` ask for."""
 
+import filecmp
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,11 +25,12 @@ FEWEST = 1_000
 
 @dataclass(frozen=True)
 class Resampled:
-    """What came of it; nothing where it was not asked for, or was interrupted."""
+    """What came of it; nothing where it was not asked for, or was interrupted: then `missing` says what."""
 
     intervals: ScoreIntervals | None = None
     contest: Contest | None = None
     subgroups: Sequence[Subgroup] = ()
+    missing: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,12 @@ class ResampleOptions:
     rivals: list[Pairs]
     resamples: int
 
+    @property
+    def asked(self) -> list[str]:
+        """Say what was asked for."""
+        wanted = {"intervals": True, "comparison": self.rivals, "subgroups": self.columns}
+        return [what for what, is_asked in wanted.items() if self.resamples and is_asked]
+
     def resampled(
         self,
         evaluations: Sequence[Evaluation],
@@ -59,7 +67,7 @@ class ResampleOptions:
     ) -> Resampled:
         """Resample the images of the first of the evaluations, and compare the others with it."""
         if not self.resamples or stop.is_set():
-            return Resampled()
+            return Resampled(missing=self.asked)
         first, done = evaluations[0], 0
         with console.status("Resampling images") as status:
 
@@ -76,7 +84,7 @@ class ResampleOptions:
                     subgroups(first, scores, self.columns, self.groups, draws),
                 )
             except StoppedError:
-                return Resampled()
+                return Resampled(missing=self.asked)
 
 
 def make_resample_options(
@@ -117,14 +125,33 @@ def make_resample_options(
     )
 
 
-def rival_pairs(path: Path, targets: Path | None, most: int) -> Pairs:
-    """Pair other predictions with the targets, or read another list."""
-    if targets is None and path.is_dir():
+def rival_pairs(path: Path, pairs: Pairs) -> Pairs:
+    """Pair other predictions with the targets of the baseline, or read another list.
+
+    Raises:
+        ValueError: If nothing can be paired, or a list has other targets.
+    """
+    if pairs.by is not None and path.is_dir():
         raise ValueError(f"--against must be a list (CSV) as PREDICTIONS is, got the folder {path}")
-    found = make_pairs(path, targets, most)
+    found = make_pairs(path, pairs.targets if pairs.by is None else None, pairs.most)
     if not found.files:
         raise ValueError(" ".join([f"--against {path} holds no masks of the targets.", *found.told()]).rstrip("."))
+    if pairs.by is not None:
+        _check_targets(path, pairs, found)
     return found
+
+
+def _check_targets(path: Path, pairs: Pairs, others: Pairs) -> None:
+    """Check that a name has one target in two lists, or a copy of it."""
+    targets = {name: pairs.paths(image)[1] for image, (name, _, _) in enumerate(pairs.files)}
+    for image, (name, _, _) in enumerate(others.files):
+        first, second = targets.get(name), others.paths(image)[1]
+        if first is None or first.samefile(second) or filecmp.cmp(first, second, shallow=False):
+            continue
+        raise ValueError(
+            f"--against {printable(path)}: the target of {name} is {printable(second)}, and {printable(first)} in "
+            f"{printable(pairs.by)}, which is another file; expected the same targets"
+        )
 
 
 def _called(paths: Sequence[Path]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import shlex
-import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from rich.console import Console
 from lovasz.cli.evaluation_resamples import Resampled, ResampleOptions
 from lovasz.cli.evaluation_scores import ScoreOptions
 from lovasz.cli.evaluation_tables import counting, print_maps, print_outcome, print_pairing, print_problems
-from lovasz.cli.interruption import noted
+from lovasz.cli.interruption import Interruption
 from lovasz.cli.resample_tables import print_contest, print_intervals
 from lovasz.study.io.classes import Classes
 from lovasz.study.io.labelling import Labelling
@@ -73,19 +72,19 @@ class Job:
         return self.allow_missing or not any(one.problems for one in self.every)
 
 
-def run(job: Job) -> int:
+def run(job: Job, interruption: Interruption) -> int:
     """Count, print and write; return the exit code.
 
     Raises:
         OSError: If the processes do not see the same files, or something cannot be written.
     """
-    with joined() as ranks, noted() as interruption:
+    with joined() as ranks:
         seen = hashlib.sha256(repr([one.files for one in job.every]).encode()).hexdigest()
         if len(set(ranks.all(seen))) > 1:
             raise OSError(
                 "the processes do not see the same files; on every machine both folders must hold all of them"
             )
-        console, stop = Console(highlight=False, quiet=ranks.rank > 0), interruption.stop
+        console, stop = Console(highlight=False, emoji=False, quiet=ranks.rank > 0), interruption.stop
         evaluations = _counted(job, stop, ranks, console)
         stopped = any(one.stopped for one in evaluations)
         outcome = _outcome(job, evaluations, stopped, stop, ranks, console)
@@ -98,7 +97,7 @@ def run(job: Job) -> int:
                 # A path may be longer than the terminal is wide and must stay in one piece.
                 console.print(printable(path), soft_wrap=True, markup=False)
         if stopped or stop.is_set():
-            return 128 + (interruption.signal or signal.SIGINT)  # which may have reached another process
+            return interruption.code
         return 0 if outcome.complete else 1
 
 
@@ -112,8 +111,6 @@ def _counted(job: Job, stop: threading.Event, ranks: Ranks, console: Console) ->
             continue
         if job.scores is not None:
             scoring = job.scores.scoring(pairs, targets, job.workers, stop, ranks, console)
-            if job.scores.masks is not None:
-                job.scores.masks.begin(ranks)
         with counting(console, len(pairs.files), ranks) as on_images:
             found.append(
                 evaluate(
@@ -144,7 +141,7 @@ def _outcome(
     """Score what was counted, on the first process, and draw the images again."""
     first = evaluations[0]
     scores = score(first, job.empty) if ranks.rank == 0 and first.counted else None
-    found = Resampled()
+    found = Resampled(missing=job.resamples.asked if scores is not None and stopped else ())
     if scores is not None and not stopped and all(one.counted for one in evaluations):
         found = job.resamples.resampled(evaluations, scores, job.workers, stop, console)
     command = printable(shlex.join(["lovasz", *sys.argv[1:]]))
@@ -157,6 +154,7 @@ def _outcome(
         found.contest,
         found.subgroups,
         evaluations[1:],
+        found.missing,
     )
 
 

@@ -12,7 +12,7 @@ from lovasz.study.io.text import printable
 from lovasz.study.processes import Ranks
 from lovasz.study.score.decided_masks import DecidedMasks
 from lovasz.study.score.deciding import RULES, Decision
-from lovasz.study.score.fitting import ScoredImages, StoppedError, fit_decision
+from lovasz.study.score.fitting import ScoredImages, StoppedError, check_problems, fit_decision
 from lovasz.study.score.pairing import Pairs
 from lovasz.study.score.scored import Scoring
 
@@ -83,7 +83,7 @@ class ScoreOptions:
     allow_missing: bool
 
     def check(self, pairs: Pairs, labelling: Labelling) -> None:
-        """Check that the scores suit the rule, and that masks can be written.
+        """Check that the scores suit the rule, that it can be fitted, and that masks can be written.
 
         Raises:
             ValueError: If they do not, or cannot.
@@ -94,8 +94,10 @@ class ScoreOptions:
             raise ValueError(
                 f"--threshold is for scores of class 1 alone, of two; these have {self.channels} channels"
             )
-        if self.others is not None and self.others.predictions.samefile(pairs.predictions):
+        if self.others is not None and _same_predictions(self.others, pairs):
             raise ValueError("--fit must name other images; without it the rule is fitted on those of PREDICTIONS")
+        if self.others is not None and not self.allow_missing:
+            check_problems(self.others.problems)
         if self.masks is not None:
             self.masks.check()
 
@@ -139,3 +141,11 @@ class ScoreOptions:
         if isinstance(found, str):
             raise NoRuleError(found)
         return Scoring(self.kind, found, self.masks)
+
+
+def _same_predictions(one: Pairs, other: Pairs) -> bool:
+    """Return whether two inputs name the same predictions: the same folder, or by a list the same files."""
+    if one.by is None and other.by is None:
+        return one.predictions.samefile(other.predictions)
+    first, second = ({pairs.paths(i)[0].resolve() for i in range(len(pairs.files))} for pairs in (one, other))
+    return first == second

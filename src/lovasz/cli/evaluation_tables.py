@@ -82,6 +82,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         )
     if scores is None:
         return
+    if outcome.interruption:
+        console.print(outcome.interruption, style="bold", soft_wrap=not console.is_terminal, markup=False)
     for sentence in outcome.warnings:
         console.print(f"Warning: {sentence}", style="bold", soft_wrap=not console.is_terminal, markup=False)
     console.print(_means(evaluation, scores))

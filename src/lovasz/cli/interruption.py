@@ -12,6 +12,11 @@ class Interruption:
     def __init__(self) -> None:
         self.stop, self.signal = threading.Event(), 0
 
+    @property
+    def code(self) -> int:
+        """The exit code; that of Ctrl-C where the signal has reached another process."""
+        return 128 + (self.signal or signal.SIGINT)
+
     def note(self, which: int, _: object) -> None:
         """Ask for an orderly end; asked again, end at once."""
         if self.stop.is_set():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lovasz.cli.comparison_tables import class_tables, decision_table, legend, summary_table
 from lovasz.study.data.folder import load_folder, missing_from
@@ -56,7 +56,7 @@ class Session:
         self.number = 0
         self.metric = "mIoU"
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(None),
             TaskProgressColumn(),
             TimeRemainingColumn(),
@@ -136,6 +136,7 @@ class Session:
             f"{run.test_miou:.1f} "
             f"({time}){'; diverged: its last loss is not a finite number' if run.diverged else ''}",
             soft_wrap=True,
+            markup=False,
         )
 
     def _print_start(self, data: Data, planned: Plan) -> None:
@@ -147,16 +148,16 @@ class Session:
             else f"{counts[TRAIN]} training, {counts[VAL]} validation and {counts[TEST]} test {data.unit}"
         )
         task = "" if data.task == MULTICLASS else f"{data.task} task, "
-        self._say(f"[bold]{data.name}[/bold]: {task}{words_of(data).of(data.num_classes)}, {size}")
+        self._say(Text.assemble((data.name, "bold"), f": {task}{words_of(data).of(data.num_classes)}, {size}"))
         sides = ", ".join(" x ".join(map(str, side)) for side in data.sizes[:3])
         more = f" and {len(data.sizes) - 3} more sizes" if len(data.sizes) > 3 else ""
         self._say(f"Images of {_count(data.channels, 'channel')}, {sides}{more}")
         if data.credit:
             self._say(f"{data.credit} Licence: {data.licence}.", style="dim")
         if data.prepared:
-            self._say(escape(f"Images: {data.prepared}"))
+            self._say(f"Images: {data.prepared}")
         if self.start:
-            self._say(escape(self.start))  # it has names of tensors
+            self._say(self.start)
         for sentence in (*data.warnings, *missing_from(data)):
             self._say(sentence, style="bold")
         done = len(self.finished)
@@ -197,9 +198,9 @@ class Session:
             # A path may be longer than the terminal is wide and must stay in one piece.
             console.print(printable(path), soft_wrap=True, markup=False)
 
-    def _say(self, sentence: str, style: str = "") -> None:
-        """Print prose: wrapped at words on a terminal, one line a sentence in a pipe."""
-        self.console.print(sentence, style=style, soft_wrap=not self.console.is_terminal)
+    def _say(self, sentence: str | Text, style: str = "") -> None:
+        """Print prose: wrapped at words on a terminal, one line a sentence in a pipe; names hold no markup."""
+        self.console.print(sentence, style=style, soft_wrap=not self.console.is_terminal, markup=False)
 
 
 def load(console: Console, config: Config, out: Path) -> Data:

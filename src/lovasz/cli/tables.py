@@ -36,17 +36,17 @@ class Column:
 
 
 def titled(title: str) -> Table:
-    """Return an empty table under a title."""
-    return Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    """Return an empty table under a title, which is plain text."""
+    return Table(title=Text(title, style="bold"), box=box.SIMPLE_HEAD, title_justify="left")
 
 
 def fitted(title: str, header: str, names: Sequence[str], columns: Sequence[Column], width: int) -> Table:
     """Return a table whose first column is read at any width; columns of numbers make room for it.
 
     Args:
-        title: What stands above it.
+        title: What stands above it; it, the headers and the names are plain text.
         header: That of the first column.
-        names: The first column, as plain text; a long one is folded.
+        names: The first column; a long one is folded.
         columns: The others, in the order in which they are shown.
         width: Characters of the terminal.
 
@@ -58,9 +58,9 @@ def fitted(title: str, header: str, names: Sequence[str], columns: Sequence[Colu
     while _width(name, shown) > width and any(column.rank for column in shown):
         shown.remove(max(reversed(shown), key=lambda column: column.rank))
     table = titled(title)
-    table.add_column(header, overflow="fold", min_width=name, max_width=24)
+    table.add_column(Text(header), overflow="fold", min_width=name, max_width=24)
     for column in shown:
-        table.add_column(column.header, justify="right", overflow="fold", min_width=column.width)
+        table.add_column(Text(column.header), justify="right", overflow="fold", min_width=column.width)
     for row, text in enumerate(names):
         table.add_row(Text(text), *(column.cells[row] for column in shown))
     left_out = [_on_one_line(column.header) for column in columns if column not in shown]

@@ -22,7 +22,7 @@ from lovasz.study.io.palettes import Palettes, check_palettes
 from lovasz.study.io.text import printable
 
 # Counts the changes of what a file is read as, so that what was found before is not believed.
-READERS = 3
+READERS = 4
 
 
 def check_files(

@@ -123,8 +123,12 @@ def _from_voc(data: Path, on_files: Callable[[int], None]) -> Layout:
     for part in PARTS:
         file = lists / f"{part}.txt"
         if file.is_file():
-            named[part] = [line.split()[0] for line in _text(file).splitlines() if line.strip()]
-            for name in named[part]:
+            lines = {line: text.split()[0] for line, text in enumerate(_text(file).splitlines(), 1) if text.strip()}
+            named[part] = list(lines.values())
+            first = dict[str, int]()
+            for line, name in lines.items():
+                if first.setdefault(_key(name), line) != line:
+                    raise LayoutError(f"{file}, line {line}: {printable(name)} is also in line {first[_key(name)]}")
                 for folder in folders:
                     if _key(name) not in folder.files:
                         raise LayoutError(
@@ -164,6 +168,7 @@ def _passed(folder: Listing, name: str) -> str:
 
 def _from_list(file: Path) -> Layout:
     pairs: dict[str, list[Pair]] = {part: [] for part in PARTS}
+    lines: dict[tuple[str, Path], str] = {}
     try:
         kinds = tuple(name for name in columns_of(file) if name.startswith(MASK_OF)) or ("mask",)
         for where, row in read_list(file, ("part", "image", *kinds)):
@@ -175,6 +180,11 @@ def _from_list(file: Path) -> Layout:
             for path in (image, mask, *others):
                 if not path.is_file():
                     raise LayoutError(f"{where}: there is no file {printable(path)}")
+            first = lines.setdefault((row["part"], image.resolve()), where)
+            if first != where:
+                raise LayoutError(
+                    f"{where}: the image {printable(row['image'])} is also in {first.rpartition(', ')[2]}"
+                )
             pairs[row["part"]].append(Pair(printable(row["image"]), image, mask, labels=tuple(others)))
     except TextError as error:
         raise LayoutError(str(error)) from error

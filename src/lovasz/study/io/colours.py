@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lovasz.study.io.kinds import UnreadableFileError
 from lovasz.study.io.labelling import Labelling, UnknownLabelError
 from lovasz.study.io.labels import Labels, occurring, replace
-from lovasz.study.io.palette import hexadecimal
+from lovasz.study.io.palette import deep, hexadecimal
 from lovasz.study.io.pictures import FORMATS
 
 # How Pillow calls pictures whose channels are red, green, blue, or one grey, and opacity.
@@ -72,7 +72,7 @@ def labels_of_palette(indices: Labels, palette: NDArray[np.int64], labelling: La
 
     Args:
         indices: (H, W).
-        palette: The colour of each, ``0xrrggbb``; -1 where it is not opaque.
+        palette: The colour of each, as in `Stored`.
         labelling: What the colours stand for.
 
     Raises:
@@ -97,6 +97,11 @@ def labels_of_palette(indices: Labels, palette: NDArray[np.int64], labelling: La
             label_of[index] = index
         else:
             pixels = int(np.count_nonzero(indices == index))
+            if deep(colour):
+                raise UnknownLabelError(
+                    f"holds {_pixels(pixels)} of the palette's index {index}, the colour {hexadecimal(colour)} of "
+                    "uint16, and those of --classes have 8 bits a channel; save it with 8"
+                )
             shown = "no opaque colour" if colour < 0 else f"the colour {_unlisted(colour, labelling)}"
             raise UnknownLabelError(
                 f"holds {_pixels(pixels)} of the palette's index {index}, {shown}. If the indices are the labels, "

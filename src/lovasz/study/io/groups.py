@@ -6,9 +6,9 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from lovasz.study.io.kinds import suffix_of
 from lovasz.study.io.lists import ListError, read_list
-from lovasz.study.io.names import name_of
-from lovasz.study.io.text import printable
+from lovasz.study.io.text import csv_text, printable
 
 IMAGE, GROUP = "image", "group"
 
@@ -52,8 +52,8 @@ def is_file(option: str) -> bool:
 def properties(file: Path, names: Sequence[str], only: Sequence[str] | None = None) -> dict[str, list[str]]:
     """Return, by column of a CSV file, the cell of each image.
 
-    The column image holds names as images.csv writes them, with a suffix or without; lines of other images are
-    passed over.
+    The column image holds names as they are or as images.csv writes them, with a suffix or without; lines of other
+    images are passed over.
 
     Args:
         file: The file.
@@ -63,26 +63,37 @@ def properties(file: Path, names: Sequence[str], only: Sequence[str] | None = No
     Raises:
         ValueError: If the file cannot be read, has other columns, names an image twice, or lacks one, or a cell.
     """
+    plain = list(map(_normal, names))
+    # What images.csv writes comes first: of a name that begins like a formula it is another.
+    known = dict(zip(plain, plain, strict=True)) | {csv_text(name): name for name in plain}
     lines: dict[str, tuple[str, dict[str, str]]] = {}
+    columns: list[str] = []
     for line, row in read_list(file, (IMAGE, *(only or ())), only and ()):
-        image = row.pop(IMAGE)
-        for name in dict.fromkeys((_normal(printable(image)), name_of(image))):
-            if name in lines and lines[name][1] is not row:
-                first = lines[name][0].rpartition(", ")[2]
-                raise ListError(f"{line}: the image {name} is also in {first}")
-            lines[name] = line, row
+        found = [known[form] for form in _forms(row.pop(IMAGE)) if form in known]
+        columns = list(row)
+        if not found:
+            continue
+        first, other = lines.setdefault(found[0], (line, row))
+        if other is not row:
+            raise ListError(f"{line}: the image {found[0]} is also in {first.rpartition(', ')[2]}")
     where = printable(file)
-    for name in names:
-        if _normal(name) not in lines:
+    for name, key in zip(names, plain, strict=True):
+        if key not in lines:
             raise ListError(f"{where}: has no line of the image {name}")
-        line, row = lines[_normal(name)]
+        line, row = lines[key]
         lacking = [column for column, cell in row.items() if not cell]
         if lacking:
             raise ListError(f"{line}: has no {printable(lacking[0])} of the image {name}")
-    columns = list(next(iter(lines.values()))[1]) if lines else []
     if not columns:
         raise ListError(f"{where}: has no column beside {IMAGE}")
-    return {printable(column): [printable(lines[_normal(name)][1][column]) for name in names] for column in columns}
+    return {printable(column): [printable(lines[key][1][column]) for key in plain] for column in columns}
+
+
+def _forms(image: str) -> list[str]:
+    """Return the names that a cell may mean, the whole cell first; a suffix without a letter is part of a name."""
+    kind = suffix_of(image)
+    texts = [image, image[: len(image) - len(kind)]] if kind.strip(".0123456789") else [image]
+    return [_normal(form) for text in texts for form in (text, printable(text))]
 
 
 def _normal(name: str) -> str:

@@ -56,7 +56,8 @@ class Stored:
         axes: A letter for each axis of a picture: "HW", "HWC", and with the pages of a stack first "DHW", "DHWC";
             empty for an array or a volume.
         alpha: Whether the last channel is the transparency of a picture, and no data where it is opaque.
-        palette: Of a picture read as indices: the colour of each, ``0xrrggbb``, -1 where it is not opaque.
+        palette: Of a picture read as indices: the colour of each, ``0xrrggbb``, -1 where it is not opaque, more
+            where it has 16 bits a channel.
         bits: Of a picture: how many a sample has in the file.
     """
 

@@ -100,10 +100,13 @@ def make_labelling(classes: Classes, ignore: Iterable[int], label_map: LabelMap 
         label_map: The map of an option, or None.
 
     Raises:
-        ValueError: If the class file has values and there is a map as well, the map makes another number of
-            classes, or one of its labels is neither a class nor left out.
+        ValueError: If a label left out is beyond int64, the class file has values and there is a map as well, the
+            map makes another number of classes, or one of its labels is neither a class nor left out.
     """
     number, left_out = len(classes.names), frozenset(ignore)
+    for label in left_out:
+        if not -(2**63) <= label < 2**63:
+            raise ValueError(f"--ignore must be a label from -2^63 to 2^63 - 1, got {label}")
     if label_map is not None:
         if classes.label_map is not None:
             raise ValueError(

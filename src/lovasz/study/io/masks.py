@@ -38,14 +38,18 @@ class Mask:
         self.path, self.stored, self.shape, self.labelling = path, stored, shape, labelling
         self.palette, self.named = b"", frozenset[int]()
 
-    def read(self) -> Labels:
-        """Decode it."""
+    def read(self, one_label: bool = False) -> Labels:
+        """Decode it.
+
+        Args:
+            one_label: Whether its shape is known to be that of one label of each pixel.
+        """
         try:
-            return self._read()
+            return self._read(one_label)
         except UnknownLabelError as error:
             raise UnknownLabelsError(self.path, str(error)) from error
 
-    def _read(self) -> Labels:
+    def _read(self, one_label: bool) -> Labels:
         values: NDArray[Any] = self.stored.read()
         if self.stored.axes:
             if self.stored.axes.endswith("C"):
@@ -56,7 +60,8 @@ class Mask:
                 if self.labelling.colours:
                     return labels_of_palette(values, self.stored.palette, self.labelling)
                 self.palette = used_part(self.stored.palette, values)
-        check_one_label(self.path, values, self.labelling.num_classes, self.labelling.ignored)
+        if not one_label:
+            check_one_label(self.path, values, self.labelling.num_classes, self.labelling.ignored)
         labels, self.named = self.labelling.mapped(whole(self.path, values).reshape(self.shape))
         return labels
 

@@ -129,8 +129,9 @@ def match(first: Listing, second: Listing) -> Matched:
 
 
 def _with_passed(folder: Listing) -> dict[str, str]:
-    """Return all files by name; of a name that can be read and cannot, the one that can."""
-    return {**{name_of(file): file for file in reversed(folder.passed.files)}, **folder.files}
+    """Return all files by name, first those that can be read; of a name that can be read and cannot, the former."""
+    passed = {name_of(file): file for file in reversed(folder.passed.files)}
+    return {**folder.files, **passed, **folder.files}
 
 
 def _shortened(name: str, affix: str, flat: bool) -> str | None:

@@ -15,6 +15,8 @@ CHOSEN = (
 GOLDEN = (5**0.5 - 1) / 2
 LIGHTNESS = (0.35, 0.75, 0.5, 0.85, 0.25, 0.62)
 SATURATION = (0.9, 0.7, 0.5)
+# Added to colours of 16 bits a channel, so that none is one of 8.
+DEEP = 1 << 48
 # Steps by that rule alone, some 4,000 of which give a new colour; from there on the next free one is taken.
 BY_RULE = 2**15
 
@@ -31,14 +33,30 @@ def value_of(colour: str) -> int:
 
 
 def hexadecimal(value: int) -> str:
-    """Return ``#rrggbb`` of ``0xrrggbb``."""
-    return f"#{value:06x}"
+    """Return ``#rrggbb`` of ``0xrrggbb``, and ``#rrrrggggbbbb`` of a colour that is `deep`."""
+    return f"#{value - DEEP:012x}" if deep(value) else f"#{value:06x}"
 
 
 def packed(colours: NDArray[Any]) -> NDArray[np.int64]:
     """Return ``0xrrggbb`` of colours of 8 bits, (K, 3)."""
     values: NDArray[np.int64] = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     return values
+
+
+def packed_16(colours: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Return ``0xrrggbb`` of colours of 16 bits, (K, 3), that were made of 8, and others as `deep` ones.
+
+    A channel was made of 8 bits v if it is 257 v or 256 v.
+    """
+    shallow = ((colours % 257 == 0) | (colours % 256 == 0)).all(1)
+    whole = colours.astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
+    values: NDArray[np.int64] = np.where(shallow, packed(colours >> 8), DEEP + whole)
+    return values
+
+
+def deep(value: int) -> bool:
+    """Return whether a colour that was packed has 16 bits a channel and cannot be told with 8."""
+    return value >= DEEP
 
 
 def palette(number: int) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.arrays import opened
-from lovasz.study.io.kinds import Stored, UnreadableFileError
+from lovasz.study.io.kinds import VOLUMES, Stored, UnreadableFileError, suffix
 from lovasz.study.io.numbers import not_finite
 from lovasz.study.io.text import printable
 
@@ -57,7 +57,8 @@ class ScoreFile:
             of: The target, for the message.
 
         Raises:
-            MisfitError: If the shape is none of these, or its classes could be the first axis and the last.
+            MisfitError: If the shape is none of these, its classes could be the first axis and the last, or they
+                are the first of a volume, whose first three axes are turned by its affine.
         """
         shapes = [(num_classes, False), (num_classes, True)] + [(1, False), (1, True)] * (num_classes == 2)
         found = [one for one in shapes if self.shape == _shape(*one, target)]
@@ -69,9 +70,16 @@ class ScoreFile:
                 f"has the shape {self.shape}, and {printable(of)} {target}: the {num_classes} classes may be the "
                 "first axis or the last; expected a size that is not the number of classes",
             )
+        volume = suffix(self.path) in VOLUMES
+        if found and volume and not found[0][1] and self.shape != target:
+            raise MisfitError(
+                self.path,
+                f"has the shape {self.shape}, its classes first; the first three axes of a NIfTI file are space, "
+                "and its affine turns them. Save it with the classes last: numpy.moveaxis(array, 0, -1)",
+            )
         if not found:
-            whole = [str(_shape(num_classes, last, target)) for last in (False, True)]
-            alone = f", or of class 1 alone {target} or {_shape(1, False, target)}" if num_classes == 2 else ""
+            whole = [str(_shape(num_classes, last, target)) for last in (False, True)[volume:]]
+            alone = f", or of class 1 alone {target} or {_shape(1, volume, target)}" if num_classes == 2 else ""
             raise MisfitError(
                 self.path,
                 f"has the shape {self.shape}, and {printable(of)} {target}; expected scores of {num_classes} "
@@ -93,7 +101,7 @@ class ScoreFile:
         if self.kind == "logits":
             return values.astype(np.float32, copy=False)
         self._check(values, target)
-        return np.log(np.maximum(values.astype(np.float32, copy=False), TINY)) if channels > 1 else logit(values)
+        return _logarithms(values) if channels > 1 else logit(values)
 
     def _values(self) -> NDArray[Any]:
         values: NDArray[Any] = self._stored.read()
@@ -153,6 +161,17 @@ def logit(values: NDArray[Any]) -> NDArray[np.float32]:
     p = np.asarray(values, dtype=np.float64)
     with np.errstate(divide="ignore"):
         return np.clip(np.log(p) - np.log1p(-p), -FARTHEST, FARTHEST).astype(np.float32)
+
+
+def _logarithms(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Return the logarithms of probabilities (channels, pixels); the highest is that of the highest as stored."""
+    p = values.astype(np.promote_types(values.dtype, np.float32), copy=False)
+    logits: NDArray[np.float32] = np.log(np.maximum(p, TINY)).astype(np.float32, copy=False)
+    # Two neighbours may have one logarithm in float32.
+    highest = p.argmax(0)
+    tied = np.flatnonzero(logits.argmax(0) != highest)
+    logits[highest[tied], tied] = np.nextafter(logits[:, tied].max(0), np.float32(np.inf))
+    return logits
 
 
 def _shape(channels: int, last: bool, target: tuple[int, ...]) -> tuple[int, ...]:

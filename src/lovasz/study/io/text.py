@@ -5,7 +5,7 @@ from pathlib import Path
 
 # Control characters, ends of lines, marks that turn the direction of writing, and what Python puts in the place of
 # bytes that are not UTF-8.
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # What is written for one of these.
 ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
 # A spreadsheet program takes a cell that begins so for a formula, which may start other programs.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import Stored, UnreadableFileError, check_upright
-from lovasz.study.io.palette import packed
+from lovasz.study.io.palette import packed, packed_16
 from lovasz.study.io.tiff_pages import stack_axes, tags_of_pages
 
 # Classic and big, little and big endian.
@@ -125,7 +125,7 @@ def open_tiff(path: Path, file: BinaryIO, stack: ExitStack, colours: bool) -> St
     shape, bits = tuple(lengths[axis] for axis in axes), int(first.bitspersample)
     if listed is None or colours:
         return Stored(shape, read, dtype, axes, bits=bits)
-    indexed = packed(listed >> 8 if listed.dtype == np.uint16 else listed)
+    indexed = packed_16(listed) if listed.dtype == np.uint16 else packed(listed)
     return Stored(shape, read, dtype, axes, palette=indexed, bits=bits)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lovasz.study.io.kinds import VOLUMES, UnreadableFileError, suffix
 from lovasz.study.io.labels import Labels
+from lovasz.study.io.names import stem
 from lovasz.study.io.text import printable
 
 # Units of a NIfTI header: none, which is read as mm, and mm; the others by name.
@@ -16,12 +17,17 @@ MILLIMETRES, OTHER_UNITS = (0, 2), {1: "m", 3: "µm"}
 
 
 def check_same_place(path: Path, other: Path) -> None:
-    """Check that two volumes hold the same voxels of the same body: that their affines agree.
+    """Check that two files hold the same voxels of the same body, as far as they are volumes.
 
     Raises:
-        UnreadableFileError: If both are NIfTI files and their affines differ by more than 1e-3.
+        UnreadableFileError: If both are NIfTI files and their affines differ by more than 1e-3; or one alone is,
+            and its axes are turned when it is read.
     """
-    if suffix(path) not in VOLUMES or suffix(other) not in VOLUMES:
+    volumes = [one for one in (path, other) if suffix(one) in VOLUMES]
+    if not volumes:
+        return
+    if len(volumes) == 1:
+        _check_not_turned(volumes[0], other if volumes[0] == path else path)
         return
     if not np.allclose(_canonical_affine(path), _canonical_affine(other), atol=1e-3):
         raise UnreadableFileError(
@@ -74,9 +80,27 @@ def volume_like(path: Path, labels: Labels, kind: str) -> bytes:
     as_read = io_orientation(np.eye(4))
     stored = apply_orientation(labels, ornt_transform(as_read, io_orientation(volume.affine)))
     image = type(volume)(stored, volume.affine)
-    image.header.set_xyzt_units(*volume.header.get_xyzt_units())
+    image.header["xyzt_units"] = volume.header["xyzt_units"]  # as stored: its code may be unknown
     content: bytes = image.to_bytes()
     return gzip.compress(content, mtime=0) if kind == ".nii.gz" else content
+
+
+def _check_not_turned(volume: Path, array: Path) -> None:
+    """Check that a volume is read as it is stored, where the other file of a pair has no affine."""
+    import nibabel
+
+    affine = nibabel.load(volume).affine  # type: ignore[attr-defined]
+    if np.array_equal(nibabel.io_orientation(affine), nibabel.io_orientation(np.eye(4))):
+        return
+    axes = "".join(code or "?" for code in nibabel.aff2axcodes(affine))
+    paths = (printable(path) for path in (volume, array.with_name(f"{stem(array)}.nii.gz")))
+    raise UnreadableFileError(
+        array,
+        f"has no affine, and {printable(volume)} is turned from {axes} to RAS when it is read, so that nothing "
+        "says how the two lie on each other. Save it as NIfTI, with classes or channels as the last axis; if its "
+        "axes are those that are stored there: "
+        "nibabel.save(nibabel.Nifti1Image(array, nibabel.load({!r}).affine), {!r})".format(*paths),
+    )
 
 
 def _canonical_affine(path: Path) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+import threading
+from collections.abc import Sequence, Set
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 
@@ -39,12 +40,13 @@ class DecidedMasks:
         self._names = [_name(pairs, image) for image in range(len(pairs.files))]
         self._values = _values(classes)
         self._written: set[int] = set()
+        self._begun, self._lock = False, threading.Lock()
 
     def check(self) -> None:
         """Check that every name stays in the folder, and that the folder holds no other masks.
 
         Raises:
-            ValueError: If one does not, two are the same, or it does.
+            ValueError: If one does not, two are the same, one is a folder of another, or it does.
         """
         for name in self._names:
             path = PurePath(name)
@@ -56,6 +58,7 @@ class DecidedMasks:
         names = set(self._names)
         if len(names) < len(self._names):
             raise ValueError("--decide writes each mask by its name, and two have the same")
+        self._check_folders(names)
         if self.folder.exists() and self.partial.exists():
             raise ValueError(
                 f"{printable(self.folder)} and {printable(self.partial)} are both there; delete one of them, "
@@ -70,17 +73,10 @@ class DecidedMasks:
                     f"{printable(min(others))}; delete the folder, or choose another --out"
                 )
 
-    def begin(self, ranks: Ranks) -> None:
-        """Call the masks of an earlier evaluation, maybe of another rule, partial before any process writes.
-
-        Raises:
-            OSError: If they cannot be renamed; the message names them.
-        """
-        _rename(self.folder, self.partial)
-        ranks.all(None)
-
     def write(self, image: int, labels: Labels) -> None:
         """Write the mask of an image, in one step; a file that holds it already is left.
+
+        Before the first, the masks of an earlier evaluation, maybe of another rule, are called partial.
 
         Raises:
             OSError: If it cannot be written; the message names it.
@@ -88,6 +84,10 @@ class DecidedMasks:
         _, target = self._pairs.paths(image)
         kind = ".png" if labels.ndim == 2 else suffix(target) if suffix(target) in VOLUMES else ".npy"
         path, content = self._path(image, kind), _content(kind, self._values[labels], target)
+        with self._lock:
+            if not self._begun:
+                _rename(self.folder, self.partial)
+                self._begun = True
         self._remove(image, kind)
         with naming(path):
             if not path.is_file() or path.read_bytes() != content:
@@ -116,6 +116,17 @@ class DecidedMasks:
     def place(self, complete: bool) -> Path:
         """Return the folder in which `finish` leaves the masks."""
         return self.folder if complete else self.partial
+
+    def _check_folders(self, names: Set[str]) -> None:
+        """Check that no mask has the path of a folder of another."""
+        for name in self._names:
+            for folder in map(str, PurePosixPath(name).parents):
+                if any(folder.removesuffix(kind) in names for kind in KINDS if folder.endswith(kind)):
+                    raise ValueError(
+                        f"--decide writes each mask by its name, and that of {printable(name)} would lie in a "
+                        f"folder {printable(folder)}, which may be another mask; give other names in the column "
+                        "name of the list"
+                    )
 
     def _path(self, image: int, kind: str) -> Path:
         return self.partial / f"{self._names[image]}{kind}"

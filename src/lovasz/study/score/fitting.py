@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -78,18 +78,27 @@ def fit_decision(images: ScoredImages, rule: str, where: str, allow_missing: boo
     try:
         decision = (_threshold if rule == "threshold" else _dataset)(images)
     except ValueError as error:
-        _check_problems(images, where, allow_missing)
+        _check_fitted(images, where, allow_missing)
         raise ValueError(f"no rule can be fitted on {where or 'these images'}: {error}") from error
-    _check_problems(images, where, allow_missing)
+    _check_fitted(images, where, allow_missing)
     fitted = Fitted(len(images.pairs.files) - len(images.problems), where)
     return dataclasses.replace(decision, fitted=fitted)
 
 
-def _check_problems(images: ScoredImages, where: str, allow_missing: bool) -> None:
-    problems = [*images.pairs.problems, *images.problems.values()]
-    if where and problems and not allow_missing:
+def check_problems(problems: Sequence[Problem]) -> None:
+    """Check that none of other images is left out.
+
+    Raises:
+        ValueError: If one is; the message has the first and how many there are.
+    """
+    if problems:
         more = f", and {len(problems) - 1} more such names" if len(problems) > 1 else ""
         raise ValueError(f"--fit: {problems[0].message}{more}; --allow-missing fits on the others")
+
+
+def _check_fitted(images: ScoredImages, where: str, allow_missing: bool) -> None:
+    if where and not allow_missing:
+        check_problems(list(images.problems.values()))
 
 
 def _threshold(images: ScoredImages) -> Decision:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lovasz.study.io.advice import scores_hint, unread_scores
-from lovasz.study.io.kinds import TooLargeError, UnreadableFileError
+from lovasz.study.io.kinds import TooLargeError, UnreadableFileError, suffix
 from lovasz.study.io.labelling import Labelling
 from lovasz.study.io.labels import Labels
 from lovasz.study.io.masks import Mask, UnknownLabelsError, fits, open_mask
@@ -71,7 +71,8 @@ def read_masks(pairs: Pairs, image: int, labellings: tuple[Labelling, Labelling]
             if mismatch:
                 return Problem(name, "mismatched", mismatch)
             try:
-                prediction = predicted.read()
+                # A picture, a stack or a NIfTI volume has one label of each pixel, and so has what fits on it.
+                prediction = predicted.read(one_label=suffix(paths[1]) != ".npy")
             except UnreadableFileError as error:
                 raise type(error)(error.path, error.reason + unread_scores(predicted)) from error
             target = labelled.read()

@@ -85,7 +85,8 @@ def check_target(target: Labels, num_classes: int, ignored: Collection[int]) -> 
 def _table(rows: Labels, columns: Labels, height: int, width: int) -> NDArray[np.int64]:
     """Count the pixels of every pair of row and column."""
     size = height * width
-    kind = "u1" if size <= 2**8 else "i2" if size <= 2**15 else "i4"  # bincount knows no u2
+    # It must hold the width as well, which of one row is the size; bincount knows no u2.
+    kind = next(kind for kind in ("u1", "i2", "i4", "i8") if size <= np.iinfo(kind).max)
     cell = rows.astype(kind, copy=False) * np.asarray(width, kind) + columns.astype(kind, copy=False)
     counts: NDArray[np.int64] = torch.bincount(torch.from_numpy(cell.ravel(order="K")), minlength=size).numpy()
     return counts.reshape(height, width)

@@ -42,9 +42,11 @@ class Outcome:
         allow_missing: Whether names may be left out of a complete result.
         command: The command line that asked for it, `printable`.
         intervals: Those of the scores; None if the images were not resampled.
-        contest: The other predictions against these; None if there are none, or the images were not resampled.
+        contest: The other predictions against these; None if there are none, no image was counted of
+            all, or the images were not resampled.
         subgroups: The scores of parts of the images.
         others: What was counted of the other predictions.
+        missing: What was asked for beside the scores and is missing, as the command was interrupted.
     """
 
     evaluation: Evaluation
@@ -55,6 +57,7 @@ class Outcome:
     contest: Contest | None = None
     subgroups: Sequence[Subgroup] = ()
     others: Sequence[Evaluation] = ()
+    missing: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -64,6 +67,8 @@ class Outcome:
         found, scored = surprises(self.evaluation, self.scores), self.evaluation.scored
         if (surfaces := self.evaluation.surfaces) is not None and surfaces.tolerance.remark:
             found.append(surfaces.tolerance.remark)
+        if self.others and self.intervals is not None and self.contest is None:
+            found.append("Not compared: no image was counted of all predictions.")
         if scored is not None:
             fitted = scored.scoring.decision.fitted
             if fitted is not None and not fitted.where:
@@ -71,6 +76,13 @@ class Outcome:
             if scored.scoring.kind == "logits" and scored.low >= 0 and scored.high <= 1:
                 found.append("All logits lie from 0 to 1: if they are probabilities, --scores probabilities.")
         return found
+
+    @property
+    def interruption(self) -> str:
+        """What is missing beside the scores, a sentence; empty for nothing, or if images are missing as well."""
+        if not self.missing or self.evaluation.stopped:
+            return ""
+        return f"Interrupted after the images were counted. Asked for and missing: {', '.join(self.missing)}."
 
     @property
     def masks(self) -> Path | None:
@@ -169,7 +181,7 @@ def _record(outcome: Outcome) -> dict[str, object]:
         left_out.setdefault(problem.kind, []).append(problem)
     record: dict[str, Any] = {
         "complete": outcome.complete,
-        "interrupted": evaluation.stopped,
+        "interrupted": bool(outcome.missing) or any(one.stopped for one in (evaluation, *outcome.others)),
         "counted": evaluation.counted,
         "images": evaluation.images,
         "left_out": {

@@ -92,7 +92,7 @@ def contest(
     scores: Scores,
     groups: Sequence[str] | None,
     draws: Draws,
-) -> Contest:
+) -> Contest | None:
     """Compare predictions, the first of which are the baseline, on the same resamples of the images that all have.
 
     Args:
@@ -102,12 +102,12 @@ def contest(
         groups: The group of each name of the baseline, or None.
         draws: How often units are drawn.
 
-    Raises:
-        ValueError: If no image is in all.
+    Returns:
+        The comparison; None if no image was counted of all.
     """
     places = _common(evaluations)
     if not len(places[0]):
-        raise ValueError(f"--against: no image was counted in all of {', '.join(names)}")
+        return None
     units = drawn_together(places[0], groups)
     tables = [
         table_of(one, scores, spread_over(one, where, units), units.number)
