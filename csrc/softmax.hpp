@@ -13,6 +13,7 @@
 
 namespace {
 
+// Classes whose terms are added one after the other, as the certified bound takes them to be (`rounding`).
 constexpr int kTogether = 16;
 
 template <class F>

@@ -178,13 +178,10 @@ class MultilabelImageJaccardIndex(_Masks, ImageJaccardIndex):
             target: 0 and 1 of each label, (N, C, *), integer or bool.
             mask: bool, shape of target, or (N, *) for all labels; True counts.
         """
-        if target.ndim < (3 if self.num_classes > 1 else 2):
-            what = "(N, C, *)" if self.num_classes > 1 else "(N, *) or (N, 1, *)"
-            hint = (
-                "preds.t()[None] and target.t()[None]" if self.num_classes > 1 else "preds[None] and target[None]"
-            )
-            got = f"got {tuple(target.shape)}; for one point cloud pass {hint}"
-            raise ValueError(f"target must be {what}, * not empty, {got}")
+        least, what, one = (3, "(N, C, *)", ".t()") if self.num_classes > 1 else (2, "(N, *) or (N, 1, *)", "")
+        if target.ndim < least:
+            hint = f"for one point cloud pass preds{one}[None] and target{one}[None]"
+            raise ValueError(f"target must be {what}, * not empty, got {tuple(target.shape)}; {hint}")
         self.counts.append(self._counts(preds, target, mask))
 
     def _scores(self, counts: Tensor) -> Tensor:

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor
 
 from ._inputs.arguments import check_num_classes, check_width
+from ._inputs.labels import UNSIGNED
 from ._math.boundary import boundary
 from ._math.tally import class_tallies, narrowest
 
 __all__ = ["boundary_counts", "boundary_distance"]
-
-#: Types that PyTorch computes little in.
-_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
 
 def boundary_distance(width: float, shape: Sequence[int]) -> int:
@@ -109,8 +107,9 @@ def _small(name: str, labels: Tensor, valid: Tensor, num_classes: int) -> Tensor
     """Return the labels in the narrowest type that holds the classes and one more, 0 where they do not count."""
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(f"{name} must hold class indices, integer or bool, got {labels.dtype}")
-    narrow = labels.byte() if labels.dtype == torch.bool else labels
-    counted = (narrow.long() if narrow.dtype in _UNSIGNED else narrow) * valid
+    if labels.dtype in UNSIGNED:
+        labels = labels.long()
+    counted = (labels.byte() if labels.dtype == torch.bool else labels) * valid
     low, high = (int(x) for x in counted.aminmax()) if counted.numel() else (0, 0)
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high

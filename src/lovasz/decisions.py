@@ -71,11 +71,12 @@ def image_decision(
     parsed = arguments.parse_measure(measure)
     if not isinstance(absent_below, (int, float)) or isinstance(absent_below, bool) or not 0 <= absent_below <= 1:
         raise ValueError(f"absent_below must be a number from 0 to 1, got {absent_below!r}")
-    view, shape = _pixels(logits, mask, form, size, upsample, align_corners, channels)
+    view, shape = layouts.unlabelled(logits, mask, form, size, upsample, align_corners, channels)
     number = arguments.parse_counted_bins(bins, view.logits.shape[1], form, "the decision counts")
-    counted = _first_finite(view.logits) if form == "softmax" else view.logits
-    pixels = Pixels(counted, view.target, view.mask, [], form, view.interpolation)
+    pixels = Pixels(view.logits, view.target, view.mask, [], form, view.interpolation)
     table = operators.count(pixels, number, True).table
+    if form == "softmax" and table[..., -1].any():  # the own class, here 0, may not be -inf for a kernel
+        table = operators.count(pixels._replace(logits=_first_finite(view.logits)), number, True).table
     if table[..., -1].any():
         got = int(table[..., -1].sum())
         raise ValueError(f"logits must be finite where a pixel counts, got {got} of a pixel with NaN or inf")
@@ -247,7 +248,7 @@ class DatasetDecision(nn.Module):
             Class indices, int64 (N, *) or (P,); for the sigmoid bool, one for each logit.
         """
         channels = layouts.known_channels(logits, self.num_classes, self.form)
-        view, shape = _pixels(logits, None, self.form, size, self.upsample, self.align_corners, channels)
+        view, shape = layouts.unlabelled(logits, None, self.form, size, self.upsample, self.align_corners, channels)
         if view.logits.shape[1] != self.num_classes:
             what = "classes" if self.form == "softmax" else "channels"
             raise ValueError(f"logits must have {self.num_classes} {what}, got {tuple(logits.shape)}")
@@ -265,57 +266,11 @@ class DatasetDecision(nn.Module):
         return f"{self.num_classes}, form={self.form!r}, measure={self.measure!r}, rule: {rule}"
 
 
-def _pixels(
-    logits: Tensor,
-    mask: Tensor | None,
-    form: str,
-    size: Sequence[int] | None,
-    upsample: str | None,
-    align_corners: bool,
-    channels: bool | None,
-) -> tuple[layouts.View, tuple[int, ...]]:
-    """Return the one view of logits, with a target of zeros in the shape of the labels; and that shape."""
-    if not isinstance(logits, Tensor):
-        raise TypeError(f"logits must be a torch.Tensor, got {type(logits).__name__}")
-    if (size is None) != (upsample is None):
-        raise ValueError(f"size and upsample belong together, got size={size!r} and upsample={upsample!r}")
-    shape = tuple(logits.shape)
-    if form == "softmax":
-        shape = (*shape[:1], *shape[2:])
-    if size is not None:
-        axes = _spatial_axes(logits, form, upsample, channels)
-        if not isinstance(size, Sequence) or not all(isinstance(n, int) and n > 0 for n in size):
-            raise TypeError(f"size must hold positive integers, the spatial size of the labels, got {size!r}")
-        coarse = shape[len(shape) - len(size) :]
-        if len(size) not in axes or any(n < side for n, side in zip(size, coarse, strict=True)):
-            few = " or ".join(map(str, axes))
-            raise ValueError(
-                f"size must have {few} entries, the spatial axes of logits {tuple(logits.shape)}, each as large or "
-                f"larger, got {tuple(size)}"
-            )
-        shape = (*shape[: len(shape) - len(size)], *size)
-    zeros = torch.zeros((), dtype=torch.uint8, device=logits.device).expand(shape)
-    return layouts.view(logits, zeros, mask, form, upsample, align_corners, channels), shape
-
-
 def _first_finite(logits: Tensor) -> Tensor:
     """Return logits whose class 0, as which the pixels are counted, is as good as -inf where it was -inf."""
-    out = logits[:, 0] == -torch.inf
-    if not out.any():
-        return logits
-    out &= logits.amax(1) > -torch.inf
+    out = (logits[:, 0] == -torch.inf) & (logits.amax(1) > -torch.inf)
     first = logits[:, :1].masked_fill(out[:, None], torch.finfo(logits.dtype).min)
     return torch.cat((first, logits[:, 1:]), 1)
-
-
-def _spatial_axes(logits: Tensor, form: str, upsample: str | None, channels: bool | None) -> list[int]:
-    """Return how many of the axes of logits may be spatial."""
-    if form == "softmax" or channels:
-        return [logits.ndim - 2]
-    if channels is False:
-        return [logits.ndim - 1]
-    wanted = interpolation.MODES.get(str(upsample))
-    return [logits.ndim - 2, logits.ndim - 1] if wanted is None else [wanted]
 
 
 def _labels(

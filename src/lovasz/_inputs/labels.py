@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+#: Types of labels that PyTorch computes little in.
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def num_labels(form: str, num_classes: int) -> int:
     """Return how many labels a target may hold: the classes, or background and foreground of each channel."""

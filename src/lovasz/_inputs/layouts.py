@@ -6,6 +6,7 @@ the logits or, with `upsample`, finer. Nothing is copied on the way; a kernel th
 `flat` for it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,10 @@ from torch import Tensor
 from .._math import interpolation
 from .arguments import check_upsample, choice
 from .hints import finer, squeezed, whole
+from .labels import UNSIGNED
 
 _INTEGERS = (
-    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
-    torch.uint16, torch.uint32, torch.uint64,
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, *UNSIGNED,
 )  # fmt: skip
 FORMS = ("softmax", "sigmoid", "hinge")
 #: Those whose errors say a probability.
@@ -246,3 +247,46 @@ def view(
     if channels is not None:
         raise ValueError(f"channels is for the sigmoid and the hinge, got {channels!r} for the softmax")
     return softmax_pixels(logits, target, mask, upsample, align_corners)
+
+
+def unlabelled(
+    logits: Tensor,
+    mask: Tensor | None,
+    form: str,
+    size: Sequence[int] | None,
+    upsample: str | None,
+    align_corners: bool,
+    channels: bool | None,
+) -> tuple[View, tuple[int, ...]]:
+    """Return the one view of logits, with a target of zeros in the shape of the labels; and that shape."""
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"logits must be a torch.Tensor, got {type(logits).__name__}")
+    if (size is None) != (upsample is None):
+        raise ValueError(f"size and upsample belong together, got size={size!r} and upsample={upsample!r}")
+    shape = tuple(logits.shape)
+    if form == "softmax":
+        shape = (*shape[:1], *shape[2:])
+    if size is not None:
+        axes = _spatial_axes(logits, form, upsample, channels)
+        if not isinstance(size, Sequence) or not all(isinstance(n, int) and n > 0 for n in size):
+            raise TypeError(f"size must hold positive integers, the spatial size of the labels, got {size!r}")
+        coarse = shape[len(shape) - len(size) :]
+        if len(size) not in axes or any(n < side for n, side in zip(size, coarse, strict=True)):
+            few = " or ".join(map(str, axes))
+            raise ValueError(
+                f"size must have {few} entries, the spatial axes of logits {tuple(logits.shape)}, each as large or "
+                f"larger, got {tuple(size)}"
+            )
+        shape = (*shape[: len(shape) - len(size)], *size)
+    zeros = torch.zeros((), dtype=torch.uint8, device=logits.device).expand(shape)
+    return view(logits, zeros, mask, form, upsample, align_corners, channels), shape
+
+
+def _spatial_axes(logits: Tensor, form: str, upsample: str | None, channels: bool | None) -> list[int]:
+    """Return how many of the axes of logits may be spatial."""
+    if form == "softmax" or channels:
+        return [logits.ndim - 2]
+    if channels is False:
+        return [logits.ndim - 1]
+    wanted = interpolation.MODES.get(str(upsample))
+    return [logits.ndim - 2, logits.ndim - 1] if wanted is None else [wanted]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .._inputs.labels import assert_on_device, canonical_target, num_labels
+from .._inputs.labels import UNSIGNED, assert_on_device, canonical_target, num_labels
 from .._inputs.layouts import flat
 from .._math import interpolation
 from .._math.lasting import lasting
@@ -83,7 +83,7 @@ def whole(pixels: Pixels) -> Part:
 def operands(part: Part, ignored: Sequence[int], form: str) -> tuple[Tensor, Tensor, Tensor | None, int | None]:
     """Return what the kernels read: one axis of pixels, bytes for bool, at most one ignored label."""
     x, t, m = part[3:]
-    if len(ignored) > 1 or t.dtype in (torch.uint16, torch.uint32, torch.uint64):
+    if len(ignored) > 1 or t.dtype in UNSIGNED:
         t, m, ignored = canonical_target(t, m, ignored, num_labels(form, x.shape[1])), None, [-1]
     t = t.view(torch.uint8) if t.dtype == torch.bool else t
     m = None if m is None else m.view(torch.uint8)
