@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from ._inputs.arguments import check_num_classes, check_threshold, check_upsample, parse_ignore_index
+from ._inputs.arguments import check_threshold, check_upsample, parse_ignore_index, parse_num_classes
 from ._inputs.predictions import predicted_pixels
 
 
@@ -33,7 +33,7 @@ class CountingMetric(Metric):
         super().__init__(**kwargs)
         check_upsample(upsample, align_corners)
         self.upsample, self.align_corners = upsample, align_corners
-        check_num_classes(num_classes)
+        num_classes = parse_num_classes(num_classes)
         check_threshold(threshold, 2 if self.overlapping else num_classes)
         self.num_classes, self.threshold = num_classes, threshold
         self.ignore_index = parse_ignore_index(ignore_index)

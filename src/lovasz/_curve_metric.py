@@ -8,7 +8,7 @@ from torch import Tensor
 from torchmetrics.utilities.plot import plot_curve
 
 from ._counting_metric import CountingMetric
-from ._inputs.arguments import check_num_classes, choice, parse_counted_bins, parse_measure
+from ._inputs.arguments import choice, parse_counted_bins, parse_measure, parse_num_classes
 from ._inputs.layouts import PROBABILITIES, known_channels
 from .counts import Counts, count
 from .curves import ThresholdCurve
@@ -59,7 +59,7 @@ class JaccardCurve(CountingMetric):
         self.form = choice("form", form, PROBABILITIES)
         if measure not in ("precision", "recall"):
             parse_measure(measure)
-        check_num_classes(num_classes)
+        num_classes = parse_num_classes(num_classes)
         self.measure, self.bins = measure, parse_counted_bins(bins, num_classes, form, "the curve is counted")
         super().__init__(
             num_classes, ignore_index, upsample, align_corners, {"form": form, "bins": self.bins}, **kwargs

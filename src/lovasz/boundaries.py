@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._inputs.arguments import check_num_classes, check_width
+from ._inputs.arguments import check_width, parse_num_classes
 from ._inputs.labels import UNSIGNED
 from ._math.boundary import boundary
 from ._math.tally import class_tallies, narrowest
@@ -72,7 +72,7 @@ def boundary_counts(
     References:
         Cheng et al., Boundary IoU: Improving Object-Centric Image Segmentation Evaluation, CVPR 2021.
     """
-    check_num_classes(num_classes)
+    num_classes = parse_num_classes(num_classes)
     valid = torch.ones_like(target, dtype=torch.bool) if mask is None else mask
     _check_shapes(preds, target, valid)
     sides = [_small(name, labels, valid, num_classes) for name, labels in (("preds", preds), ("target", target))]

@@ -151,7 +151,7 @@ class DatasetDecision(nn.Module):
         super().__init__()
         arguments.choice("form", form, layouts.PROBABILITIES)
         hint = '; for one channel form="sigmoid"' if num_classes == 1 else ""
-        arguments.check_num_classes(num_classes, 2 if form == "softmax" else 1, hint)
+        num_classes = arguments.parse_num_classes(num_classes, 2 if form == "softmax" else 1, hint)
         arguments.parse_measure(measure)
         if isinstance(classes, str):
             raise TypeError(f"classes must be class indices or None, got {classes!r}")

@@ -25,9 +25,10 @@ def test_the_command_trains_on_two_devices(tmp_path):
     assert (states[0]["network.encoder.1.weight"] != 1).all()
 
     # As torchrun starts `lovasz evaluate`; the run above is one of those that it wants.
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "lovasz"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.cli.leaving"]
     command = ["compare", "--resume", str(tmp_path), "--seeds", "2"]
     again = subprocess.run([sys.executable, *torchrun, *command], capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
+    assert "not left" not in again.stderr
     assert "; 1 finished before" in again.stdout
     assert again.stdout.count("2 of 2: lovasz, seed 1, lr 0.01: val mIoU") == 1

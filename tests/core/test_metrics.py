@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,10 +22,13 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassJaccardIndex
 from torchmetrics.segmentation import MeanIoU
 
+from lovasz.boundaries import boundary_counts
+from lovasz.decisions import DatasetDecision
 from lovasz.metrics import (
     ConfusionMatrix,
     DiceScore,
     ImageJaccardIndex,
+    JaccardCurve,
     JaccardIndex,
     PixelAccuracy,
 )
@@ -392,11 +396,23 @@ def test_a_point_cloud_has_points_for_pixels() -> None:
         (lambda: ImageJaccardIndex(3, worst=[]), "1 to 100"),
         (lambda: ImageJaccardIndex(3, worst=[0.5]), "1 to 100"),
         (lambda: PixelAccuracy(0), "num_classes must be an integer of at least 1, got 0"),
+        (lambda: PixelAccuracy(True), "num_classes must be an integer of at least 1, got True"),
+        (lambda: PixelAccuracy(3.0), "num_classes must be an integer of at least 1, got 3.0"),
     ],
 )
 def test_wrong_arguments(build: Callable[[], Metric], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+def test_a_number_of_classes_may_be_an_integer_of_numpy() -> None:
+    """As `1 + labels.max()` is."""
+    given = np.int64(3)
+    builds: list[Callable[..., Any]] = [*METRICS.values(), JaccardCurve, DatasetDecision]
+    for build in builds:
+        assert type(build(given).num_classes) is int
+    preds = torch.zeros(1, 4, 4, dtype=torch.int64)
+    assert_close(boundary_counts(preds, preds, given), boundary_counts(preds, preds, 3))
 
 
 def test_a_failed_update_leaves_the_counts() -> None:

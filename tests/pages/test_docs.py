@@ -222,6 +222,11 @@ def test_the_tutorial_runs_and_prints_what_it_says(one_process, capsys):
     assert "255 (8192x)" in printed
     assert "torch.bfloat16 torch.float32" in printed
     assert names["value"].isfinite()
+    monai = pytest.importorskip("monai.inferers")
+    whole, network = names["test_images"], names["by_both"]
+    with torch.no_grad():
+        theirs = monai.sliding_window_inference(whole, 32, 16, network, overlap=0.5)
+    torch.testing.assert_close(names["in_windows"](network, whole), theirs)
 
 
 def test_the_figures_are_the_same_bytes_each_time(site, tmp_path, monkeypatch):

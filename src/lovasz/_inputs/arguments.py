@@ -74,10 +74,11 @@ def parse_counted_bins(bins: int | str | None, num_classes: int, form: str, what
     return number
 
 
-def check_num_classes(num_classes: Any, least: int = 1, hint: str = "") -> None:
-    """Check a number of classes."""
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < least:
+def parse_num_classes(num_classes: Any, least: int = 1, hint: str = "") -> int:
+    """Return a number of classes, which may be an integer of NumPy, as an int."""
+    if not _integer(num_classes) or num_classes < least:
         raise ValueError(f"num_classes must be an integer of at least {least}, got {num_classes!r}{hint}")
+    return int(num_classes)
 
 
 def check_width(width: Any) -> None:

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from lovasz.study.environment import INSTALL, missing
-from lovasz.study.processes import is_first, launch, launched
+from lovasz.study.processes import is_first, launch, launched, leave
 
 if TYPE_CHECKING:
     from lovasz.cli.session import Session
@@ -80,6 +80,7 @@ def run_compare(given: dict[str, Any], file: Path | None, out: Path | None, resu
                     out.rmdir()
             fail(str(error))
         session.compare(config, out, data, planned)
+        leave()
     except KeyboardInterrupt:
         done = f"{len(session.finished)} of {session.number}" if session and session.number else "No"
         if is_first():

@@ -84,6 +84,12 @@ def joined() -> Iterator[Ranks]:
     try:
         yield Ranks(rank, world_size)
     finally:
+        leave()
+
+
+def leave() -> None:
+    """Leave the group of processes, if there is one: its threads at work, a process may be aborted as it ends."""
+    if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
