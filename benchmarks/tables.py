@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import decide as deciding
 from . import gpu, model, results
+from . import reduce as reducing
 from . import upsample as coarse
 from .coverage import SCORES
 from .population import TOGETHER
@@ -118,6 +119,16 @@ def decide() -> str:
 def decide_machine() -> str:
     """Return the machine of those rows."""
     return results.read("decide")[0]["machine"]
+
+
+def reduce() -> str:
+    """Return the all-reduce of tables between two processes: the rows of `python -m benchmarks reduce`."""
+    return "\n".join(reducing.measured_table(results.read("reduce")))
+
+
+def reduce_model() -> str:
+    """Return what it costs larger clusters, by the model of that command."""
+    return "\n".join(reducing.modelled_table())
 
 
 #: Intervals that fewer samples have are too few for their coverage to be told.
@@ -254,7 +265,7 @@ def everything() -> dict[str, str]:
     """Returns all that the pages may name."""
     made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
             gpu_model, gpu_range, certified_range, coverage, coverage_difference, coverage_groups, coverage_rare,
-            coverage_error, resample, resample_machine)  # fmt: skip
+            coverage_error, resample, resample_machine, reduce, reduce_model)  # fmt: skip
     ranges = {
         "coverage_shipped": ("images", "shipped"),
         "coverage_percentile": ("images", "percentile"),

@@ -23,7 +23,6 @@ from benchmarks import (
     pairing,
     peers,
     reduce,
-    results,
     scaling,
     upsample,
 )
@@ -416,12 +415,6 @@ def test_the_summary_of_upsampling_names_its_targets():
 
 
 # ---- the all-reduce ----
-
-
-def test_the_page_on_scale_shows_the_kept_rows_and_the_model():
-    page = (Path(__file__).parents[2] / "docs" / "scale.md").read_text()
-    assert "\n".join(reduce.measured_table(results.read("reduce"))) in page
-    assert "\n".join(reduce.modelled_table()) in page
 
 
 def test_a_table_is_as_large_as_said_and_the_model_has_its_limits():
