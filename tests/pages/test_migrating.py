@@ -177,3 +177,26 @@ def test_the_version_is_the_one_that_is_tested(title):
     name, version = title.split()
     pins = dict(re.findall(r"^([\w-]+)==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     assert pins.get(name.lower(), version) == version
+
+
+def test_an_entry_of_a_registry_takes_what_a_head_hands_over(monkeypatch):
+    class Registry:
+        def register_module(self):
+            return lambda entry: entry
+
+    for name in ("mmseg", "mmseg.registry"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["mmseg.registry"].MODELS = Registry()
+    names = {}
+    exec(code(PAGE.split("\n## ")[0]), names)
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "register_module" in b]
+    exec(block, names)
+    logits, target = names["logits"], names["void"]
+    chosen = (torch.rand(2, 1, 24, 32) < 0.5).float()  # with a channel, as the labels of a head have at first
+    loss = names["LovaszCrossEntropy"]()(logits, target, weight=chosen, ignore_index=255)
+    apart = target.where(chosen[:, 0] > 0, 255)
+    assert_close(loss, names["lovasz_cross_entropy"](logits, apart, ignore_index=255))
+    assert_close(
+        names["LovaszCrossEntropy"]()(logits, target, weight=None, ignore_index=255),
+        names["lovasz_cross_entropy"](logits, target, ignore_index=255),
+    )
