@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
+# Hundreds of processes import the same: bytecode is kept, in the environment, also where none is wanted in the tree.
+export PYTHONDONTWRITEBYTECODE =
+export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
 # What is never imported, which is most of it, need not be compiled.
 PIP = $(RUN)/python -m pip install --no-compile --quiet --disable-pip-version-check -c constraints.txt
 # A process for each core, each with one thread: PyTorch's own threads would wait for each other, spinning. Each has

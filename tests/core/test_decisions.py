@@ -475,7 +475,8 @@ def test_only_the_pixels_that_count_are_fitted() -> None:
         ignored.append((more, torch.cat((target, torch.full_like(anything, 255)), 1)))
     for rule, given in ((DatasetDecision(5), masked), (DatasetDecision(5, ignore_index=255), ignored)):
         assert rule.fit(given) == expected
-        assert_close(rule.state_dict(), plain.state_dict(), rtol=0, atol=0)
+        # PyTorch adds the classes of a pixel in an order that depends on the size of the image, and on the machine.
+        assert_close(rule.state_dict(), plain.state_dict(), rtol=1e-6, atol=1e-7)
 
 
 WEIGHTS = torch.tensor([0.05, 0.3, 1.0, 3.0, 1.5])
