@@ -1,6 +1,7 @@
 """``python -m studies NAME [--data PATH]``: one study, or with ``tables`` what docs/evidence.md is to hold.
 
-``python -m studies NAME --ceiling`` searches, with the runs that are there, what a decision could gain at most.
+``python -m studies NAME --ceiling`` searches, with the runs that are there, what a decision could gain at most; of
+``nuclei-measures`` what the threshold that validation has for Tversky gains.
 Options of ``lovasz compare`` may follow; the results of such a study are its own and are not kept.
 """
 
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from studies import ceiling, figures, gradient, measures, operators, tables
+from studies import ceiling, figures, gradient, measures, operators, tables, thresholds
 
 FOLDER = Path(__file__).parent
 
@@ -33,7 +34,8 @@ def main() -> None:
     elif given.ceiling:
         out = given.out or Path(f"lovasz-compare-{given.name}")
         operators.declare()
-        ceiling.write(out, FOLDER / "results" / f"{given.name}.csv")
+        kept = FOLDER / "results" / f"{given.name}.csv"
+        (thresholds.write if given.name.endswith("-measures") else ceiling.write)(out, kept)
     else:
         out = given.out or Path(f"lovasz-compare-{given.name}")
         config = FOLDER / f"{given.name}.yaml"

@@ -47,7 +47,7 @@ def write(folder: Path, results: Path) -> None:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["loss", "seed", "test_miou", "ceiling", "unweighted"])
         weights = inverse_frequency(data.parts[TRAIN].pixels)
-        for run, place in _runs(folder):
+        for run, place in runs(folder):
             settings = run.settings
             if (settings.loss, settings.seed, settings.lr) in wanted:
                 pixels = _test_pixels(settings.network, data, place / store.LAST, config.crop)
@@ -134,12 +134,20 @@ def _miou(preds: Tensor, target: Tensor, number: int) -> float:
     return float(scores.iou(scores.class_counts(confusion)).nanmean())
 
 
-def _runs(folder: Path) -> Iterator[tuple[Run, Path]]:
+def runs(folder: Path) -> Iterator[tuple[Run, Path]]:
+    """Return the runs of a folder that are whole, each with its own folder."""
     for place in sorted(folder.glob(f"runs/[!.]*/{store.RECORD}")):
         settings = from_record(json.loads(place.read_text(encoding="utf-8"))["settings"])
         run = store.load(folder, settings)
         if run is not None:
             yield run, place.parent
+
+
+def trained(name: str, data: Data, weights: Path) -> torch.nn.Module:
+    """Return the network with the weights of a run."""
+    built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
+    built.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return built
 
 
 @torch.inference_mode()
@@ -148,8 +156,7 @@ def _test_pixels(name: str, data: Data, weights: Path, crop: tuple[int, ...] | N
 
     Where labels may overlap, of each the logits (1, P) and the mask (P,).
     """
-    built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
-    built.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    built = trained(name, data, weights)
     heads: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(data.num_classes if data.overlap else 1)]
     for index in range(len(data.parts[TEST].samples)):
         image, target = data.parts[TEST].samples[index]

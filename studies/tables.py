@@ -56,6 +56,9 @@ def tables() -> dict[str, list[str]]:
         rows = read(study)
         if rows:
             found[study] = measures_table(rows, read(f"{study}-scores"))
+            moved = read(f"{study}-thresholds")
+            if moved:
+                found[f"{study}-thresholds"] = thresholds_table(read(f"{study}-scores"), moved)
     rows = read("gradient")
     if rows:
         found["gradient"] = gradient_table(rows)
@@ -183,6 +186,27 @@ def measures_table(rows: list[dict[str, str]], measured: list[dict[str, str]]) -
             else:
                 cells.append(interval(difference(kept, loss, column)))
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def thresholds_table(usual: list[dict[str, str]], moved: list[dict[str, str]]) -> list[str]:
+    """One line a loss: Tversky at 0.5 and at the threshold of validation, and the other scores there."""
+    names = (f"Tversky({ALPHA:g}, {BETA:g})", "IoU", "precision", "recall")
+    baseline, columns = losses_of(usual)[0], ("tversky", "iou", "precision", "recall")
+    head = ["loss", f"{names[0]} at 0.5", "threshold", f"{names[0]} there", f"− {baseline} there", *names[1:]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for loss in losses_of(usual):
+        found = {column: f"{mean(scores(moved, loss, column)):.1f}" for column in columns}
+        gap = "" if loss == baseline else interval(difference(moved, loss, "tversky"))
+        threshold = mean(scores(moved, loss, "threshold")) / 100
+        cells = [
+            f"`{loss}`",
+            f"{mean(scores(usual, loss, 'tversky')):.1f}",
+            f"{threshold:.2f}",
+            found["tversky"],
+            gap,
+        ]
+        lines.append("| " + " | ".join([*cells, *(found[column] for column in columns[1:])]) + " |")
     return lines
 
 

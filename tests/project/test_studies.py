@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from lovasz import scores
-from lovasz.study.summary.stats import signed
+from lovasz.study.data.parts import IGNORE_INDEX
+from lovasz.study.summary.stats import Difference, signed
 from lovasz.study.train.config_checks import check_config
 from lovasz.study.train.config_file import make_config
 from studies import __main__ as study
-from studies import ceiling, gradient, measures, tables
+from studies import ceiling, gradient, measures, tables, thresholds
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
@@ -237,6 +238,46 @@ def test_scores_by_other_measures(tmp_path: Path) -> None:
     assert float(kept[1].split(",")[4]) == pytest.approx(5 / 7 / 2)
 
 
+def test_a_threshold_is_chosen_for_tversky_where_it_is_not_scored() -> None:
+    """By trying every one, of the images it was fitted to; others are decided, ignored pixels left out."""
+    generator = torch.Generator().manual_seed(0)
+
+    def image() -> tuple[torch.Tensor, torch.Tensor]:
+        target = (torch.rand(1, 1, 20, 30, generator=generator) < 0.3).long()
+        logits = 2.0 * target - 1.5 + torch.randn(target.shape, generator=generator)
+        target[..., :3] = IGNORE_INDEX
+        return logits, target
+
+    fitted, tested = [image() for _ in range(5)], [image() for _ in range(3)]
+    rule, confusion = thresholds.decided(fitted, tested)
+
+    def at(images: list[tuple[torch.Tensor, torch.Tensor]], threshold: float) -> torch.Tensor:
+        x, y = (torch.cat([one[i].flatten() for one in images]) for i in range(2))
+        return _confusion((x.sigmoid() >= threshold)[y != IGNORE_INDEX], y[y != IGNORE_INDEX])[None]
+
+    found = rule.threshold.item()
+    assert found < 0.5  # a missed pixel costs more than a false one
+    assert torch.equal(confusion, at(tested, found))
+    highest = max(measures.means(at(fitted, t / 200))["tversky"] for t in range(1, 200))
+    half, own = (measures.means(at(fitted, t))["tversky"] for t in (0.5, found))
+    assert max(half, highest - 0.02) < own  # the rule goes as far from 1/2 as other images of the fit bear out
+    usual = [{"loss": loss, "seed": str(seed), "tversky": "0.5"} for loss in ("bce", "sigmoid") for seed in (0, 1)]
+    moved = [
+        {
+            **row,
+            "tversky": str(0.6 + 0.1 * i),
+            "iou": "0.4",
+            "precision": "0.3",
+            "recall": "0.2",
+            "threshold": "0.25",
+        }
+        for i, row in enumerate(usual)
+    ]
+    lines = tables.thresholds_table(usual, moved)
+    assert lines[2] == "| `bce` | 50.0 | 0.25 | 65.0 |  | 40.0 | 30.0 | 20.0 |"
+    assert lines[3].startswith("| `sigmoid` | 50.0 | 0.25 | 85.0 | +20.0")
+
+
 def test_the_page_says_what_a_good_start_changes() -> None:
     words, rows, before = " ".join(PAGE.split()), tables.read("camvid-pretrained"), tables.read("camvid")
     ce, ce_before = (tables.mean(tables.scores(one, "ce")) for one in (rows, before))
@@ -291,6 +332,58 @@ def test_the_page_says_what_other_measures_gained() -> None:
     assert f"recall higher ({signed(recall.mean)} points on `lovasz`, not sure" in words
     assert f"its precision lies {signed(precision.mean).lstrip('−')} lower, for sure)" in words
     assert (recall.decided, precision.decided) == (False, True)
+
+
+def test_the_page_says_what_tversky_does_with_one_channel() -> None:
+    kept = {name: tables.read(f"nuclei-measures{name}") for name in ("", "-scores", "-thresholds")}
+    columns = {"iou": ("", "test_miou"), **{column: ("-scores", column) for column in measures.COLUMNS}}
+    trained, fused, soft = "lovasz-tversky(0.3,0.7)", "bce+lovasz-tversky(0.3,0.7)", "bce+tversky(0.3,0.7)"
+
+    def gap(loss: str, baseline: str, score: str) -> Difference:
+        file, column = columns[score]
+        return tables.difference(kept[file], loss, column, baseline)
+
+    words = " ".join(PAGE.split())
+    gaps = [gap(trained, "sigmoid", score) for score in ("tversky", "recall", "precision", "iou")]
+    assert all(one.decided for one in gaps)
+    above, recall, precision, iou = (signed(one.mean).lstrip("+−") for one in gaps)
+    assert [one.mean > 0 for one in gaps] == [True, True, False, False]
+    assert f"lies {above} points above `sigmoid` by the Tversky index, with a recall {recall} higher" in words
+    assert f"and a precision {precision} lower, and pays {iou} points of IoU, each for sure" in words
+    gains = [gap(loss, "bce", score) for score in ("tversky", "iou") for loss in (fused, soft)]
+    assert all(one.decided and one.mean > 0 for one in gains)
+    numbers = [signed(one.mean).lstrip("+") for one in gains]
+    said = "gain {} and {} points of Tversky on `bce`, and {} and {} of IoU, for sure"
+    assert said.format(*numbers) in words
+    assert not any(gap(fused, soft, score).decided for score in columns)
+    by_dice = [gap("lovasz-dice", "sigmoid", score) for score in ("iou", "dice")]
+    assert not any(one.decided for one in by_dice)
+    assert "by IoU or Dice ({} and {})".format(*(signed(one.mean) for one in by_dice)) in words
+
+    moved = [
+        [
+            tables.paired_difference(
+                "", "", tables.scores(kept[file], trained, column), tables.scores(kept["-thresholds"], loss, at)
+            )
+            for loss in tables.losses_of(kept[""])
+        ]
+        for file, column, at in (("-scores", "tversky", "tversky"), ("", "test_miou", "iou"))
+    ]
+    assert all(one.decided and one.mean > 0 for row in moved for one in row)
+    ends = [
+        signed(end).lstrip("+") for row in moved for end in (min(o.mean for o in row), max(o.mean for o in row))
+    ]
+    said = "by {} to {} points of Tversky, and {} to {} points of IoU above them, all for sure"
+    assert said.format(*ends) in words
+    back = [
+        tables.paired_difference(
+            "", "", tables.scores(kept["-thresholds"], "bce", at), tables.scores(kept[file], "bce", column)
+        ).mean
+        for file, column, at in (("-scores", "tversky", "tversky"), ("", "test_miou", "iou"))
+    ]
+    assert f"{back[0]:.1f} points, and pays {-back[1]:.1f} points of IoU" in words
+    seeds = [tables.scores(kept[""], loss) for loss in ("sigmoid", "bce")]
+    assert sum(ours > theirs for ours, theirs in zip(*seeds, strict=True)) == 4
 
 
 def test_the_table_of_measures_is_of_differences() -> None:
