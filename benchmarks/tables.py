@@ -2,7 +2,7 @@
 
 import re
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import decide as deciding
@@ -66,14 +66,29 @@ def speed() -> str:
     return "\n".join((_table(head, []), *results.table()))
 
 
-def _ratios(implementation: str) -> list[float]:
-    """Return the times of an implementation's rows, in units of cross-entropy."""
-    return [float(r["ratio"]) for r in results.read("cpu") if r["implementation"] == implementation]
+def _ratios(implementation: str, heads: Sequence[str] = ("multiclass", "binary")) -> list[float]:
+    """Return the times of an implementation's rows, in units of cross-entropy, of heads of these kinds."""
+    return [
+        float(r["ratio"])
+        for r in results.read("cpu")
+        if r["implementation"] == implementation
+        and ("binary" if r["case"].startswith("binary ") else "multiclass") in heads
+    ]
 
 
-def speed_range(implementation: str = "lovasz") -> str:
-    """Return the smallest and the largest ratio to cross-entropy over all rows, by default of the loss alone."""
-    return _range(_ratios(implementation))
+def speed_range() -> str:
+    """Return the smallest and the largest ratio to cross-entropy over all rows, of the loss alone."""
+    return _range(_ratios("lovasz"))
+
+
+def both_range() -> str:
+    """Return that of `lovasz_cross_entropy`, both losses in the same passes."""
+    return _range(_ratios("lovasz + ce", ("multiclass",)))
+
+
+def both_binary_range() -> str:
+    """Return that of `lovasz_binary_cross_entropy`, to binary cross-entropy."""
+    return _range(_ratios("lovasz + ce", ("binary",)))
 
 
 def speed_median() -> str:
@@ -263,9 +278,10 @@ def gpu_range() -> str:
 
 def everything() -> dict[str, str]:
     """Returns all that the pages may name."""
-    made = (speed, speed_range, speed_median, machine, accuracy, upsample, decide, decide_machine, small, scaling,
-            gpu_model, gpu_range, certified_range, coverage, coverage_difference, coverage_groups, coverage_rare,
-            coverage_error, resample, resample_machine, reduce, reduce_model)  # fmt: skip
+    made = (speed, speed_range, speed_median, both_range, both_binary_range, machine, accuracy, upsample, decide,
+            decide_machine, small, scaling, gpu_model, gpu_range, certified_range, coverage, coverage_difference,
+            coverage_groups, coverage_rare, coverage_error, resample, resample_machine, reduce,
+            reduce_model)  # fmt: skip
     ranges = {
         "coverage_shipped": ("images", "shipped"),
         "coverage_percentile": ("images", "percentile"),

@@ -406,13 +406,14 @@ def test_the_page_on_intervals_says_what_the_code_does():
 
 def test_every_number_of_the_readme_is_a_kept_one():
     """Those with a decimal point or a percent sign, outside of code and links."""
-    alone, both = tables.speed_range(), tables.speed_range("lovasz + ce")
+    alone, both, of_bce = tables.speed_range(), tables.both_range(), tables.both_binary_range()
     small = next(float(r["ratio"]) for r in results.read("small") if r["what"] == "lovasz")
     ten = next(r for r in results.read("accuracy") if r["regime"] == "ten foreground pixels")
     megabytes = 16 * 19 * (parse_bins("auto", None, 19, "softmax") + 1) / 1e6  # a table of 19 classes
     kept = {
         *alone.split(" to "),
         *both.split(" to "),
+        *of_bce.split(" to "),
         f"{small:.1f}",
         f"{100 * float(ten['gradient_error']):.0f} %",
         f"{megabytes:.1f}",
@@ -445,7 +446,9 @@ def test_every_number_of_the_readme_is_a_kept_one():
     assert found <= kept | {"95 %", "2.6", "3.10"}, found - kept  # intervals; versions of PyTorch and Python
     words = " ".join(README.split())
     assert f"takes {alone} times as long as cross-entropy" in words
-    assert f"both losses in the same passes, takes {both}." in words
+    assert f"both losses in the same passes, takes {both}, `lovasz_binary_cross_entropy` {of_bce} times" in words
+    sorting = [float(line.split("|")[5]) for line in tables.speed().splitlines()[2:] if line.split("|")[5].strip()]
+    assert f"takes {min(sorting):.0f} to {max(sorting):.0f} times as long" in words
     best = [float(cell) for line in tables.speed().splitlines()[2:] if (cell := line.split("|")[5]).strip()]
     assert f"takes {min(best):.0f} to {max(best):.0f} times as long" in words
 
