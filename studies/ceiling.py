@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lovasz import scores
 from lovasz.cli.session import load
+from lovasz.measures import JACCARD, Tversky
 from lovasz.study.data.parts import IGNORE_INDEX, TEST, TRAIN, Data
 from lovasz.study.train import network, store
 from lovasz.study.train.config_file import make_config
@@ -96,15 +97,15 @@ def label_ceiling(pixels: Sequence[tuple[Tensor, Tensor]]) -> float:
     Args:
         pixels: Logits (1, P) of each label, and its mask (P,) of 0 and 1.
     """
-    return sum(_best_iou(logits[0], target) for logits, target in pixels) / len(pixels)
+    return sum(best_score(logits[0], target) for logits, target in pixels) / len(pixels)
 
 
-def _best_iou(logits: Tensor, target: Tensor) -> float:
-    """Return the highest IoU that a threshold has: the t largest logits are foreground."""
+def best_score(logits: Tensor, target: Tensor, measure: Tversky = JACCARD) -> float:
+    """Return the highest score that a threshold has: the t largest logits are foreground."""
     ordered, order = logits.sort(descending=True)
     found = target[order].cumsum(0).double()
-    taken = torch.arange(1, len(found) + 1)
-    scores = found / (taken + int(target.sum()) - found)
+    false = torch.arange(1, len(found) + 1) - found
+    scores = found / (found + measure.alpha * false + measure.beta * (int(target.sum()) - found))
     ends = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)])  # none lies between equal ones
     return float(scores[ends].max())
 

@@ -192,8 +192,16 @@ def measures_table(rows: list[dict[str, str]], measured: list[dict[str, str]]) -
 def thresholds_table(usual: list[dict[str, str]], moved: list[dict[str, str]]) -> list[str]:
     """One line a loss: Tversky at 0.5 and at the threshold of validation, and the other scores there."""
     names = (f"Tversky({ALPHA:g}, {BETA:g})", "IoU", "precision", "recall")
-    baseline, columns = losses_of(usual)[0], ("tversky", "iou", "precision", "recall")
-    head = ["loss", f"{names[0]} at 0.5", "threshold", f"{names[0]} there", f"− {baseline} there", *names[1:]]
+    baseline, columns = losses_of(usual)[0], ("tversky", "iou", "precision", "recall", "ceiling")
+    head = [
+        "loss",
+        f"{names[0]} at 0.5",
+        "threshold",
+        f"{names[0]} there",
+        f"− {baseline} there",
+        *names[1:],
+        "ceiling",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for loss in losses_of(usual):
         found = {column: f"{mean(scores(moved, loss, column)):.1f}" for column in columns}

@@ -39,17 +39,18 @@ def write(folder: Path, results: Path) -> None:
         wanted = {(row["loss"], int(row["seed"]), float(row["lr"])) for row in csv.DictReader(text)}
     with open(results.with_name(f"{results.stem}-thresholds.csv"), "w", newline="", encoding="utf-8") as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["loss", "seed", "threshold", "iou", *COLUMNS])
+        rows.writerow(["loss", "seed", "threshold", "iou", *COLUMNS, "ceiling"])
         for run, place in ceiling.runs(folder):
             settings = run.settings
             if (settings.loss, settings.seed, settings.lr) not in wanted:
                 continue
             built = ceiling.trained(settings.network, data, place / store.LAST)
-            rule, confusion = decided(*(_images(built, data, part, config.crop) for part in (VAL, TEST)))
+            fitted, tested = (_images(built, data, part, config.crop) for part in (VAL, TEST))
+            rule, confusion = decided(fitted, tested)
             found = means(confusion)
             iou = float(scores.iou(class_counts(confusion)).nanmean())
             rows.writerow([settings.loss, settings.seed, float(rule.threshold.mean()), iou,
-                           *(found[column] for column in COLUMNS)])  # fmt: skip
+                           *(found[column] for column in COLUMNS), highest(tested)])  # fmt: skip
             print(f"{settings.loss}, seed {settings.seed}: Tversky {100 * found['tversky']:.2f}", flush=True)
 
 
@@ -69,6 +70,16 @@ def decided(fitted: Images, tested: Images) -> tuple[DatasetDecision, Tensor]:
             counts = masks != IGNORE_INDEX
             confusion[label] += torch.bincount(2 * masks[counts].long() + decisions[counts].long(), minlength=4)
     return rule, confusion.view(labels, 2, 2)
+
+
+def highest(tested: Images) -> float:
+    """Return the mean over labels of the Tversky index at its best threshold, which no rule may look for here."""
+    best = []
+    for label in range(tested[0][0].shape[1]):
+        logits, masks = (torch.cat([one[i][:, label].flatten() for one in tested]) for i in range(2))
+        counts = masks != IGNORE_INDEX
+        best.append(ceiling.best_score(logits[counts], masks[counts].long(), Tversky(ALPHA, BETA)))
+    return sum(best) / len(best)
 
 
 @torch.inference_mode()

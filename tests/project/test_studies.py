@@ -260,6 +260,9 @@ def test_a_threshold_is_chosen_for_tversky_where_it_is_not_scored() -> None:
     assert torch.equal(confusion, at(tested, found))
     highest = max(measures.means(at(fitted, t / 200))["tversky"] for t in range(1, 200))
     half, own = (measures.means(at(fitted, t))["tversky"] for t in (0.5, found))
+    places = torch.cat([logits.flatten() for logits, _ in tested]).sigmoid().unique()
+    best = max(measures.means(at(tested, place.item()))["tversky"] for place in places)
+    assert thresholds.highest(tested) == pytest.approx(best, abs=1e-6)
     assert max(half, highest - 0.02) < own  # the rule goes as far from 1/2 as other images of the fit bear out
     usual = [{"loss": loss, "seed": str(seed), "tversky": "0.5"} for loss in ("bce", "sigmoid") for seed in (0, 1)]
     moved = [
@@ -270,11 +273,12 @@ def test_a_threshold_is_chosen_for_tversky_where_it_is_not_scored() -> None:
             "precision": "0.3",
             "recall": "0.2",
             "threshold": "0.25",
+            "ceiling": "0.9",
         }
         for i, row in enumerate(usual)
     ]
     lines = tables.thresholds_table(usual, moved)
-    assert lines[2] == "| `bce` | 50.0 | 0.25 | 65.0 |  | 40.0 | 30.0 | 20.0 |"
+    assert lines[2] == "| `bce` | 50.0 | 0.25 | 65.0 |  | 40.0 | 30.0 | 20.0 | 90.0 |"
     assert lines[3].startswith("| `sigmoid` | 50.0 | 0.25 | 85.0 | +20.0")
 
 
@@ -381,7 +385,14 @@ def test_the_page_says_what_tversky_does_with_one_channel() -> None:
         ).mean
         for file, column, at in (("-scores", "tversky", "tversky"), ("", "test_miou", "iou"))
     ]
-    assert f"{back[0]:.1f} points, and pays {-back[1]:.1f} points of IoU" in words
+    assert f"takes back {back[0]:.1f} points, and pays {-back[1]:.1f} points of IoU" in words
+    usual = tables.scores(kept["-scores"], trained, "tversky")
+    below = {
+        loss: tables.paired_difference("", "", usual, tables.scores(kept["-thresholds"], loss, "ceiling"))
+        for loss in tables.losses_of(kept[""])
+    }
+    assert [loss for loss, one in below.items() if one.decided and one.mean > 0] == ["sigmoid"]
+    assert f"only `sigmoid` still lies below it for sure, by {below['sigmoid'].mean:.1f}" in words
     seeds = [tables.scores(kept[""], loss) for loss in ("sigmoid", "bce")]
     assert sum(ours > theirs for ours, theirs in zip(*seeds, strict=True)) == 4
 
