@@ -71,7 +71,7 @@ def main():
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(Segmentation(num_classes=2), val_dataloaders=val)
-    if torch.distributed.is_initialized():  # else now and then a process is aborted as it ends, its threads at work
+    if devices > 1:  # else now and then a process is aborted as it ends, its threads at work
         torch.distributed.destroy_process_group()
 
 

@@ -5,6 +5,8 @@ import sys
 
 import torch
 
+from lovasz.study.processes import leave
+
 
 def test_the_command_trains_on_two_devices(tmp_path):
     command = ["compare", "--loss", "lovasz", "--seeds", "1", "--steps", "2", "--devices", "2", "--threads", "1"]
@@ -32,3 +34,9 @@ def test_the_command_trains_on_two_devices(tmp_path):
     assert "not left" not in again.stderr
     assert "; 1 finished before" in again.stdout
     assert again.stdout.count("2 of 2: lovasz, seed 1, lr 0.01: val mIoU") == 1
+
+
+def test_where_pytorch_has_no_processes_there_is_no_group_to_leave(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_available", lambda: False)
+    monkeypatch.delattr(torch.distributed, "is_initialized")  # as in such a build
+    leave()

@@ -89,7 +89,7 @@ def joined() -> Iterator[Ranks]:
 
 def leave() -> None:
     """Leave the group of processes, if there is one: its threads at work, a process may be aborted as it ends."""
-    if torch.distributed.is_initialized():
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
