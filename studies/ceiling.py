@@ -6,8 +6,9 @@ logarithms of these weights. Where labels may overlap it is the best threshold o
 """
 
 import csv
+import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -31,6 +32,8 @@ PLACES, ROUNDS = 200, 4
 # Pixels that the search looks at, evenly spread; what it finds is scored on all.
 SEARCHED = 1_000_000
 
+Images = list[tuple[Tensor, Tensor]]
+
 
 def write(folder: Path, results: Path) -> None:
     """Search for every run of the results of a study whose weights the folder holds.
@@ -39,29 +42,39 @@ def write(folder: Path, results: Path) -> None:
         folder: That of the study's runs.
         results: Its kept results; the ceilings go beside them, to ``NAME-ceiling.csv``.
     """
-    console = Console(quiet=True)
-    config = make_config({}, folder / "config.yaml", True)
-    data = load(console, config, folder)
-    with open(results, newline="", encoding="utf-8") as text:
-        wanted = {(row["loss"], int(row["seed"]), float(row["lr"])) for row in csv.DictReader(text)}
     with open(results.with_name(f"{results.stem}-ceiling.csv"), "w", newline="", encoding="utf-8") as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["loss", "seed", "test_miou", "ceiling", "unweighted"])
-        weights = inverse_frequency(data.parts[TRAIN].pixels)
-        for run, place in runs(folder):
-            settings = run.settings
-            if (settings.loss, settings.seed, settings.lr) in wanted:
-                pixels = _test_pixels(settings.network, data, place / store.LAST, config.crop)
-                logits, target = pixels[0]
-                found = label_ceiling(pixels) if data.overlap else ceiling(logits, target)
-                taken_off: float | str = ""
-                if settings.loss == WEIGHTED:
-                    preds = (logits - weights.log()[:, None]).argmax(0)
-                    taken_off = _miou(preds, target, data.num_classes)
-                rows.writerow([settings.loss, settings.seed, run.test_miou / 100, found, taken_off])
-                print(
-                    f"{settings.loss}, seed {settings.seed}: {run.test_miou:.2f} to {100 * found:.2f}", flush=True
-                )
+        for run, data, images in chosen(folder, results):
+            loss, seed = run.settings.loss, run.settings.seed
+            found = pixels(images(TEST), data.overlap)
+            logits, target = found[0]
+            highest = label_ceiling(found) if data.overlap else ceiling(logits, target)
+            taken_off: float | str = ""
+            if loss == WEIGHTED:
+                weights = inverse_frequency(data.parts[TRAIN].pixels)
+                taken_off = _miou((logits - weights.log()[:, None]).argmax(0), target, data.num_classes)
+            rows.writerow([loss, seed, run.test_miou / 100, highest, taken_off])
+            print(f"{loss}, seed {seed}: {run.test_miou:.2f} to {100 * highest:.2f}", flush=True)
+
+
+def chosen(folder: Path, results: Path) -> Iterator[tuple[Run, Data, Callable[[str], Images]]]:
+    """Return the runs that a study's results hold, the data, and what gives logits and targets of a part's images.
+
+    Args:
+        folder: That of the study's runs, with their weights.
+        results: Its kept results.
+    """
+    config = make_config({}, folder / "config.yaml", True)
+    data = load(Console(quiet=True), config, folder)
+    with open(results, newline="", encoding="utf-8") as text:
+        wanted = {(row["loss"], int(row["seed"]), float(row["lr"])) for row in csv.DictReader(text)}
+    for run, place in _runs(folder):
+        settings = run.settings
+        if (settings.loss, settings.seed, settings.lr) in wanted:
+            built = network.build_network(settings.network, data.channels, data.num_classes, data.dims).eval()
+            built.load_state_dict(torch.load(place / store.LAST, map_location="cpu", weights_only=True))
+            yield run, data, functools.partial(_images, built, data, config.crop)
 
 
 def ceiling(logits: Tensor, target: Tensor) -> float:
@@ -91,16 +104,17 @@ def ceiling(logits: Tensor, target: Tensor) -> float:
     return max(_miou(logits.argmax(0), target, number), _miou((logits + weights).argmax(0), target, number))
 
 
-def label_ceiling(pixels: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Return the mean over labels of the IoU at its best threshold, a fraction of 1.
+def label_ceiling(pixels: Sequence[tuple[Tensor, Tensor]], measure: Tversky = JACCARD) -> float:
+    """Return the mean over labels of the score at its best threshold, a fraction of 1.
 
     Args:
         pixels: Logits (1, P) of each label, and its mask (P,) of 0 and 1.
+        measure: The score.
     """
-    return sum(best_score(logits[0], target) for logits, target in pixels) / len(pixels)
+    return sum(_best_score(logits[0], target, measure) for logits, target in pixels) / len(pixels)
 
 
-def best_score(logits: Tensor, target: Tensor, measure: Tversky = JACCARD) -> float:
+def _best_score(logits: Tensor, target: Tensor, measure: Tversky) -> float:
     """Return the highest score that a threshold has: the t largest logits are foreground."""
     ordered, order = logits.sort(descending=True)
     found = target[order].cumsum(0).double()
@@ -135,8 +149,7 @@ def _miou(preds: Tensor, target: Tensor, number: int) -> float:
     return float(scores.iou(scores.class_counts(confusion)).nanmean())
 
 
-def runs(folder: Path) -> Iterator[tuple[Run, Path]]:
-    """Return the runs of a folder that are whole, each with its own folder."""
+def _runs(folder: Path) -> Iterator[tuple[Run, Path]]:
     for place in sorted(folder.glob(f"runs/[!.]*/{store.RECORD}")):
         settings = from_record(json.loads(place.read_text(encoding="utf-8"))["settings"])
         run = store.load(folder, settings)
@@ -144,26 +157,25 @@ def runs(folder: Path) -> Iterator[tuple[Run, Path]]:
             yield run, place.parent
 
 
-def trained(name: str, data: Data, weights: Path) -> torch.nn.Module:
-    """Return the network with the weights of a run."""
-    built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
-    built.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    return built
-
-
 @torch.inference_mode()
-def _test_pixels(name: str, data: Data, weights: Path, crop: tuple[int, ...] | None) -> list[tuple[Tensor, Tensor]]:
-    """Return log-probabilities (C, P) and labels (P,) of all test pixels that count.
+def _images(built: torch.nn.Module, data: Data, crop: tuple[int, ...] | None, part: str) -> Images:
+    samples = data.parts[part].samples
+    found = []
+    for index in range(len(samples)):
+        image, target = samples[index]
+        found.append((logits_of(built, image[None], crop).float(), target[None]))
+    return found
+
+
+def pixels(images: Images, overlap: bool) -> list[tuple[Tensor, Tensor]]:
+    """Return log-probabilities (C, P) and labels (P,) of all pixels that count.
 
     Where labels may overlap, of each the logits (1, P) and the mask (P,).
     """
-    built = trained(name, data, weights)
-    heads: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(data.num_classes if data.overlap else 1)]
-    for index in range(len(data.parts[TEST].samples)):
-        image, target = data.parts[TEST].samples[index]
-        logits = logits_of(built, image[None], crop)[0].float()
-        masks = target if data.overlap else target[None]
-        channels = logits[:, None] if data.overlap else logits.log_softmax(0)[None]
+    heads: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(images[0][0].shape[1] if overlap else 1)]
+    for logits, target in images:
+        masks = target[0] if overlap else target
+        channels = logits[0][:, None] if overlap else logits.log_softmax(1)
         for head, mask, channel in zip(heads, masks, channels, strict=True):
             counts = mask != IGNORE_INDEX
             head.append((channel[:, counts], mask[counts]))
