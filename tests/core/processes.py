@@ -76,6 +76,8 @@ def run(function, world, folder, *args):
     processes = start(function, world, folder, *args)
     for one in processes:
         one.join(200)
-    found = [result(folder, rank) for rank in range(world)]
+    ended = [rank for rank in range(world) if (folder / f"{rank}.pt").exists()]
+    found = [result(folder, rank) for rank in ended]  # an error says more than that others wait for that process
+    assert ended == list(range(world))
     assert [one.exitcode for one in processes] == [0] * world
     return found

@@ -249,6 +249,7 @@ def test_training_in_two_processes_is_training_in_one(tmp_path):
 
 def as_torchrun_starts(rank, world, port):
     """Leaves the group of the tests; what torchrun says to a process is in its environment."""
+    torch.distributed.barrier()  # who leaves at once is lost to those that still connect to it
     torch.distributed.destroy_process_group()
     said = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world, "GROUP_RANK": 0,
             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}  # fmt: skip
@@ -346,6 +347,30 @@ def test_compare_trains_one_network_in_two_processes(tmp_path):
     assert [point.miou for point in curves[0]] == [point.miou for point in others[0]]
     assert curves[1] == others[1]
     assert sum(map(sum, curves[1])) == 62  # each validation pixel once: one process has the only image
+
+
+def join_and_leave(rank, world, port, folder):
+    """Whether the last process has joined when this one, which does nothing, leaves."""
+    as_torchrun_starts(rank, world, port)
+    from lovasz.study.processes import joined
+
+    last, join = Path(folder, "last"), torch.distributed.init_process_group
+
+    def join_late(*args, **settings):
+        join(*args, **settings)
+        time.sleep(rank)
+        if rank == world - 1:
+            last.touch()
+
+    torch.distributed.init_process_group = join_late
+    with joined():
+        pass
+    return last.exists()
+
+
+def test_no_process_leaves_before_the_last_has_joined(tmp_path):
+    """Else those that still connect to it say that a connection was closed, where it has said what is wrong."""
+    assert run(join_and_leave, 2, tmp_path, free_port(), str(tmp_path)) == [True, True]
 
 
 # ---- failures ----

@@ -82,6 +82,7 @@ def joined() -> Iterator[Ranks]:
         return
     torch.distributed.init_process_group("gloo", timeout=PATIENCE)
     try:
+        torch.distributed.barrier()  # who fails and leaves at once is lost to those that still connect to it
         yield Ranks(rank, world_size)
     finally:
         leave()
