@@ -25,7 +25,8 @@ oldest: INSTALL = -m uv pip install --quiet --python "$$folder/bin/python" --res
 oldest: export PYTEST_ADDOPTS = -W default  # old releases warn of what new ones of others will refuse
 newest: INSTALL = -m pip install --quiet
 oldest newest:  ## every test with each requirement at its lower bound; with the newest release of everything
-	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export PYTHONPYCACHEPREFIX="$$folder/bytecode" && \
+	$(PYTHON) -m venv "$$folder" && \
 	"$$folder/bin/python" -m pip install --quiet uv && "$$folder/bin/python" $(INSTALL) -e ".[dev]" && \
 	touch "$$folder/.dev" && $(MAKE) test VENV="$$folder"
 
