@@ -18,26 +18,24 @@ void binary_row(const Problem& problem, Rows<F>& r, const Stored* LOVASZ_RESTRIC
   const auto place = [&](int i, F root, bool number) {
     bin[i] = static_cast<int32_t>((number ? root * steps : none) + F(0.5));
   };
-  // z is how far the logit is on the right side, e its exponential, within bounds.
-  const auto add_entropy = [&](int i, F z, F e, F error, bool number) {
-    if (!entropy) return;
-    const F beyond = logarithm_beyond_1(z > F(0) ? F(1) / e : e);
-    const F loss = z > F(0) ? beyond : beyond - z;
-    (derivative ? likely : extra)[i] = number ? (derivative ? error : loss) : static_cast<F>(NAN);
+  // z is how far the logit is on the right side; the exponential of -|z| serves all.
+  const auto exponential_below_1 = [](F z) {
+    const F far = z > F(0) ? z : -z;
+    return small_exponential(far > F(80) ? F(-80) : -far);
   };
-  const auto bounded = [](F z) {
-    z = z > F(80) ? F(80) : z;
-    return z < F(-80) ? F(-80) : z;
+  const auto add_entropy = [&](int i, F z, F e, F error, bool number) {
+    const F loss = logarithm_beyond_1(e) - (z > F(0) ? F(0) : z);
+    (derivative ? likely : extra)[i] = number ? (derivative ? error : loss) : static_cast<F>(NAN);
   };
   if (problem.form == Form::sigmoid) {
     LOVASZ_ROWS
     for (int i = 0; i < n; ++i) {
       const F x = read(logits[i]), z = label[i] == 1 ? x : -x;
       const bool number = finite(z);
-      const F e = small_exponential(bounded(z)), error = F(1) / (F(1) + e);
+      const F e = exponential_below_1(z), likelier = F(1) / (F(1) + e), error = z > F(0) ? e * likelier : likelier;
       place(i, square_root(error), number);
-      if (derivative) extra[i] = number ? error * (error * e) : F(0);
-      add_entropy(i, z, e, error, number);
+      if (derivative) extra[i] = number ? likelier * (likelier * e) : F(0);
+      if (entropy) add_entropy(i, z, e, error, number);
     }
   } else if (problem.form == Form::hinge) {
     const F last = steps - F(1), scale = static_cast<F>(kHingeScale);
@@ -51,8 +49,8 @@ void binary_row(const Problem& problem, Rows<F>& r, const Stored* LOVASZ_RESTRIC
       bin[i] = static_cast<int32_t>((number ? position : none) + F(0.5));
       if (derivative) extra[i] = (number & (margin > F(0))) ? F(1) : F(0);
       if (entropy) {
-        const F e = small_exponential(bounded(z));
-        add_entropy(i, z, e, F(1) / (F(1) + e), number);
+        const F e = exponential_below_1(z);
+        add_entropy(i, z, e, (z > F(0) ? e : F(1)) / (F(1) + e), number);
       }
     }
   } else {

@@ -92,17 +92,19 @@ inline float logarithm(float x) {
 
 inline double logarithm(double x) { return std::log(x); }
 
-// ln (1 + x) for 0 <= x <= 1, small ones included: twice the area tangent of x / (2 + x), by its series.
+// ln (1 + x) for 0 <= x <= 1, small ones included.
 inline float logarithm_beyond_1(float x) {
-  const float f = x / (x + 2.0f), g = f * f;
-  float p = 2.0f / 15.0f;
-  p = p * g + 2.0f / 13.0f;
-  p = p * g + 2.0f / 11.0f;
-  p = p * g + 2.0f / 9.0f;
-  p = p * g + 2.0f / 7.0f;
-  p = p * g + 2.0f / 5.0f;
-  p = p * g + 2.0f / 3.0f;
-  return f * g * p + 2.0f * f;
+  // Minimax for (ln (1 + x) - x) / x^2, relative to ln (1 + x) within 5e-9; a division would cost more.
+  float p = -0.0033184699713841f;
+  p = p * x + 0.0202045738697052f;
+  p = p * x - 0.0576644279062748f;
+  p = p * x + 0.106805540621281f;
+  p = p * x - 0.153553947806358f;
+  p = p * x + 0.196953997015953f;
+  p = p * x - 0.249585866928101f;
+  p = p * x + 0.333305120468140f;
+  p = p * x - 0.499999314546585f;
+  return p * (x * x) + x;
 }
 
 inline double logarithm_beyond_1(double x) { return std::log1p(x); }
