@@ -36,7 +36,7 @@ def command(output, arguments, prepare, *given):
     return process(_command, output, arguments, prepare, *given)
 
 
-def _rank(rank, world, function, folder, seconds, args):
+def _rank(rank, world, function, folder, args):
     torch.set_num_threads(1)
     value = error = None
     try:
@@ -45,7 +45,7 @@ def _rank(rank, world, function, folder, seconds, args):
             f"file://{folder}/store",
             world_size=world,
             rank=rank,
-            timeout=datetime.timedelta(seconds=seconds),
+            timeout=datetime.timedelta(minutes=3),
         )
         value = function(rank, world, *args)
         if torch.distributed.is_initialized():
@@ -56,9 +56,9 @@ def _rank(rank, world, function, folder, seconds, args):
     torch.save((value, error), folder / f"{rank}.pt")
 
 
-def start(function, world, folder, *args, seconds=60):
+def start(function, world, folder, *args):
     """The processes, started: each saves what the function returned, or what it raised, to RANK.pt."""
-    processes = [process(_rank, rank, world, function, folder, seconds, args) for rank in range(world)]
+    processes = [process(_rank, rank, world, function, folder, args) for rank in range(world)]
     for one in processes:
         one.start()
     return processes

@@ -1,5 +1,6 @@
 """Many processes and micro-batches: one loss, whatever the split. Real processes, over gloo."""
 
+import datetime
 import os
 import socket
 import time
@@ -379,11 +380,11 @@ def test_no_process_leaves_before_the_last_has_joined(tmp_path):
 def survive(rank, world, how):
     """The first process loses the second before its call; what it says, after how long, and whether it stepped."""
     logits, target = random("softmax", (1, 5, 8, 8), 72)
-    group = torch.distributed.group.WORLD
+    group = torch.distributed.new_group(timeout=datetime.timedelta(seconds=5))  # that of all waits for minutes
     lovasz.lovasz_softmax(logits, target, bins=64, group=group)
     if rank == 1:
         if how.endswith("hangs"):
-            time.sleep(60)
+            time.sleep(600)
         os._exit(0)
     parameter = nn.Parameter(logits.clone())
     optimizer = torch.optim.SGD([parameter], lr=1.0)
@@ -401,15 +402,15 @@ def survive(rank, world, how):
 
 @pytest.mark.parametrize("how", ["dies", "hangs"])
 def test_a_lost_process_is_an_error_that_says_what_was_sent(how, tmp_path):
-    processes = start(survive, 2, tmp_path, str(tmp_path / how), seconds=5)
-    processes[0].join(100)
+    processes = start(survive, 2, tmp_path, str(tmp_path / how))
+    processes[0].join(200)
     for process in processes:
         process.kill()
     message, seconds, untouched = torch.load(tmp_path / f"{how}.pt")
     sent_table = "all_reduce of Lovász counts (int64 (1, 5, 2, 65), 5200 bytes)"
     assert message.startswith(f"{sent_table} failed in process 0 of 2")
     assert "another process died, hangs, did not make this call, or made it with other classes or bins" in message
-    assert seconds < 25
+    assert seconds < 100
     assert untouched
 
 

@@ -78,7 +78,7 @@ def test_commands_on_one_folder_share_the_runs_and_take_over_those_of_a_killed_o
     for one in commands.values():
         one.start()
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 300
         stdouts = [shared / f"{name}.stdout" for name in names[1:]]
         while not all(file.exists() and "Waiting for 1 run" in file.read_text() for file in stdouts):
             assert time.monotonic() < deadline
@@ -87,7 +87,7 @@ def test_commands_on_one_folder_share_the_runs_and_take_over_those_of_a_killed_o
             time.sleep(0.1)
         commands["killed"].kill()
         for name in names[1:]:
-            commands[name].join(100)
+            commands[name].join(300)
             assert commands[name].exitcode == 0, (shared / f"{name}.stderr").read_text()
     finally:
         for one in commands.values():
@@ -160,7 +160,7 @@ def test_those_that_train_together_do_what_the_first_decides(
     follower = threading.Thread(target=take_part, args=(False,), daemon=True)
     follower.start()
     take_part(True)
-    follower.join(60)
+    follower.join(300)
     assert trained == {True: [0], False: [0]}
     for runs in found.values():
         assert [run.settings for run in runs] == planned.runs

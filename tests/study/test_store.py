@@ -446,7 +446,7 @@ def train_until_killed(folder: Path) -> None:
     def on_step(step: int) -> None:
         if heard.begun[-1] == 1 and step == 13:
             (folder / "waiting").touch()
-            time.sleep(120)
+            time.sleep(600)
 
     heard.on_step = on_step  # type: ignore[method-assign]
     memory.loss_mib = lambda *_: None  # takes a process
@@ -460,7 +460,7 @@ def test_killed_comparison_goes_on_with_the_same_bits(tmp_path: Path, monkeypatc
     killed.mkdir()
     child = process(train_until_killed, killed)
     child.start()
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while not (killed / "waiting").exists():
         assert child.exitcode is None, "the comparison ended before it could be killed"
         assert time.monotonic() < deadline
