@@ -9,14 +9,18 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import nibabel
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from typer.testing import CliRunner
 
 from benchmarks import coverage, gpu, model, population, results, tables
 from lovasz import _fitting
 from lovasz._inputs.arguments import parse_bins
 from lovasz._kernels import strips
+from lovasz.cli.app import app
 from lovasz.study.summary import image_table, resample_tables, resampling, score_intervals, subgroups
 from lovasz.study.summary.stats import signed
 from studies import tables as study_tables
@@ -204,6 +208,40 @@ def _run(name):
 def test_every_python_block_of_the_page_runs(name):
     assert _blocks(name)
     _run(name)
+
+
+def test_probabilities_of_nnunet_are_scored_where_its_masks_lie(tmp_path, monkeypatch):
+    """A cube, whose axes no shape tells apart, in the order of many scanners; the page's code, then its command."""
+    random, affine = np.random.default_rng(0), np.diag([-1.0, -1.0, 2.0, 1.0])
+    target = random.integers(0, 3, (6, 6, 6)).astype(np.uint8)  # (x, y, z)
+    scores = 0.8 * np.moveaxis(np.eye(3)[target], -1, 0) + random.random((3, 6, 6, 6))
+    scores = (scores / scores.sum(0)).transpose(0, 3, 2, 1)  # (C, z, y, x)
+    for folder in ("predicted", "labelsTs"):
+        (tmp_path / folder).mkdir()
+    np.savez_compressed(tmp_path / "predicted" / "case_1.npz", probabilities=scores.astype(np.float32))
+    nibabel.save(nibabel.Nifti1Image(target, affine), tmp_path / "labelsTs" / "case_1.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    _run("files")
+    command = [
+        "evaluate",
+        "scores",
+        "labelsTs",
+        "--scores",
+        "probabilities",
+        "--decide",
+        "usual",
+        "--num-classes",
+        "3",
+    ]
+    done = CliRunner().invoke(app, [*command, "--out", "out"])
+    assert done.exit_code == 0, done.output
+    preds = scores.argmax(0).transpose()
+    with open(tmp_path / "out" / "confusion.csv", newline="") as text:
+        _, *rows = csv.reader(text)
+    counted = [[int(((target == a) & (preds == b)).sum()) for b in range(3)] for a in range(3)]
+    assert [[int(cell) for cell in row[1:]] for row in rows] == counted
+    written = nibabel.load(tmp_path / "out" / "masks" / "case_1.nii.gz")
+    assert (np.asarray(written.dataobj) == preds).all()
 
 
 def test_the_tutorial_runs_and_prints_what_it_says(one_process, capsys):

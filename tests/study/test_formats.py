@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from lovasz.study.io.images import open_image, read_image
@@ -79,6 +80,17 @@ def tiff(values: np.ndarray, **options: Any) -> tuple[str, Callable[[Path], obje
 
 def few(channels: int, depth: int) -> np.ndarray:
     return samples(channels, np.uint8 if depth <= 8 else np.uint16, 2**depth - 1)
+
+
+def on_the_earth(path: Path) -> None:
+    """A GeoTIFF of two channels: a pixel's size, the place of a corner, no keys, GDAL's value for no data."""
+    extratags: list[tuple[int, str, int, Any]] = [
+        (33550, "d", 3, (0.5, 0.5, 0.0)), (33922, "d", 6, (0.0, 0.0, 0.0, 4e5, 5e6, 0.0)),
+        (34735, "H", 4, (1, 1, 0, 0)), (42113, "s", 0, "9999"),
+    ]  # fmt: skip
+    tifffile.imwrite(
+        path, samples(2, "i2", 9999), photometric="minisblack", planarconfig="contig", extratags=extratags
+    )
 
 
 def coloured(depth: int, factor: int) -> Callable[[Path], object]:
@@ -465,6 +477,12 @@ ROWS = [
             ("tif", with_validity(np.full((H, W, 1), 255, np.uint8)), first(few(3, 8))),
             ("tif", with_validity(few(1, 8)), "has a mask of valid pixels, of which some are not"),
         ],
+    ),
+    Row(
+        "TIFF",
+        "where it lies on the Earth, its value for no data (GeoTIFF, GDAL)",
+        "passed over: such values are numbers like others",
+        [("tif", on_the_earth, first(samples(2, "i2", 9999)))],
     ),
     Row(
         "TIFF",
