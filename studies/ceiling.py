@@ -42,10 +42,11 @@ def write(folder: Path, results: Path) -> None:
         folder: That of the study's runs.
         results: Its kept results; the ceilings go beside them, to ``NAME-ceiling.csv``.
     """
+    trained = chosen(folder, results)
     with open(results.with_name(f"{results.stem}-ceiling.csv"), "w", newline="", encoding="utf-8") as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["loss", "seed", "test_miou", "ceiling", "unweighted"])
-        for run, data, images in chosen(folder, results):
+        for run, data, images in trained:
             loss, seed = run.settings.loss, run.settings.seed
             found = pixels(images(TEST), data.overlap)
             logits, target = found[0]
@@ -61,6 +62,8 @@ def write(folder: Path, results: Path) -> None:
 def chosen(folder: Path, results: Path) -> Iterator[tuple[Run, Data, Callable[[str], Images]]]:
     """Return the runs that a study's results hold, the data, and what gives logits and targets of a part's images.
 
+    What cannot be read is an error of the call, before the first run is asked for.
+
     Args:
         folder: That of the study's runs, with their weights.
         results: Its kept results.
@@ -69,12 +72,11 @@ def chosen(folder: Path, results: Path) -> Iterator[tuple[Run, Data, Callable[[s
     data = load(Console(quiet=True), config, folder)
     with open(results, newline="", encoding="utf-8") as text:
         wanted = {(row["loss"], int(row["seed"]), float(row["lr"])) for row in csv.DictReader(text)}
-    for run, place in _runs(folder):
-        settings = run.settings
-        if (settings.loss, settings.seed, settings.lr) in wanted:
-            built = network.build_network(settings.network, data.channels, data.num_classes, data.dims).eval()
-            built.load_state_dict(torch.load(place / store.LAST, map_location="cpu", weights_only=True))
-            yield run, data, functools.partial(_images, built, data, config.crop)
+    return (
+        (run, data, functools.partial(_images, _trained(run.settings.network, data, place), data, config.crop))
+        for run, place in _runs(folder)
+        if (run.settings.loss, run.settings.seed, run.settings.lr) in wanted
+    )
 
 
 def ceiling(logits: Tensor, target: Tensor) -> float:
@@ -155,6 +157,12 @@ def _runs(folder: Path) -> Iterator[tuple[Run, Path]]:
         run = store.load(folder, settings)
         if run is not None:
             yield run, place.parent
+
+
+def _trained(name: str, data: Data, place: Path) -> torch.nn.Module:
+    built = network.build_network(name, data.channels, data.num_classes, data.dims).eval()
+    built.load_state_dict(torch.load(place / store.LAST, map_location="cpu", weights_only=True))
+    return built
 
 
 @torch.inference_mode()

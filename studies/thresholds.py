@@ -26,10 +26,11 @@ def write(folder: Path, results: Path) -> None:
         folder: That of the study's runs, with their weights.
         results: Its kept results; the scores go beside them, to ``NAME-thresholds.csv``, as fractions of 1.
     """
+    trained = chosen(folder, results)
     with open(results.with_name(f"{results.stem}-thresholds.csv"), "w", newline="", encoding="utf-8") as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["loss", "seed", "threshold", "iou", *COLUMNS, "ceiling"])
-        for run, _, images in chosen(folder, results):
+        for run, _, images in trained:
             tested = images(TEST)
             rule, confusion = decided(images(VAL), tested)
             found = means(confusion)

@@ -222,18 +222,9 @@ def test_probabilities_of_nnunet_are_scored_where_its_masks_lie(tmp_path, monkey
     nibabel.save(nibabel.Nifti1Image(target, affine), tmp_path / "labelsTs" / "case_1.nii.gz")
     monkeypatch.chdir(tmp_path)
     _run("files")
-    command = [
-        "evaluate",
-        "scores",
-        "labelsTs",
-        "--scores",
-        "probabilities",
-        "--decide",
-        "usual",
-        "--num-classes",
-        "3",
-    ]
-    done = CliRunner().invoke(app, [*command, "--out", "out"])
+    command = ["evaluate", "scores", "labelsTs", "--scores", "probabilities", "--decide", "usual",
+               "--num-classes", "3", "--out", "out"]  # fmt: skip
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     preds = scores.argmax(0).transpose()
     with open(tmp_path / "out" / "confusion.csv", newline="") as text:

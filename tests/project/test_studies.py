@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -423,3 +424,12 @@ def test_the_table_of_measures_is_of_differences() -> None:
     assert lines[2] == "| `ce` | 0.01 | 51.0 | 41.0 | 41.0 | 41.0 | 41.0 |"
     ours = "**−3.3 (−4.0 to −2.6)**"
     assert lines[3] == f"| `lovasz-dice` | 0.01 | **+2.2 (+1.7 to +2.7)** | {ours} | {ours} | {ours} | {ours} |"
+
+
+@pytest.mark.parametrize("module", [ceiling, thresholds], ids=lambda module: module.__name__)
+def test_what_was_kept_stays_where_there_are_no_runs(module: ModuleType, tmp_path: Path) -> None:
+    kept = tmp_path / f"some-{module.__name__.rpartition('.')[2]}.csv"
+    kept.write_text("kept")
+    with pytest.raises((OSError, ValueError)):
+        module.write(tmp_path / "none", tmp_path / "some.csv")
+    assert kept.read_text() == "kept"
